@@ -1,0 +1,1 @@
+"""In what order effects happen. Knows no HTTP."""

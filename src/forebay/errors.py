@@ -1,0 +1,382 @@
+"""One tree of errors, each with a stable code. No HTTP status lives here.
+
+    ForebayError
+    ├── ConfigError               a setting is wrong; the message names it
+    └── UploadError               anything that ends or refuses one request
+        ├── Refused               the request cannot be accepted as it is
+        │   ├── InvalidRequest, InvalidName, InvalidField, ...
+        │   ├── NameTaken, PreconditionFailed, NotFound, ...
+        │   └── TooLarge, LengthRequired, UnsupportedCoding, ...
+        ├── BodyFailed            the body did not arrive as announced
+        │   ├── IncompleteBody, MalformedBody, BodyTimeout, TooSlow
+        │   └── DigestMismatch
+        ├── Interrupted           this process ended it: take-over, drain
+        └── StorageError          the disk or the state store said no
+            ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
+            └── SyncFailed, StorageFailed, SessionsUnavailable
+
+`code` never changes once released; programs may match on it. `message` is for people
+and says what to do. `detail` holds values a protocol may turn into header fields
+(an expected offset, seconds to wait).
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import Any, ClassVar
+
+__all__ = [
+    "AlreadyExists",
+    "BodyFailed",
+    "BodyTimeout",
+    "ConfigError",
+    "DigestMismatch",
+    "DiskFull",
+    "ForebayError",
+    "Forbidden",
+    "Gone",
+    "HostRefused",
+    "IncompleteBody",
+    "InconsistentLength",
+    "Interrupted",
+    "InvalidField",
+    "InvalidName",
+    "InvalidRequest",
+    "LengthRequired",
+    "MalformedBody",
+    "MethodNotAllowed",
+    "NameTaken",
+    "NoDescriptors",
+    "NotAFolder",
+    "NotAuthenticated",
+    "NotFound",
+    "OffsetMismatch",
+    "OriginRefused",
+    "PreconditionFailed",
+    "QuotaExceeded",
+    "RangeNotSatisfiable",
+    "Refused",
+    "SessionsUnavailable",
+    "ShuttingDown",
+    "StorageDenied",
+    "StorageError",
+    "StorageFailed",
+    "SyncFailed",
+    "TooLarge",
+    "TooManyUploads",
+    "TooSlow",
+    "UnsupportedCoding",
+    "UnsupportedMediaType",
+    "UploadBusy",
+    "UploadError",
+    "VerificationRefused",
+    "WrongState",
+    "from_os_error",
+]
+
+
+class ForebayError(Exception):
+    """Root of everything Forebay raises on purpose."""
+
+    code: ClassVar[str] = "FB_ERROR"
+    default: ClassVar[str] = "Something went wrong."
+
+    def __init__(self, message: str | None = None, /, **detail: Any) -> None:
+        self.message = message or self.default
+        self.detail = detail
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(ForebayError):
+    """A setting has a value that cannot be used. Raised before anything is opened."""
+
+    code = "FB_CONFIG"
+    default = "A setting is wrong."
+
+
+class UploadError(ForebayError):
+    """Anything that refuses or ends one request and leaves all others standing."""
+
+    code = "FB_UPLOAD"
+    default = "The upload failed."
+
+
+# --- refused: nothing was stored -----------------------------------------------------------
+
+
+class Refused(UploadError):
+    """The request cannot be accepted as it is; nothing of it is stored."""
+
+    code = "FB_REFUSED"
+    default = "The request was refused."
+
+
+class InvalidRequest(Refused):
+    code = "FB_INVALID_REQUEST"
+    default = "The request cannot be understood."
+
+
+class InvalidField(Refused):
+    code = "FB_INVALID_FIELD"
+    default = "A header field has a value that cannot be used."
+
+
+class InvalidName(Refused):
+    code = "FB_INVALID_NAME"
+    default = "That file name cannot be used."
+
+
+class NotAuthenticated(Refused):
+    code = "FB_NOT_AUTHENTICATED"
+    default = "Credentials are needed for this."
+
+
+class Forbidden(Refused):
+    code = "FB_FORBIDDEN"
+    default = "You are not allowed to do this."
+
+
+class OriginRefused(Refused):
+    code = "FB_ORIGIN_REFUSED"
+    default = "Pages of that origin may not use this server; allow it with --allow-origin."
+
+
+class HostRefused(Refused):
+    code = "FB_HOST_REFUSED"
+    default = "This server does not answer for that host; allow it with --allow-host."
+
+
+class NotFound(Refused):
+    code = "FB_NOT_FOUND"
+    default = "There is nothing here."
+
+
+class Gone(Refused):
+    code = "FB_GONE"
+    default = "This upload has ended; start a new one."
+
+
+class MethodNotAllowed(Refused):
+    """`detail["allow"]`: the methods that may be used here."""
+
+    code = "FB_METHOD_NOT_ALLOWED"
+    default = "That method cannot be used here."
+
+
+class NameTaken(Refused):
+    code = "FB_NAME_TAKEN"
+    default = "A file of that name exists; choose another name or ask for replacement."
+
+
+class NotAFolder(Refused):
+    code = "FB_NOT_A_FOLDER"
+    default = "A part of the path is a file or a link and cannot hold other files."
+
+
+class PreconditionFailed(Refused):
+    code = "FB_PRECONDITION_FAILED"
+    default = "The file is not in the state that the request asks for."
+
+
+class RangeNotSatisfiable(Refused):
+    """`detail["size"]`: the size in bytes of the whole representation."""
+
+    code = "FB_RANGE_NOT_SATISFIABLE"
+    default = "The file has no such range."
+
+
+class LengthRequired(Refused):
+    code = "FB_LENGTH_REQUIRED"
+    default = "This server needs a Content-Length."
+
+
+class TooLarge(Refused):
+    """`detail["limit"]`: the limit in bytes."""
+
+    code = "FB_TOO_LARGE"
+    default = "The body is larger than this server takes (--max-size)."
+
+
+class UnsupportedMediaType(Refused):
+    code = "FB_UNSUPPORTED_MEDIA_TYPE"
+    default = "That media type is not accepted here."
+
+
+class UnsupportedCoding(Refused):
+    code = "FB_UNSUPPORTED_CODING"
+    default = "Send the body without Content-Encoding."
+
+
+class TooManyUploads(Refused):
+    """`detail["retry_after"]`: seconds to wait."""
+
+    code = "FB_TOO_MANY_UPLOADS"
+    default = "Too many uploads are running (--max-uploads); try again soon."
+
+
+class ShuttingDown(Refused):
+    """`detail["retry_after"]`: seconds to wait."""
+
+    code = "FB_SHUTTING_DOWN"
+    default = "The server is shutting down; try again soon."
+
+
+class OffsetMismatch(Refused):
+    """`detail["expected"]`, `detail["provided"]`: offsets in bytes."""
+
+    code = "FB_OFFSET_MISMATCH"
+    default = "The upload continues at another offset."
+
+
+class InconsistentLength(Refused):
+    code = "FB_INCONSISTENT_LENGTH"
+    default = "The length of the upload was given as another one before."
+
+
+class UploadBusy(Refused):
+    """Another request holds this upload and did not let go in time."""
+
+    code = "FB_UPLOAD_BUSY"
+    default = "Another request is writing to this upload; try again soon."
+
+
+class WrongState(Refused):
+    """`detail["state"]`: the state the upload is in."""
+
+    code = "FB_WRONG_STATE"
+    default = "The upload is in a state that does not allow this."
+
+
+class AlreadyExists(Refused):
+    """An id that should be new is taken: a bug or a bad random source."""
+
+    code = "FB_ALREADY_EXISTS"
+    default = "An upload with that id exists."
+
+
+class VerificationRefused(Refused):
+    """`on_verify` said no. The message is the application's own."""
+
+    code = "FB_VERIFICATION_REFUSED"
+    default = "The file was refused."
+
+
+# --- the body did not arrive as announced --------------------------------------------------
+
+
+class BodyFailed(UploadError):
+    """The body was not what its head announced."""
+
+    code = "FB_BODY_FAILED"
+    default = "The body did not arrive whole."
+
+
+class IncompleteBody(BodyFailed):
+    """The client went away, or ended the body before its announced length."""
+
+    code = "FB_INCOMPLETE_BODY"
+    default = "The connection ended before the body did."
+
+
+class MalformedBody(BodyFailed):
+    code = "FB_MALFORMED_BODY"
+    default = "The body is not framed as its transfer coding requires."
+
+
+class BodyTimeout(BodyFailed):
+    code = "FB_BODY_TIMEOUT"
+    default = "No byte of the body arrived for too long (--body-timeout)."
+
+
+class TooSlow(BodyFailed):
+    code = "FB_TOO_SLOW"
+    default = "The body arrived more slowly than this server allows (--min-rate)."
+
+
+class DigestMismatch(BodyFailed):
+    """`detail["algorithm"]`: the first algorithm that did not match."""
+
+    code = "FB_DIGEST_MISMATCH"
+    default = "The bytes that arrived do not have the digest that was announced."
+
+
+class Interrupted(UploadError):
+    """This server ended the request: a newer one took over, or the process drains."""
+
+    code = "FB_INTERRUPTED"
+    default = "The upload was interrupted; ask for its offset and go on."
+
+
+# --- storage -------------------------------------------------------------------------------
+
+
+class StorageError(UploadError):
+    code = "FB_STORAGE"
+    default = "The file could not be stored."
+
+
+class DiskFull(StorageError):
+    code = "FB_DISK_FULL"
+    default = "There is not enough room on the disk (--min-free)."
+
+
+class QuotaExceeded(StorageError):
+    code = "FB_QUOTA_EXCEEDED"
+    default = "The disk quota is used up."
+
+
+class StorageDenied(StorageError):
+    code = "FB_STORAGE_DENIED"
+    default = "The server may not write to its folder; its operator must give it permission."
+
+
+class NoDescriptors(StorageError):
+    """`detail["retry_after"]`: seconds to wait."""
+
+    code = "FB_NO_DESCRIPTORS"
+    default = "The server has no free file descriptors; try again soon."
+
+
+class SyncFailed(StorageError):
+    """A sync failed, so what was written is not trusted and sync is not tried again."""
+
+    code = "FB_SYNC_FAILED"
+    default = "The disk did not confirm the data; nothing was stored. Send the file again."
+
+
+class StorageFailed(StorageError):
+    code = "FB_STORAGE_FAILED"
+    default = "The disk reported an error; nothing was stored."
+
+
+class SessionsUnavailable(StorageError):
+    """`detail["retry_after"]`: seconds to wait."""
+
+    code = "FB_SESSIONS_UNAVAILABLE"
+    default = "The upload state cannot be reached; try again soon."
+
+
+_BY_ERRNO: dict[int, type[StorageError]] = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: QuotaExceeded,
+    errno.EACCES: StorageDenied,
+    errno.EPERM: StorageDenied,
+    errno.EROFS: StorageDenied,
+    errno.EMFILE: NoDescriptors,
+    errno.ENFILE: NoDescriptors,
+}
+
+
+def from_os_error(error: OSError) -> UploadError:
+    """The error of this tree that says what `error` means for an upload (invariant 13)."""
+    number = error.errno or 0
+    if number == errno.EFBIG:
+        return TooLarge("The filesystem cannot hold a file of that size.")
+    if number == errno.ENAMETOOLONG:
+        return InvalidName("The file name is too long.")
+    kind = _BY_ERRNO.get(number, StorageFailed)
+    detail = {"retry_after": 1} if kind is NoDescriptors else {}
+    return kind(**detail, errno=number)

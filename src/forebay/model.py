@@ -1,0 +1,150 @@
+"""Frozen values that the layers hand to each other. No behaviour beyond their own fields.
+
+Sizes, offsets and lengths are in bytes; times are seconds since the epoch (float) unless a
+name ends in `_ns`; durations are in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from enum import StrEnum
+
+KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
+KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
+
+
+class Durability(StrEnum):
+    """What an acknowledgement survives: `relaxed` a killed process, `strict` a power loss."""
+
+    STRICT = "strict"
+    RELAXED = "relaxed"
+
+
+class Conflict(StrEnum):
+    """What happens when a file of the wanted name exists.
+
+    `auto` is the default of `--on-conflict`: a PUT is refused (it may not store elsewhere
+    than it was told), a POST is renamed.
+    """
+
+    AUTO = "auto"
+    RENAME = "rename"
+    REFUSE = "refuse"
+    REPLACE = "replace"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Digest:
+    """A digest as RFC 9530 writes it: `algorithm` is the registry's key (`sha-256`)."""
+
+    algorithm: str
+    value: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EntityTag:
+    """RFC 9110, section 8.8.3. `opaque` is without its quotes."""
+
+    opaque: str
+    weak: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preconditions:
+    """RFC 9110, section 13.1. A tuple of tags, `()` for `*`, None when the field is absent.
+
+    Dates are whole seconds since the epoch.
+    """
+
+    if_match: tuple[EntityTag, ...] | None = None
+    if_none_match: tuple[EntityTag, ...] | None = None
+    if_modified_since: int | None = None
+    if_unmodified_since: int | None = None
+
+    def __bool__(self) -> bool:
+        return self != _NO_PRECONDITIONS
+
+
+_NO_PRECONDITIONS = Preconditions()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A published file. `name` is its path under the root, with `/` between folders."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    tag: str
+    """The opaque part of a strong entity tag; another content has another tag."""
+    is_folder: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """What a finished upload came to: the published file and how it got its name."""
+
+    file: FileInfo
+    renamed: bool
+    replaced: bool
+    digests: tuple[Digest, ...] = ()
+    duration: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """A moment in an upload's life. `rate` is bytes a second over the last moments."""
+
+    received: int
+    total: int | None
+    rate: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `id` is compared to tell whether an upload belongs to somebody."""
+
+    id: str = ""
+
+
+class UploadState(StrEnum):
+    """The life of a resumable upload. `docs/architecture.md` draws it from the engine's table."""
+
+    OPEN = "open"  # takes bytes
+    COMPLETING = "completing"  # has them all; verified and published next, also after a crash
+    COMPLETE = "complete"  # published
+    FAILED = "failed"  # refused or unusable; nothing was published
+    CANCELLED = "cancelled"  # ended by the client
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UploadRecord:
+    """One resumable upload as the session store keeps it.
+
+    `offset` is committed: those bytes survive what the durability setting promises.
+    `final_name` is recorded before the data is linked under it, so that a restart can tell
+    whether that happened. `version` rises by one with every change and is what a
+    compare-and-set compares.
+    """
+
+    id: str
+    principal: str
+    dialect: str
+    state: UploadState
+    offset: int
+    length: int | None
+    name: str
+    """The name asked for, already judged; `final_name` may differ when renamed."""
+    created_at: float
+    expires_at: float | None
+    conflict: Conflict = Conflict.RENAME
+    media_type: str | None = None
+    metadata: bytes = b""
+    """The dialect's own metadata, byte for byte as the client gave it."""
+    final_name: str | None = None
+    final_size: int | None = None
+    outcome: bytes = b""
+    """What the final answer was made from, to say it again when it was lost."""
+    extra: bytes = b""
+    """Whatever else a dialect has to keep (a JSON object)."""
+    version: int = 1

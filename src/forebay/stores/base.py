@@ -1,0 +1,190 @@
+"""The port of a store: where bytes live until they are published, and after.
+
+Everything here is synchronous and is called in worker threads, never on the event loop
+(invariant 9). A backend raises errors of `forebay.errors` only: an OSError is turned into
+one with `from_os_error`.
+
+A `Staged` is used by one thread at a time (the engine sees to it); a `Store` by many.
+
+What may be retried: `stat`, `read`, `list_folder` always; `Staged.commit` never after it
+raised (invariant 12: the upload is dead); `publish` once more after NameTaken or
+PreconditionFailed, which changed nothing; `discard` and `close` always, they are idempotent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
+
+from forebay.model import Conflict, Durability, FileInfo, Preconditions
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do; what is offered to clients follows from it (invariant 14)."""
+
+    descriptor: bool
+    """A published file can be opened as a plain descriptor (sendfile, mmap)."""
+    resumable: bool
+    """`create` and `resume` exist: staged data outlives its request."""
+    durable: bool
+    """`strict` means something here."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Publication:
+    """How a staged upload gets its final name; judged again at that moment (invariant 3)."""
+
+    name: str
+    conflict: Conflict
+    preconditions: Preconditions = Preconditions()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Published:
+    file: FileInfo
+    renamed: bool
+    replaced: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Space:
+    """Room on the store, in bytes; `total` is 0 where nobody can tell."""
+
+    free: int
+    total: int
+
+
+class Staged(Protocol):
+    """Bytes on their way. Not visible under any final name until `publish` (invariant 2)."""
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far, committed or not; the only offset `write` accepts."""
+        ...
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Writes all of `data` at `offset`.
+
+        Raises OffsetMismatch when `offset` is not `self.offset` (invariant 4); a
+        StorageError when the disk says no, after which `offset` is unchanged and what was
+        written beyond it does not count.
+        """
+        ...
+
+    def reserve(self, size: int) -> None:
+        """Makes room for `size` bytes in all, so that nobody else is promised it.
+
+        Raises DiskFull or QuotaExceeded. A store that cannot reserve does nothing.
+        """
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Forgets what lies beyond `size`; `offset` becomes `size`. Raises StorageError."""
+        ...
+
+    def commit(self) -> int:
+        """Makes everything up to `offset` survive what the durability setting promises.
+
+        Returns the offset that may be acknowledged. Raises SyncFailed, after which this
+        upload is dead (invariant 12).
+        """
+        ...
+
+    def open_read(self) -> int:
+        """A new descriptor to read what was written; the caller closes it."""
+        ...
+
+    def publish(self, how: Publication) -> Published:
+        """Gives the data its final name, atomically and whole; durable under strict.
+
+        Raises NameTaken, NotAFolder, PreconditionFailed (nothing changed), SyncFailed.
+        After it returned the staged upload is closed.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Removes the data. Idempotent; never raises for data that is gone."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of locks and descriptors; resumable data stays. Idempotent."""
+        ...
+
+
+class Store(Protocol):
+    """Where files are staged, published and read."""
+
+    capabilities: Capabilities
+    durability: Durability
+
+    def stage(self) -> Staged:
+        """An unnamed staged upload; it vanishes when closed, or when the process dies."""
+        ...
+
+    def create(self, upload_id: str) -> Staged:
+        """A resumable staged upload, locked by the caller. Raises AlreadyExists."""
+        ...
+
+    def resume(self, upload_id: str, offset: int) -> Staged:
+        """Opens resumable data for appending at `offset` and locks it.
+
+        Bytes beyond `offset` were never acknowledged and are cut off. Raises UploadBusy
+        when somebody else holds it, NotFound when there is none, StorageFailed when less
+        than `offset` bytes are there (the data was lost).
+        """
+        ...
+
+    def remove(self, upload_id: str) -> None:
+        """Removes resumable data. Raises UploadBusy while a writer holds it."""
+        ...
+
+    def staged_ids(self) -> Iterator[str]:
+        """Ids of all resumable data here, in no order."""
+        ...
+
+    def reclaim(self, upload_id: str) -> bool:
+        """Removes resumable data unless a living writer holds it; says whether it went."""
+        ...
+
+    def sweep_temporaries(self) -> int:
+        """Removes what dead processes left (never what a living one holds); the count."""
+        ...
+
+    def published_from(self, upload_id: str, name: str) -> FileInfo | None:
+        """The file `name` if it is the very data staged as `upload_id`, else None.
+
+        Lets a restart tell whether a crash came before or after publication.
+        """
+        ...
+
+    def check_target(self, how: Publication) -> None:
+        """Refuses early what `publish` would refuse now (it judges again). Raises the same."""
+        ...
+
+    def stat(self, name: str) -> FileInfo:
+        """A published file or folder. Raises NotFound, NotAFolder, InvalidName."""
+        ...
+
+    def open(self, name: str) -> tuple[int, FileInfo]:
+        """A descriptor to read a published file, and what it holds. Caller closes it."""
+        ...
+
+    def delete(self, name: str, preconditions: Preconditions = Preconditions()) -> None:
+        """Removes a published file. Raises NotFound, PreconditionFailed."""
+        ...
+
+    def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:
+        """Files and folders in `name` in order of their names, from after `after`."""
+        ...
+
+    def space(self) -> Space:
+        """Room left for an unprivileged writer."""
+        ...
+
+    def probe(self) -> None:
+        """Proves that the store can be written now. Raises StorageError."""
+        ...
+
+    def close(self) -> None: ...
