@@ -32,9 +32,11 @@ __all__ = [
     "ConfigError",
     "DigestMismatch",
     "DiskFull",
-    "ForebayError",
     "Forbidden",
+    "ForebayError",
     "Gone",
+    "HeadTimeout",
+    "HeadTooLarge",
     "HostRefused",
     "IncompleteBody",
     "InconsistentLength",
@@ -65,6 +67,7 @@ __all__ = [
     "TooLarge",
     "TooManyUploads",
     "TooSlow",
+    "UnknownTransferCoding",
     "UnsupportedCoding",
     "UnsupportedMediaType",
     "UploadBusy",
@@ -117,6 +120,16 @@ class Refused(UploadError):
 class InvalidRequest(Refused):
     code = "FB_INVALID_REQUEST"
     default = "The request cannot be understood."
+
+
+class HeadTooLarge(InvalidRequest):
+    code = "FB_HEAD_TOO_LARGE"
+    default = "The request head is too large (--max-head)."
+
+
+class UnknownTransferCoding(InvalidRequest):
+    code = "FB_UNKNOWN_TRANSFER_CODING"
+    default = "Only the transfer coding 'chunked' is understood."
 
 
 class InvalidField(Refused):
@@ -289,6 +302,11 @@ class MalformedBody(BodyFailed):
 class BodyTimeout(BodyFailed):
     code = "FB_BODY_TIMEOUT"
     default = "No byte of the body arrived for too long (--body-timeout)."
+
+
+class HeadTimeout(BodyFailed):
+    code = "FB_HEAD_TIMEOUT"
+    default = "The request head did not arrive in time (--head-timeout)."
 
 
 class TooSlow(BodyFailed):

@@ -62,10 +62,39 @@ class Preconditions:
     if_unmodified_since: int | None = None
 
     def __bool__(self) -> bool:
-        return self != _NO_PRECONDITIONS
+        return self != NO_PRECONDITIONS
+
+    @property
+    def demands_absence(self) -> bool:
+        """`If-None-Match: *`: only if there is no such file."""
+        return self.if_none_match == ()
+
+    @property
+    def demands_presence(self) -> bool:
+        """`If-Match`: only over a file that is there, and is one of those."""
+        return self.if_match is not None
+
+    def permit_write(self, tag: str | None, mtime_ns: int) -> bool:
+        """RFC 9110, section 13.2.2, for a method that stores or removes a file.
+
+        `tag` is the strong tag of what is there now, None when nothing is.
+        """
+        if self.if_match is not None:
+            if tag is None:
+                return False
+            # `()` is `*`; a weak tag never matches here (strong comparison, section 8.8.3.2)
+            if self.if_match and EntityTag(tag) not in self.if_match:
+                return False
+        elif self.if_unmodified_since is not None and (
+            tag is None or mtime_ns // 10**9 > self.if_unmodified_since
+        ):
+            return False
+        if self.if_none_match is None or tag is None:
+            return True
+        return bool(self.if_none_match) and all(t.opaque != tag for t in self.if_none_match)
 
 
-_NO_PRECONDITIONS = Preconditions()
+NO_PRECONDITIONS = Preconditions()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +107,24 @@ class FileInfo:
     tag: str
     """The opaque part of a strong entity tag; another content has another tag."""
     is_folder: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Receive:
+    """A dialect's wish: take one whole body and publish it as `name` (already judged).
+
+    `expected` must match before publication; `wanted` are the algorithms of digests to
+    answer with.
+    """
+
+    name: str
+    conflict: Conflict
+    preconditions: Preconditions = NO_PRECONDITIONS
+    media_type: str | None = None
+    expected: tuple[Digest, ...] = ()
+    wanted: tuple[str, ...] = ()
+    max_size: int | None = None
+    """Bytes; the smaller of this and the settings' applies. None: the settings' alone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

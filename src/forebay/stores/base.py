@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Protocol
 
-from forebay.model import Conflict, Durability, FileInfo, Preconditions
+from forebay.model import NO_PRECONDITIONS, Conflict, Durability, FileInfo, Preconditions
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Publication:
 
     name: str
     conflict: Conflict
-    preconditions: Preconditions = Preconditions()
+    preconditions: Preconditions = NO_PRECONDITIONS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +100,9 @@ class Staged(Protocol):
         """Gives the data its final name, atomically and whole; durable under strict.
 
         Raises NameTaken, NotAFolder, PreconditionFailed (nothing changed), SyncFailed.
-        After it returned the staged upload is closed.
+        After it returned the staged upload is closed. Resumable data keeps its staging name
+        as well until `Store.remove`, so that a restart can tell what happened
+        (`published_from`).
         """
         ...
 
@@ -118,6 +120,8 @@ class Store(Protocol):
 
     capabilities: Capabilities
     durability: Durability
+    min_free: int
+    """Bytes that a reservation must leave free; may be assigned at any time."""
 
     def stage(self) -> Staged:
         """An unnamed staged upload; it vanishes when closed, or when the process dies."""
@@ -144,8 +148,11 @@ class Store(Protocol):
         """Ids of all resumable data here, in no order."""
         ...
 
-    def reclaim(self, upload_id: str) -> bool:
-        """Removes resumable data unless a living writer holds it; says whether it went."""
+    def claim(self, upload_id: str) -> Staged:
+        """Locks resumable data as it is, to look whether it may go. Nothing is cut off.
+
+        Raises UploadBusy while a living writer holds it, NotFound when there is none.
+        """
         ...
 
     def sweep_temporaries(self) -> int:
@@ -171,7 +178,7 @@ class Store(Protocol):
         """A descriptor to read a published file, and what it holds. Caller closes it."""
         ...
 
-    def delete(self, name: str, preconditions: Preconditions = Preconditions()) -> None:
+    def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
         """Removes a published file. Raises NotFound, PreconditionFailed."""
         ...
 

@@ -1,0 +1,1 @@
+"""Forebay's benchmark: every contender side by side in one run. See docs/performance.md."""

@@ -1,0 +1,113 @@
+"""Flags and help made from what `forebay.config` knows about each setting.
+
+No value is judged here: text goes to `forebay.config.load` as it came, so that a wrong value
+reads the same whether it came by flag, environment or file.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+
+from forebay.config import (
+    CONFIG_ENV,
+    CONFIG_FILE,
+    CONFIG_FLAG,
+    ENV_PREFIX,
+    Loaded,
+    Setting,
+    Settings,
+    describe,
+    load,
+)
+from forebay.units import Switch
+
+_ABOUT_SETTINGS = (
+    f"Each setting can be given as a flag, as an environment variable, or in {CONFIG_FILE} under "
+    "the flag's name without its dashes; the first of these that has it decides. Settings marked "
+    "* are read again on SIGHUP, without a restart."
+)
+
+
+def setting_params(settings: Sequence[Setting] | None = None) -> list[click.Parameter]:
+    """A parameter for each of `settings` (None: all), and one for `--config`."""
+    config = click.Option(
+        [CONFIG_FLAG],
+        metavar="PATH",
+        help=f"TOML file to read.  [{CONFIG_ENV}; default: ./{CONFIG_FILE} if there is one]",
+    )
+    chosen = describe() if settings is None else settings
+    return [*(_param(setting) for setting in chosen), config]
+
+
+def _param(setting: Setting) -> click.Parameter:
+    if setting.positional:
+        return click.Argument([setting.name], required=False, metavar=f"[{setting.flag}]")
+    if isinstance(setting.kind, Switch):
+        names = f"{setting.flag}/--no-{setting.key}"
+        # None tells "not given" apart from "given as false".
+        return click.Option([names, setting.name], default=None, help=help_text(setting))
+    return click.Option(
+        [setting.flag, setting.name],
+        metavar=setting.kind.metavar,
+        multiple=setting.kind.repeats,
+        help=help_text(setting),
+    )
+
+
+def help_text(setting: Setting) -> str:
+    """What a setting does, its environment variable and its default."""
+    default = setting.kind.show(setting.default) or ("empty" if setting.kind.repeats else "none")
+    live = " *" if setting.live else ""
+    more = " Repeatable." if setting.kind.repeats else ""
+    return f"{setting.help}{more}  [{setting.env}; default: {default}]{live}"
+
+
+class SettingsCommand(click.Command):
+    """A command whose settings are listed by group in its help."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Settings"):
+            formatter.write_text(_ABOUT_SETTINGS)
+        params = {param.name: param for param in self.get_params(ctx)}
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for setting in describe():
+            if param := params.pop(setting.name, None):
+                record = param.get_help_record(ctx)  # of an argument it knows no help
+                row = (setting.flag, help_text(setting)) if setting.positional else record
+                groups.setdefault(setting.group, []).extend([row] if row else [])
+        others = [row for param in params.values() if (row := param.get_help_record(ctx))]
+        for title, rows in itertools.chain(groups.items(), [("Others", others)]):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def given_flags(params: Mapping[str, Any]) -> dict[str, object]:
+    """What was given on the command line, as `forebay.config.load` takes it."""
+    names = {"config", *(setting.name for setting in describe())}
+    return {
+        name: value for name, value in params.items() if name in names and value not in (None, ())
+    }
+
+
+def loader(params: Mapping[str, Any]) -> Callable[[], Loaded]:
+    """Loads the settings anew at each call, from the same flags and environment.
+
+    It can be pickled, for processes that are spawned.
+    """
+    environ = {name: value for name, value in os.environ.items() if name.startswith(ENV_PREFIX)}
+    return functools.partial(load, given_flags(params), environ, os.getcwd())
+
+
+def settings_loader(params: Mapping[str, Any]) -> Callable[[], Settings]:
+    """As `loader`, for those who do not care where values came from."""
+    return functools.partial(_settings, loader(params))
+
+
+def _settings(load_all: Callable[[], Loaded]) -> Settings:
+    return load_all().settings

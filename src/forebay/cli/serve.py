@@ -1,0 +1,101 @@
+"""`forebay serve`."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from typing import Any
+
+import click
+
+from forebay.cli.options import SettingsCommand, setting_params, settings_loader
+from forebay.config import Settings
+from forebay.errors import ConfigError
+
+_HELP = """Receive uploads into DIR over HTTP, and serve them back.
+
+DIR is "data" when it is not given. Files are sent to /files/ with any client; resumable
+uploads (tus, IETF) are made at /uploads/.
+"""
+
+_EXAMPLES = """\b
+Examples:
+  Receive into ./uploads, then send a file from another terminal:
+    forebay serve uploads
+    curl -T big.iso http://127.0.0.1:8000/files/
+  Take files of up to 10 GB and images only, keeping 5 GB of the disk free:
+    forebay serve uploads --max-size 10GB --accept-types 'image/*' --min-free 5GB
+  Serve a network over TLS, with four processes:
+    forebay serve /srv/files --host 0.0.0.0 --port 8443 --workers 4 \\
+      --ssl-certfile cert.pem --ssl-keyfile key.pem
+"""
+
+
+def _serve(**params: Any) -> None:
+    if refusal := platform_refusal(sys.platform):
+        raise ConfigError(refusal)
+    load = settings_loader(params)
+    settings = load()
+    check_tls_files(settings)
+    if warning := exposure_warning(settings):
+        click.echo(f"forebay: {warning}", err=True)
+    from forebay.http.server import run
+
+    sys.exit(run(settings, load))
+
+
+serve = SettingsCommand(
+    "serve",
+    callback=_serve,
+    params=setting_params(),
+    help=_HELP,
+    short_help="Receive uploads into a folder, and serve them back.",
+    epilog=_EXAMPLES,
+)
+
+
+def platform_refusal(platform: str) -> str | None:
+    """Why Forebay cannot serve on `platform` (as `sys.platform` names it), or None."""
+    if platform != "win32":
+        return None
+    return (
+        "Forebay does not run on Windows yet: its promises about files need a POSIX filesystem. "
+        "It does run there in WSL 2 or in a Linux container."
+    )
+
+
+def check_tls_files(settings: Settings) -> None:
+    """Raises ConfigError unless the TLS files, if any, can be read."""
+    for name in ("ssl_certfile", "ssl_keyfile"):
+        path = getattr(settings, name)
+        if path is None:
+            continue
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise ConfigError(f"{name}: {path} cannot be read: {error.strerror}.") from None
+
+
+def exposure_warning(settings: Settings) -> str | None:
+    """A warning when others than this machine can reach the server, or None."""
+    if _is_loopback(settings.host):
+        return None
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    where = f"{host}:{settings.port}" if settings.port else host
+    return (
+        f"WARNING: listening on {where}, beyond this machine. Forebay asks nobody "
+        f"who they are: anyone who can reach it can store files in {os.path.abspath(settings.dir)}."
+        " Put a proxy that authenticates in front of it, or listen on 127.0.0.1."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    # ::ffff:127.0.0.1 is loopback too; Python says so only from 3.13 on.
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

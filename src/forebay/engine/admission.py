@@ -1,0 +1,76 @@
+"""Who may start: how many uploads run, in all worker processes together, and the drain."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from typing import TYPE_CHECKING
+
+from forebay.errors import LengthRequired, ShuttingDown, TooLarge, TooManyUploads
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+
+_SLOT = struct.Struct("q")
+
+
+class Tally:
+    """How many uploads run in each worker process, in memory that all of them share.
+
+    Each process writes its own slot only, so nothing is locked; two that admit at the same
+    instant may pass the limit by one each.
+    """
+
+    def __init__(self, processes: int = 1) -> None:
+        self._map = mmap.mmap(-1, _SLOT.size * max(1, processes))
+        self._slot = 0
+
+    def take_slot(self, number: int) -> None:
+        """Says which process this is, after the fork; what a dead one left is forgotten."""
+        self._slot = number
+        self.set(0)
+
+    def set(self, running: int) -> None:
+        _SLOT.pack_into(self._map, self._slot * _SLOT.size, running)
+
+    def clear(self, number: int) -> None:
+        """Forgets what the process of that slot counted; it is dead."""
+        _SLOT.pack_into(self._map, number * _SLOT.size, 0)
+
+    def total(self) -> int:
+        return sum(value for (value,) in _SLOT.iter_unpack(self._map[:]))
+
+
+class Admission:
+    """Decides before a byte is read. Used on the event loop only."""
+
+    def __init__(self, settings: Settings, tally: Tally | None = None) -> None:
+        self.settings = settings
+        self.draining = False
+        self.running = 0
+        self._tally = tally or Tally()
+
+    def check_length(self, length: int | None, limit: int | None) -> None:
+        """Raises LengthRequired or TooLarge. `limit` is the smallest that applies."""
+        if length is None:
+            if self.settings.require_length:
+                raise LengthRequired
+        elif limit is not None and length > limit:
+            raise TooLarge(
+                f"The body has {length} bytes; at most {limit} are taken (--max-size).",
+                limit=limit,
+            )
+
+    def enter(self) -> None:
+        """Counts an upload in. Raises ShuttingDown or TooManyUploads; else call `leave`."""
+        if self.draining:
+            raise ShuttingDown(retry_after=5)
+        limit = self.settings.max_uploads
+        if limit and self._tally.total() >= limit:
+            raise TooManyUploads(retry_after=5)
+        self.running += 1
+        self._tally.set(self.running)
+
+    def leave(self) -> None:
+        self.running -= 1
+        self._tally.set(self.running)

@@ -1,0 +1,155 @@
+"""The pump: the one way a body takes from its source to where it is kept.
+
+`Intake` is the worker's side: count, limit, hash, write; nothing in it touches the loop.
+A `Source` is where bytes come from; it calls `Intake.feed` in worker threads, a turn at a
+time. Every dialect and every server goes through here, so a limit is enforced in one place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from forebay.engine.workers import Workers
+from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
+from forebay.model import Digest, MiB
+
+_STRIDE = 32 * MiB
+_RESERVE_FROM = 1 * MiB
+
+
+class Sink(Protocol):
+    """What an Intake writes to: a Staged, or a Spool."""
+
+    def write(self, data: memoryview, offset: int) -> None: ...
+
+    def reserve(self, size: int) -> None: ...
+
+
+class Source(Protocol):
+    """Where a body comes from. Used by one task; `stop` may be called by another."""
+
+    length: int | None
+    """Bytes announced by Content-Length; None when the body tells its own end."""
+
+    waiting_since: float | None
+    """Loop time since when nothing but the client is waited for; None while it is not."""
+
+    def take_whole(self) -> bytes | None:
+        """The whole body when it is already here, else None and nothing is consumed."""
+        ...
+
+    async def turn(self, intake: Intake, workers: Workers) -> bool:
+        """Feeds what there is, a bounded amount; True when the body has ended.
+
+        Raises IncompleteBody, MalformedBody, what `intake.feed` raises, or what `stop` was
+        given.
+        """
+        ...
+
+    def stop(self, error: UploadError) -> None:
+        """Ends the running or next turn with `error`, between two reads."""
+        ...
+
+
+class Hashing:
+    """Running digests of one body. `algorithms` maps a wire name to hashlib's."""
+
+    def __init__(self, algorithms: Iterable[tuple[str, str]]) -> None:
+        self._hashers: dict[str, Any] = {
+            name: hashlib.new(known, usedforsecurity=False) for name, known in algorithms
+        }
+        self.updates: Sequence[Callable[[memoryview], None]] = tuple(
+            hasher.update for hasher in self._hashers.values()
+        )
+
+    def digests(self, names: Iterable[str]) -> tuple[Digest, ...]:
+        return tuple(Digest(name, self._hashers[name].digest()) for name in names)
+
+    def verify(self, expected: Iterable[Digest]) -> None:
+        """Raises DigestMismatch."""
+        for digest in expected:
+            if not hmac.compare_digest(self._hashers[digest.algorithm].digest(), digest.value):
+                raise DigestMismatch(algorithm=digest.algorithm)
+
+
+NO_HASHING = Hashing(())
+
+
+class Intake:
+    """Takes the bytes of one request into a sink. Used by one worker at a time.
+
+    Args:
+        sink: where they go, from `offset` on.
+        limit: most bytes of this body; None for no limit.
+        hashing: digests to keep up.
+        reserve: ask the sink for room as an unannounced body grows.
+    """
+
+    __slots__ = ("_reserved", "_updates", "limit", "offset", "received", "sink", "start")
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        offset: int = 0,
+        limit: int | None = None,
+        hashing: Hashing = NO_HASHING,
+        reserve: bool = False,
+    ) -> None:
+        self.sink = sink
+        self.start = self.offset = offset
+        self.received = 0
+        self.limit = limit
+        self._updates = hashing.updates
+        self._reserved = _RESERVE_FROM if reserve else None
+
+    def feed(self, data: memoryview) -> None:
+        """Takes all of `data`, which is not kept.
+
+        Raises TooLarge when the limit is passed (what fits is written first), and what the
+        sink raises.
+        """
+        size = len(data)
+        over = self.limit is not None and self.received + size > self.limit
+        if over:
+            assert self.limit is not None
+            size = self.limit - self.received
+            data = data[:size]
+        if size:
+            end = self.offset + size
+            if self._reserved is not None and end > self._reserved:
+                self._reserved = end + _STRIDE
+                self.sink.reserve(self._reserved)
+            for update in self._updates:
+                update(data)
+            self.sink.write(data, self.offset)
+            self.offset = end
+            self.received += size
+        if over:
+            raise TooLarge(
+                f"The body is larger than the {self.limit} bytes that may come here.",
+                limit=self.limit,
+            )
+
+
+async def pump(
+    source: Source,
+    intake: Intake,
+    workers: Workers,
+    after_turn: Callable[[], None] | None = None,
+) -> None:
+    """Moves the whole body. `after_turn` runs on the loop between turns.
+
+    Reading stops while the sink is slow, so TCP slows the client down: nothing is queued.
+    Raises what the source and the sink raise.
+    """
+    while not await source.turn(intake, workers):
+        if after_turn is not None:
+            after_turn()
+    if source.length is not None and intake.received != source.length:
+        raise IncompleteBody(f"The body ended after {intake.received} of {source.length} bytes.")
+    if after_turn is not None:
+        after_turn()

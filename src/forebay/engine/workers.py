@@ -1,0 +1,194 @@
+"""Threads that do what may wait for a disk, so that the event loop never does (invariant 9).
+
+A hop to a thread and back costs tens of microseconds, most of it in waking. So jobs handed
+over in one turn of the loop may travel together, and answers that are ready together come
+back in one wake-up of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_BATCH = 16
+
+
+class _Job(Generic[T]):
+    __slots__ = ("args", "call", "error", "finished", "future", "result", "undo", "waiter")
+
+    def __init__(
+        self,
+        future: asyncio.Future[T],
+        call: Callable[..., T],
+        args: tuple[Any, ...],
+        undo: Callable[[T], object] | None,
+    ) -> None:
+        self.future = future
+        self.call = call
+        self.args = args
+        self.undo = undo
+        self.finished = False
+        self.result: T
+        self.error: BaseException | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+    def execute(self) -> None:
+        try:
+            self.result = self.call(*self.args)
+        except BaseException as error:  # delivered to whoever waits
+            self.error = error
+
+
+class Workers:
+    """A pool of daemon threads, started as they are needed, for one event loop.
+
+    Args:
+        threads: most threads at once; 0 chooses four a core, at least 8, at most 32.
+        buffer_size: bytes of the receive buffers that `buffer()` lends.
+    """
+
+    def __init__(self, threads: int = 0, buffer_size: int = 1 << 20) -> None:
+        self.limit = threads or max(8, min(32, 4 * (os.cpu_count() or 2)))
+        self.buffer_size = buffer_size
+        self._queue: SimpleQueue[list[_Job[Any]] | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._busy = 0
+        self._closed = False
+        self._together: list[_Job[Any]] = []
+        self._finished: deque[_Job[Any]] = deque()
+        self._waking = False
+        self._buffers: list[bytearray] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    # --- on the event loop -------------------------------------------------------------------
+
+    async def run(
+        self,
+        call: Callable[..., T],
+        *args: Any,
+        undo: Callable[[T], object] | None = None,
+        stop: Callable[[], object] | None = None,
+        together: bool = False,
+    ) -> T:
+        """`call(*args)` in a thread.
+
+        When the awaiting task is cancelled, `stop()` is called (on the loop) and the job is
+        waited for all the same: what it uses must not be closed under it. A result nobody
+        takes any more is handed to `undo` (in a thread).
+
+        With `together` the job may share a thread with others of the same turn of the loop:
+        for short ones.
+        """
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        job: _Job[T] = _Job(loop.create_future(), call, args, undo)
+        if together:
+            if not self._together:
+                loop.call_soon(self._send_together)
+            self._together.append(job)
+        else:
+            self._send([job])
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            if not job.finished:
+                if stop is not None:
+                    stop()
+                await self._outlive(job)
+            raise
+
+    async def _outlive(self, job: _Job[Any]) -> None:
+        assert self._loop is not None
+        while not job.finished:
+            job.waiter = self._loop.create_future()
+            with contextlib.suppress(asyncio.CancelledError):
+                await job.waiter
+
+    def _send_together(self) -> None:
+        jobs, self._together = self._together, []
+        share = max(_BATCH, -(-len(jobs) // self.limit))
+        for start in range(0, len(jobs), share):
+            self._send(jobs[start : start + share])
+
+    def _send(self, jobs: list[_Job[Any]]) -> None:
+        if self._closed:
+            raise RuntimeError("the workers are closed")
+        with self._lock:
+            self._busy += 1
+            start = self._busy > self._threads and self._threads < self.limit
+            if start:
+                self._threads += 1
+        if start:
+            threading.Thread(target=self._work, name="forebay-worker", daemon=True).start()
+        self._queue.put(jobs)
+
+    def _deliver(self) -> None:
+        self._waking = False
+        finished = self._finished
+        while finished:
+            job = finished.popleft()
+            job.finished = True
+            if job.waiter is not None and not job.waiter.done():
+                job.waiter.set_result(None)
+            if job.future.done():  # nobody waits any more
+                if job.error is None and job.undo is not None:
+                    self._send([_Job(job.future, job.undo, (job.result,), None)])
+            elif job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.result)
+
+    # --- in the threads ----------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (jobs := self._queue.get()) is not None:
+            for job in jobs:
+                job.execute()
+            with self._lock:
+                self._busy -= 1
+            self._finished.extend(jobs)
+            if not self._waking and self._loop is not None:
+                self._waking = True
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                    self._loop.call_soon_threadsafe(self._deliver)
+
+    @property
+    def crowded(self) -> bool:
+        """More jobs than threads: a thread should not linger over one client."""
+        return self._busy >= self.limit
+
+    @contextlib.contextmanager
+    def _lend(self, buffer: bytearray) -> Any:
+        try:
+            yield buffer
+        finally:
+            self._buffers.append(buffer)
+
+    def buffer(self) -> contextlib.AbstractContextManager[bytearray]:
+        """Lends a buffer, the one used last first: one upload keeps touching the same one.
+
+        For use inside a job. There are never more of them than threads.
+        """
+        try:
+            buffer = self._buffers.pop()
+        except IndexError:
+            buffer = bytearray(self.buffer_size)
+        return self._lend(buffer)
+
+    def close(self) -> None:
+        """Lets the threads end when they have done what is queued. Does not wait."""
+        self._closed = True
+        with self._lock:
+            threads = self._threads
+        for _ in range(threads):
+            self._queue.put(None)

@@ -1,0 +1,67 @@
+"""The port of hooks: who is asked before something happens, and told after.
+
+A hook may take its time: the engine awaits it, nothing else waits. A hook refuses by raising
+an `UploadError` (NotAuthenticated, Forbidden, VerificationRefused, ...); any other exception
+is a failure of the hook and ends the request without storing anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, Protocol
+
+from forebay.model import Digest, Principal, Stored
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Access:
+    """What somebody wants to do, before a byte of the body was read."""
+
+    action: str
+    """`create`, `read`, `list` or `delete`."""
+    name: str
+    context: Mapping[str, Any]
+    """What the outer layer knows of the request; for HTTP the ASGI scope."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """A received file before publication; whoever verifies it may read it."""
+
+    name: str
+    size: int
+    media_type: str | None
+    digests: tuple[Digest, ...]
+    principal: Principal
+    open: Callable[[], BinaryIO]
+    """A new reader at its start; the caller closes it. May wait for the disk."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Completion:
+    """A published file. `id` is the same each time this is told (at least once)."""
+
+    id: str
+    stored: Stored
+    media_type: str | None
+    principal: Principal
+
+
+class Hooks(Protocol):
+    async def authorise(self, access: Access) -> Principal:
+        """Who this is. Raises NotAuthenticated or Forbidden."""
+        ...
+
+    @property
+    def verifies(self) -> bool:
+        """Whether `verify` has anything to ask; when not, it is not called."""
+        ...
+
+    async def verify(self, candidate: Candidate) -> None:
+        """Before publication. Raises VerificationRefused to refuse the file."""
+        ...
+
+    async def complete(self, completion: Completion) -> None:
+        """After publication. What it raises is logged; the file stays."""
+        ...

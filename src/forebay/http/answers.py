@@ -1,0 +1,90 @@
+"""Sending whole answers over ASGI, and telling errors to clients and to the log."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from forebay.errors import StorageError, UploadError
+from forebay.protocol import fields
+from forebay.protocol.status import Answer, render, status_of
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Field = tuple[bytes, bytes]
+Headers = list[Field]
+
+logger = logging.getLogger("forebay")
+
+
+class InternalError(UploadError):
+    """A fault of Forebay's own, or of a hook: logged with its traceback under the same id."""
+
+    code = "FB_INTERNAL"
+    default = "The server failed; its log says why."
+
+
+async def send_answer(send: Send, answer: Answer, extra: Iterable[Field] = ()) -> None:
+    headers = [*answer.headers, *extra]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def json_answer(status: int, value: object, extra: Iterable[Field] = ()) -> Answer:
+    body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    return Answer(
+        status,
+        (
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-content-type-options", b"nosniff"),
+            *extra,
+        ),
+        body,
+    )
+
+
+def text_answer(status: int, text: str, extra: Iterable[Field] = ()) -> Answer:
+    body = text.encode()
+    return Answer(
+        status,
+        (
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            *extra,
+        ),
+        body,
+    )
+
+
+def answer_error(error: Exception, scope: dict[str, Any]) -> Answer:
+    """The answer that tells of `error`; leaves a log line with the same id (invariant 13)."""
+    upload_id = secrets.token_hex(8)
+    if not isinstance(error, UploadError):
+        logger.error("internal error in %s", describe(scope), exc_info=error)
+        error = InternalError()
+    status = status_of(error)
+    level = logging.ERROR if isinstance(error, StorageError) or status == 500 else logging.INFO
+    cause = error.__cause__
+    logger.log(
+        level,
+        "refused %s: %d %s %s%s",
+        describe(scope),
+        status,
+        error.code,
+        error.message,
+        f" ({cause})" if isinstance(cause, OSError) else "",
+        extra={"upload": upload_id, "code": error.code, "status": status},
+    )
+    accept = fields.first(scope["headers"], b"accept")
+    return render(error, accept, upload_id=upload_id)
+
+
+def describe(scope: dict[str, Any]) -> str:
+    """Method and path for a log line; what the client wrote, still percent-encoded."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+    return f"{scope['method']} {path.decode('ascii', 'backslashreplace')}"

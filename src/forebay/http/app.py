@@ -1,0 +1,87 @@
+"""The application of `forebay serve`: the URL space of the design, and its lifespan."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
+from forebay.http.files import FilesApp
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+Hook = Callable[[], Awaitable[None]]
+
+_WELCOME = """Forebay takes files of any size.
+
+  curl -T FILE            {base}/files/       (curl adds the name)
+  curl -T FILE            {base}/files/NAME
+  curl --data-binary @FILE -H 'X-Filename: NAME' {base}/files/
+  curl                    {base}/files/       (what is here)
+"""
+
+
+class ServerApp:
+    """Routes to the parts. `on_startup` and `on_shutdown` run in uvicorn's lifespan."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        listening_on_loopback: bool,
+        on_startup: Hook | None = None,
+        on_shutdown: Hook | None = None,
+    ) -> None:
+        self.engine = engine
+        self.files = FilesApp(engine, listening_on_loopback=listening_on_loopback)
+        self._on_startup = on_startup
+        self._on_shutdown = on_shutdown
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        path: bytes = scope["raw_path"]
+        if path.startswith(b"/files/") or path == b"/files":
+            scope["root_path"] += "/files"
+            await self.files(scope, receive, send)
+            return
+        try:
+            await self._own(scope, send, path)
+        except UploadError as error:
+            await send_answer(send, answer_error(error, scope))
+
+    async def _own(self, scope: dict[str, Any], send: Send, path: bytes) -> None:
+        if path not in (b"/", b"/healthz", b"/readyz"):
+            raise NotFound("There is nothing here; files are under /files/.")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise MethodNotAllowed(allow=("GET", "HEAD"))
+        no_store = ((b"cache-control", b"no-store"),)
+        if path == b"/readyz":
+            reason = await self.engine.why_not_ready()
+            answer = text_answer(503 if reason else 200, f"{reason or 'ready'}\n", no_store)
+        elif path == b"/healthz":
+            answer = text_answer(200, "ok\n", no_store)
+        else:
+            host = next((v for k, v in scope["headers"] if k == b"host"), b"HOST")
+            base = f"{scope['scheme']}://{host.decode('ascii', 'replace')}"
+            answer = text_answer(200, _WELCOME.format(base=base), no_store)
+        await send_answer(send, answer)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            if self._on_startup is not None:
+                await self._on_startup()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if self._on_shutdown is not None:
+            await self._on_shutdown()
+        await send({"type": "lifespan.shutdown.complete"})

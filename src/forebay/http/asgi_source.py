@@ -1,0 +1,130 @@
+"""A body by way of ASGI's `receive()`: TLS, and servers other than ours.
+
+Pieces are gathered so that a thread is woken once a megabyte and not once per 64 KiB, but
+never for longer than a moment, and all such uploads together gather a bounded amount.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from forebay.errors import IncompleteBody, Interrupted, UploadError
+
+if TYPE_CHECKING:
+    from forebay.engine.receive import Intake
+    from forebay.engine.workers import Workers
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+BATCH = 1 << 20
+SMALLEST_BATCH = 64 << 10
+TOGETHER = 16 << 20
+"""Most bytes that all sources of one process gather."""
+PATIENCE = 0.1
+"""Seconds a piece may wait for company."""
+
+
+class ReceiveSource:
+    """A `forebay.engine.receive.Source` over ASGI."""
+
+    _alive = 0
+
+    def __init__(self, receive: Receive, length: int | None) -> None:
+        self._receive = receive
+        self.length = length
+        self.waiting_since: float | None = None
+        self._pieces: list[bytes] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._ended = False
+        self._stopped: UploadError | None = None
+        self._scope: asyncio.Timeout | None = None
+
+    def take_whole(self) -> bytes | None:
+        return None  # nobody can tell without waiting
+
+    async def turn(self, intake: Intake, workers: Workers) -> bool:
+        ReceiveSource._alive += 1
+        timer: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        batch = max(SMALLEST_BATCH, min(BATCH, TOGETHER // ReceiveSource._alive))
+        try:
+            async with asyncio.timeout(None) as self._scope:
+                if self._stopped is not None:
+                    raise self._stopped
+                size = 0
+                while size < batch and not self._ended:
+                    size += await self._next(loop)
+                    if timer is None and self._pieces:
+                        timer = loop.call_later(PATIENCE, self._start_flush, intake, workers)
+        except TimeoutError:
+            if self._stopped is None:
+                raise
+        except IncompleteBody as error:
+            self._stopped = self._stopped or error
+        finally:
+            ReceiveSource._alive -= 1
+            self._scope = None
+            self.waiting_since = None
+            if timer is not None:
+                timer.cancel()
+            await self._settle()
+        # What has arrived is kept also when the body breaks off: it is a prefix.
+        if self._pieces and (self._stopped is None or isinstance(self._stopped, _KEEPING)):
+            await self._write(intake, workers)
+        if self._stopped is not None:
+            raise self._stopped
+        return self._ended
+
+    async def _next(self, loop: asyncio.AbstractEventLoop) -> int:
+        self.waiting_since = loop.time()
+        message = await self._receive()
+        self.waiting_since = None
+        if message["type"] == "http.disconnect":
+            raise IncompleteBody
+        piece: bytes = message.get("body", b"")
+        if piece:
+            self._pieces.append(piece)
+        self._ended = not message.get("more_body", False)
+        return len(piece)
+
+    async def _write(self, intake: Intake, workers: Workers) -> None:
+        pieces, self._pieces = self._pieces, []
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        await workers.run(intake.feed, memoryview(data))
+
+    def _start_flush(self, intake: Intake, workers: Workers) -> None:
+        """The client is slow: what it sent so far goes to the store while it is waited for."""
+        if self._pieces and self._flushing is None:
+            self._flushing = asyncio.ensure_future(self._flush(intake, workers))
+
+    async def _flush(self, intake: Intake, workers: Workers) -> None:
+        try:
+            await self._write(intake, workers)
+        except UploadError as error:
+            self.stop(error)
+
+    async def _settle(self) -> None:
+        """Waits for the flush under way: pieces go to the store in their order."""
+        while self._flushing is not None and not self._flushing.done():
+            try:
+                await asyncio.shield(self._flushing)
+            except asyncio.CancelledError:
+                if self._flushing.done():
+                    break
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._flushing
+                raise
+        self._flushing = None
+
+    def stop(self, error: UploadError) -> None:
+        if self._stopped is None:
+            self._stopped = error
+        if self._scope is not None:
+            with contextlib.suppress(RuntimeError):  # it has just ended by itself
+                self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+_KEEPING = (IncompleteBody, Interrupted)

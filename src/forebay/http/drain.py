@@ -1,0 +1,214 @@
+"""The worker-owned drain: a body goes from the socket to the store without the event loop.
+
+The transport is paused. The loop only waits until a duplicate of the socket is readable;
+then a worker thread reads and writes in turn with a buffer of its own until the socket is
+empty, the body ends, or its turn is over. The buffer is held from readiness until the last
+write returned, never while the network is waited for: memory is threads times one buffer,
+however many uploads there are, and no buffer is ever used by two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from forebay.errors import IncompleteBody, UploadError
+
+if TYPE_CHECKING:
+    from forebay.engine.receive import Intake
+    from forebay.engine.workers import Workers
+    from forebay.http.framing import Framing
+
+TURN = 16 << 20
+"""Most bytes an upload may take before others get the thread."""
+CROWDED_TURN = 2 << 20
+LINGER_MS = 4
+"""How long an otherwise idle thread waits for more, rather than hand back to the loop."""
+
+
+class Connection(Protocol):
+    """What the drain needs of the protocol object that owns the connection."""
+
+    def begin_drain(self) -> None:
+        """Says 100 if that is due, and stops reading."""
+        ...
+
+    def take_early(self) -> bytes:
+        """Bytes that were read along with the head."""
+        ...
+
+    def give_back(self, surplus: bytes) -> None:
+        """Bytes that were read beyond the end of the body."""
+        ...
+
+    def duplicate(self) -> socket.socket: ...
+
+
+class SocketSource:
+    """A `forebay.engine.receive.Source` fed by the socket itself."""
+
+    def __init__(
+        self, connection: Connection, framing: Framing, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._connection = connection
+        self._framing = framing
+        self._loop = loop
+        self._socket: socket.socket | None = None
+        self._surplus = b""
+        self._stopped: UploadError | None = None
+        self._readable: asyncio.Future[None] | None = None
+        self._began = False
+        self._working = False
+        self._close_wanted = False
+        self.waiting_since: float | None = None
+
+    @property
+    def length(self) -> int | None:
+        return self._framing.length
+
+    @property
+    def trailers(self) -> list[tuple[bytes, bytes]]:
+        """All trailer fields of a chunked body that has ended."""
+        return self._framing.trailers
+
+    def take_whole(self) -> bytes | None:
+        framing = self._framing
+        if self._began or framing.remaining is None:
+            return None
+        early = self._connection.take_early()
+        size = framing.remaining
+        if len(early) < size:
+            self._connection.give_back(early)
+            return None
+        body = early[:size]
+        framing.decode(memoryview(body), _ignore)
+        if len(early) > size:
+            self._connection.give_back(early[size:])
+        return body
+
+    async def turn(self, intake: Intake, workers: Workers) -> bool:
+        if self._stopped is not None:
+            raise self._stopped
+        if not self._began:
+            self._began = True
+            self._connection.begin_drain()
+        early = self._connection.take_early()
+        if not early and not self._framing.done:
+            if self._socket is None:
+                self._socket = self._connection.duplicate()
+            await self._wait_readable(self._socket)
+        self._working = True
+        try:
+            done = await workers.run(self._work, intake, early, workers, stop=self._halt)
+        finally:
+            self._working = False
+            if self._close_wanted:
+                self.close()
+            if self._surplus:
+                surplus, self._surplus = self._surplus, b""
+                self._connection.give_back(surplus)
+        if self._stopped is not None and not done:
+            raise self._stopped
+        return done
+
+    async def _wait_readable(self, duplicate: socket.socket) -> None:
+        loop = self._loop
+        self._readable = loop.create_future()
+        self.waiting_since = loop.time()
+        loop.add_reader(duplicate.fileno(), _set, self._readable)
+        try:
+            await self._readable
+        finally:
+            loop.remove_reader(duplicate.fileno())
+            self._readable = None
+            self.waiting_since = None
+
+    def _work(self, intake: Intake, early: bytes, workers: Workers) -> bool:
+        """In a thread: one turn."""
+        framing = self._framing
+        feed = intake.feed
+        if early:
+            used = framing.decode(memoryview(early), feed)
+            if used < len(early):
+                self._surplus = early[used:]
+            return framing.done
+        source = self._socket
+        if framing.done or source is None:
+            return framing.done
+        taken = 0
+        patience: select.poll | None = None
+        with workers.buffer() as buffer, memoryview(buffer) as view:
+            size = len(buffer)
+            while not framing.done and self._stopped is None:
+                if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
+                    break
+                try:
+                    got = source.recv_into(buffer, framing.room(size))
+                except BlockingIOError:
+                    if workers.crowded:
+                        break
+                    if patience is None:
+                        patience = select.poll()
+                        patience.register(source, select.POLLIN)
+                    if not patience.poll(LINGER_MS):
+                        break
+                    continue
+                except OSError as error:
+                    raise IncompleteBody(f"The connection broke: {error.strerror}.") from error
+                if not got:
+                    raise IncompleteBody
+                used = framing.decode(view[:got], feed)
+                taken += got
+                if used < got:
+                    self._surplus = bytes(view[used:got])
+        return framing.done
+
+    def stop(self, error: UploadError) -> None:
+        if self._stopped is None:
+            self._stopped = error
+        if self._readable is not None and not self._readable.done():
+            self._readable.set_exception(self._stopped)
+
+    def _halt(self) -> None:
+        """The task was cancelled while a worker was at it."""
+        self.stop(IncompleteBody("The request was cancelled."))
+
+    @property
+    def broken_off(self) -> bool:
+        """Begun and not ended: what follows on the connection is not a request."""
+        return self._began and not self._framing.done
+
+    def close(self) -> None:
+        """Ends the drain. While a worker reads, the descriptor stays until it is done: its
+        number must not come to mean another connection under the worker's hands.
+        """
+        if self._working:
+            self._close_wanted = True
+            self.stop(IncompleteBody("The request has ended."))
+        elif self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def duplicate_socket(original: socket.socket) -> socket.socket:
+    """The same connection under another descriptor, non-blocking as the first."""
+    fd = os.dup(original.fileno())
+    try:
+        duplicate = socket.socket(original.family, original.type, original.proto, fileno=fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    duplicate.setblocking(False)
+    return duplicate
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _ignore(_: memoryview) -> None:
+    return None

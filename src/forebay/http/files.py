@@ -1,0 +1,220 @@
+"""`/files`: raw uploads in, files and listings out. One ASGI application, mountable anywhere."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+import secrets
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http.answers import (
+    Headers,
+    Receive,
+    Send,
+    answer_error,
+    json_answer,
+    send_answer,
+)
+from forebay.http.asgi_source import ReceiveSource
+from forebay.http.download import send_file
+from forebay.http.listing import list_folder
+from forebay.protocol import digest, fields, names, origin, preconditions, raw
+from forebay.protocol.status import Answer
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.engine.receive import Source
+    from forebay.model import Stored
+
+
+class FilesApp:
+    """Raw uploads, downloads, listings. Its routes are at its own root.
+
+    Args:
+        engine: takes the bodies.
+        listening_on_loopback: only pages and hosts of this machine are served (invariant 15).
+    """
+
+    def __init__(self, engine: Engine, *, listening_on_loopback: bool = False) -> None:
+        self.engine = engine
+        self.listening_on_loopback = listening_on_loopback
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        settings = self.engine.settings
+        headers: Headers = scope["headers"]
+        cors = origin.cors(headers, settings.allow_origin)
+        try:
+            origin.check(
+                scope["method"],
+                headers,
+                listening_on_loopback=self.listening_on_loopback,
+                allow_hosts=settings.allow_host,
+                allow_origins=settings.allow_origin,
+                scheme=scope.get("scheme", "http"),
+            )
+            await self._dispatch(scope, receive, send, cors)
+        except UploadError as error:
+            await send_answer(send, answer_error(error, scope), cors)
+
+    async def _dispatch(
+        self, scope: dict[str, Any], receive: Receive, send: Send, cors: Headers
+    ) -> None:
+        method: str = scope["method"]
+        path = path_below(scope)
+        folder = path in (b"", b"/") or path.endswith(b"/")
+        if method == "OPTIONS":
+            answer = self._options(scope["headers"], folder)
+        elif method in ("PUT", "POST"):
+            answer = await self._store(scope, receive, names.split_path(path), folder)
+        elif method in ("GET", "HEAD"):
+            segments = names.split_path(path)
+            name = names.judge_path(segments) if segments else ""
+            await self._read(scope, send, name, folder, cors)
+            return
+        elif method == "DELETE" and not folder:
+            answer = await self._delete(scope, names.judge_path(names.split_path(path)))
+        else:
+            raise MethodNotAllowed(allow=self._methods(folder))
+        await send_answer(send, answer, cors)
+
+    def _methods(self, folder: bool) -> tuple[str, ...]:
+        if folder:
+            return raw.FOLDER_METHODS
+        extra = ("DELETE",) if self.engine.settings.allow_delete else ()
+        return (*raw.FILE_METHODS, *extra)
+
+    def _options(self, headers: Headers, folder: bool) -> Answer:
+        methods = self._methods(folder)
+        if origin.is_preflight("OPTIONS", headers):
+            return origin.preflight(headers, self.engine.settings.allow_origin, methods)
+        return Answer(204, ((b"allow", ", ".join(methods).encode()),))
+
+    # --- in --------------------------------------------------------------------------------------
+
+    async def _store(
+        self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
+    ) -> Answer:
+        settings = self.engine.settings
+        headers: Headers = scope["headers"]
+        query = scope.get("query_string", b"")
+        command = raw.command(
+            scope["method"],
+            segments,
+            headers,
+            _query(query) if query else {},
+            folder=folder,
+            on_conflict=settings.on_conflict,
+            accept_types=settings.accept_types,
+            generated=f"upload-{secrets.token_hex(8)}",
+        )
+        stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
+        return _created(stored, command.media_type, mount_of(scope))
+
+    async def _delete(self, scope: dict[str, Any], name: str) -> Answer:
+        if not self.engine.settings.allow_delete:
+            raise MethodNotAllowed(
+                "Files are removed only where the server runs with --allow-delete.",
+                allow=self._methods(False),
+            )
+        await self.engine.authorise("delete", name, scope)
+        conditions = preconditions.parse(scope["headers"])
+        await self.engine.workers.run(self.engine.store.delete, name, conditions)
+        return Answer(204)
+
+    # --- out -------------------------------------------------------------------------------------
+
+    async def _read(
+        self, scope: dict[str, Any], send: Send, name: str, folder: bool, cors: Headers
+    ) -> None:
+        engine = self.engine
+        if folder:
+            await engine.authorise("list", name, scope)
+            query = _query(scope.get("query_string", b""))
+            call = functools.partial(list_folder, engine.store, name, query, mount_of(scope))
+            listing = await engine.workers.run(call)
+            no_store = ((b"cache-control", b"no-store"),)
+            answer = json_answer(200, listing, no_store)
+            if scope["method"] == "HEAD":
+                answer = Answer(answer.status, answer.headers)
+            await send_answer(send, answer, cors)
+            return
+        await engine.authorise("read", name, scope)
+        fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
+        try:
+            await send_file(scope, send, engine.workers, fd, info, cors)
+        finally:
+            await engine.workers.run(os.close, fd)
+
+
+def _close(opened: tuple[int, object]) -> None:
+    os.close(opened[0])
+
+
+def source_of(scope: dict[str, Any], receive: Receive) -> Source:
+    """The quickest way to this request's body: the socket itself on our own server."""
+    exchange = (scope.get("extensions") or {}).get("forebay.body")
+    source: Source | None = exchange.source() if exchange is not None else None
+    if source is not None:
+        return source
+    headers: Headers = scope["headers"]
+    length = fields.content_length(headers)
+    if length is None and fields.first(headers, b"transfer-encoding") is None:
+        # HTTP/2 announces a length or not; HTTP/1.1 without either has no body.
+        length = None if scope.get("http_version", "1.1").startswith(("2", "3")) else 0
+    return ReceiveSource(receive, length)
+
+
+def path_below(scope: dict[str, Any]) -> bytes:
+    """The path under the application's mount, as it was sent, still percent-encoded."""
+    raw_path: bytes | None = scope.get("raw_path")
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if raw_path is None:
+        below = path[len(root) :] if root and path.startswith(root) else path
+        return names.quote_path(below).encode()
+    raw_path = raw_path.partition(b"?")[0]
+    depth = root.strip("/").count("/") + 1 if root.strip("/") else 0
+    parts = raw_path.split(b"/")
+    mount = b"/".join(parts[: depth + 1])
+    if depth and unquote_to_bytes(mount) == root.rstrip("/").encode():
+        return b"/" + b"/".join(parts[depth + 1 :])
+    return raw_path
+
+
+def mount_of(scope: dict[str, Any]) -> str:
+    """Where this application is mounted, for links; without a slash at its end."""
+    return names.quote_path(scope.get("root_path", "").rstrip("/"))
+
+
+def _query(query: bytes) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=16))
+    except (ValueError, UnicodeDecodeError):
+        raise NotFound("The query cannot be read.") from None
+
+
+def _created(stored: Stored, media_type: str | None, mount: str) -> Answer:
+    file = stored.file
+    location = f"{mount}/{names.quote_path(file.name)}"
+    value: dict[str, Any] = {
+        "name": file.name,
+        "size": file.size,
+        "type": media_type,
+        "url": location,
+        "etag": f'"{file.tag}"',
+        "renamed": stored.renamed,
+        "duration": round(stored.duration, 6),
+    }
+    extra = [(b"location", location.encode()), (b"etag", f'"{file.tag}"'.encode())]
+    if stored.digests:
+        value["digest"] = {
+            entry.algorithm: base64.b64encode(entry.value).decode() for entry in stored.digests
+        }
+        extra.append((b"repr-digest", digest.serialise(stored.digests)))
+    # RFC 9110, section 9.3.4: 201 for what is new, 200 for what was replaced.
+    return json_answer(200 if stored.replaced else 201, value, extra)

@@ -1,0 +1,115 @@
+"""Where a request body ends (RFC 9112, section 6), decided once from its head.
+
+The same object is advanced by the event loop (an application calls `receive()`) or by a
+worker thread (the drain), never by both at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from forebay.errors import InvalidRequest, UnknownTransferCoding
+from forebay.protocol import fields
+from forebay.protocol.chunked import ChunkedDecoder
+
+Feed = Callable[[memoryview], object]
+
+
+class Framing(Protocol):
+    @property
+    def length(self) -> int | None:
+        """Bytes announced by Content-Length; None when chunked."""
+        ...
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def remaining(self) -> int | None:
+        """Bytes of content still to come; None when nobody knows."""
+        ...
+
+    @property
+    def trailers(self) -> list[tuple[bytes, bytes]]: ...
+
+    def room(self, size: int) -> int:
+        """How many of `size` bytes may be read without taking from the next request."""
+        ...
+
+    def decode(self, data: memoryview, feed: Feed) -> int:
+        """Feeds content; returns how much of `data` belongs to this body."""
+        ...
+
+
+class LengthFraming:
+    """Content-Length; a request without a body is one of length 0."""
+
+    __slots__ = ("length", "remaining")
+
+    trailers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 (there never are any)
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.remaining = length
+
+    @property
+    def done(self) -> bool:
+        return not self.remaining
+
+    def room(self, size: int) -> int:
+        return min(size, self.remaining)
+
+    def decode(self, data: memoryview, feed: Feed) -> int:
+        size = min(len(data), self.remaining)
+        if size:
+            feed(data[:size])
+            self.remaining -= size
+        return size
+
+
+class ChunkedFraming:
+    """Transfer-Encoding: chunked."""
+
+    __slots__ = ("_decoder",)
+
+    length = None
+    remaining = None
+
+    def __init__(self) -> None:
+        self._decoder = ChunkedDecoder()
+
+    @property
+    def done(self) -> bool:
+        return self._decoder.done
+
+    @property
+    def trailers(self) -> list[tuple[bytes, bytes]]:
+        return self._decoder.trailers
+
+    def room(self, size: int) -> int:
+        return size
+
+    def decode(self, data: memoryview, feed: Feed) -> int:
+        return self._decoder.decode(data, feed)
+
+
+def framing_of(headers: Sequence[tuple[bytes, bytes]], http_version: str) -> Framing:
+    """The framing a head announces.
+
+    Raises InvalidRequest for whatever two parsers might read differently (RFC 9112,
+    section 6.3): two lengths, a length beside a transfer coding, a coding in HTTP/1.0.
+    """
+    codings = fields.every(headers, b"transfer-encoding")
+    if not codings:
+        length = fields.content_length(headers)
+        return LengthFraming(length or 0)
+    if http_version == "1.0":
+        raise InvalidRequest("HTTP/1.0 has no Transfer-Encoding.")
+    if fields.every(headers, b"content-length"):
+        raise InvalidRequest("Content-Length and Transfer-Encoding exclude each other.")
+    if len(codings) > 1:
+        raise InvalidRequest("Transfer-Encoding was given twice.")
+    if codings[0].strip().lower() != b"chunked":
+        raise UnknownTransferCoding
+    return ChunkedFraming()

@@ -1,0 +1,15 @@
+"""What one connection may take of time and memory before it is a request."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Durations in seconds, 0 for none; sizes in bytes."""
+
+    head_timeout: float = 20.0
+    keep_alive_timeout: float = 75.0
+    linger_timeout: float = 30.0
+    max_head: int = 64 << 10

@@ -1,0 +1,211 @@
+"""`forebay serve`: sockets, worker processes, signals, and a shutdown that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from forebay.config import Settings, changes_needing_restart
+from forebay.engine.admission import Tally
+from forebay.engine.engine import Engine
+from forebay.errors import ConfigError, ForebayError
+from forebay.http.app import ServerApp
+from forebay.http.direct import DirectProtocol
+from forebay.http.limits import ConnectionLimits
+from forebay.http.logs import set_up
+from forebay.protocol.names import numbered
+from forebay.stores.files import FileStore
+
+logger = logging.getLogger("forebay")
+
+Loader = Callable[[], Settings]
+
+
+def run(settings: Settings, loader: Loader) -> int:
+    """Serves until a signal ends it; returns the exit code.
+
+    SIGTERM or SIGINT: stop accepting, let uploads finish within `drain_timeout`, 0. A second
+    one ends the process at once. SIGHUP: `loader` reads the settings again.
+    Raises ConfigError when the address cannot be listened on, StorageError when the folder
+    cannot be used.
+    """
+    set_up(settings.log_level, settings.log_format, access_log=settings.access_log)
+    make_store(settings).close()  # a wrong folder is told before anything is listened on
+    listener = listen(settings)
+    announce(settings, listener)
+    try:
+        if settings.workers == 1:
+            return serve_one(settings, loader, listener, Tally())
+        from forebay.http.supervisor import supervise
+
+        return supervise(settings, loader, listener)
+    finally:
+        listener.close()
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A listening socket. Raises ConfigError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port} (--host, --port): {error.strerror}"
+        ) from error
+    return listener
+
+
+def announce(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.ssl_certfile else "http"
+    shown = f"[{host}]" if ":" in host else host
+    print(  # noqa: T201 (the one line a person waits for)
+        f"Forebay listens on {scheme}://{shown}:{port}"
+        f" and stores in {os.path.abspath(settings.dir)} ({settings.durability}, {settings.workers} worker{'s' * (settings.workers > 1)})",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def make_store(settings: Settings) -> FileStore:
+    return FileStore(
+        settings.dir,
+        durability=settings.durability,
+        min_free=settings.min_free,
+        file_mode=settings.file_mode,
+        folder_mode=settings.folder_mode,
+        numbered=numbered,
+    )
+
+
+def limits_of(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        settings.head_timeout,
+        settings.keep_alive_timeout,
+        settings.linger_timeout,
+        settings.max_head,
+    )
+
+
+def serve_one(settings: Settings, loader: Loader, listener: socket.socket, tally: Tally) -> int:
+    """One server process: its own store, engine and event loop, on a shared listener."""
+    store = make_store(settings)
+    engine = Engine(settings, store, tally=tally)
+
+    class Protocol(DirectProtocol):
+        limits = limits_of(settings)
+
+    async def start() -> None:
+        swept = await engine.workers.run(store.sweep_temporaries)
+        if swept:
+            logger.info("removed %d temporary files of dead processes", swept)
+        # What start-up made stays for good; collections need not look at it again.
+        gc.collect()
+        gc.freeze()
+
+    app = ServerApp(engine, listening_on_loopback=is_loopback(settings.host), on_startup=start)
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=settings.access_log,
+        proxy_headers=False,
+        server_header=False,
+        interface="asgi3",
+        backlog=2048,
+        timeout_graceful_shutdown=int(settings.drain_timeout) + 6,
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+    )
+    server = Server(config, engine, loader, Protocol)
+    try:
+        server.run(sockets=[listener])
+    except ForebayError as error:
+        logger.critical("%s", error)
+        return 1
+    finally:
+        engine.close()
+        store.close()
+    return 0 if server.started else 3
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with our signals: drain, exit 0, and settings read again."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        engine: Engine,
+        loader: Loader,
+        protocol: type[DirectProtocol],
+    ) -> None:
+        super().__init__(config)
+        self._engine = engine
+        self._loader = loader
+        self._protocol = protocol
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # Not noted for uvicorn to raise again: a drained server has ended well, with 0.
+        if self.should_exit:
+            os._exit(128 + sig)  # asked twice: unnamed temporaries vanish by themselves
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        timeout = self._engine.settings.drain_timeout
+        logger.info("draining for at most %g s; %d uploads run", timeout, len(self._engine.watch))
+        self._engine.drain(timeout)
+        await super().shutdown(sockets=sockets)
+
+    def reload(self) -> None:
+        """Takes over what may change while running; says what needs a restart."""
+        old = self._engine.settings
+        try:
+            new = self._loader()
+        except ForebayError as error:
+            logger.error("settings not read again: %s", error)
+            return
+        fixed = changes_needing_restart(old, new)
+        if fixed:
+            logger.warning("these settings change only at a restart: %s", ", ".join(fixed))
+            new = new.replace(**{name: getattr(old, name) for name in fixed})
+        self._engine.settings = new
+        self._protocol.limits = limits_of(new)
+        set_up(new.log_level, new.log_format, access_log=new.access_log)
+        logger.info("settings read again")
+
+
+__all__ = ["Server", "listen", "run", "serve_one"]

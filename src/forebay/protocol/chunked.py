@@ -1,0 +1,192 @@
+"""The chunked transfer coding of HTTP/1.1 (RFC 9112, section 7.1), decoded in place.
+
+    SIZE ──size>0──> DATA ──all of it──> AFTER_DATA ──CRLF──> SIZE
+      └───size 0───> TRAILER ──empty line──> DONE          any error ──> BROKEN
+
+Content is never copied nor held: it is handed on as slices of the caller's buffer. Only the
+part of a line that has arrived so far is kept, and that has a bound.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from enum import Enum, auto
+
+from forebay.errors import MalformedBody
+
+__all__ = ["ChunkedDecoder", "allowed_trailers"]
+
+MAX_CHUNK = 2**63 - 1
+"""Offsets are signed 64-bit numbers on every filesystem."""
+
+# `re` reads a memoryview where it is, so the usual head costs no copy and no search.
+_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
+_NEXT_HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
+# BWS may stand before the semicolon (section 7.1.1) but not after a bare size. What follows is
+# skipped, yet a control character in it may be another parser's line end.
+_EXTENDED_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
+
+_MAX_OVERHEAD = 16 * 1024
+"""Bytes of extensions a body may hold beyond its content: more is traffic without progress."""
+
+
+class _State(Enum):
+    SIZE = auto()
+    DATA = auto()
+    AFTER_DATA = auto()
+    TRAILER = auto()
+    DONE = auto()
+    BROKEN = auto()
+
+
+class ChunkedDecoder:
+    """Takes one body off the wire, in pieces of any size.
+
+    `max_line` bounds a chunk's head line and `max_trailer` the trailer section, in bytes.
+    `trailers` holds every trailer field with its name in lower case; which of them may be
+    looked at is for `allowed_trailers` to say.
+    """
+
+    __slots__ = (
+        "_max_line",
+        "_max_trailer",
+        "_overhead",
+        "_partial",
+        "_remaining",
+        "_state",
+        "_trailer_size",
+        "trailers",
+    )
+
+    def __init__(self, max_line: int = 4096, max_trailer: int = 8192) -> None:
+        self.trailers: list[tuple[bytes, bytes]] = []
+        self._max_line = max_line
+        self._max_trailer = max_trailer
+        self._state = _State.SIZE
+        self._remaining = 0
+        self._partial = bytearray()
+        self._overhead = 0
+        self._trailer_size = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the last chunk and the whole trailer section have been read."""
+        return self._state is _State.DONE
+
+    def decode(self, data: memoryview, sink: Callable[[memoryview], object]) -> int:
+        """Hand the content in `data` to `sink`, slice by slice; return the bytes consumed.
+
+        That is all of `data` unless the body ended in it: the rest is the next request's.
+        A slice is valid as long as `data` is. Raises `MalformedBody`; after that, and after
+        an error of `sink`, the decoder is of no more use.
+        """
+        position, end = 0, len(data)
+        while position < end:
+            state = self._state
+            if state is _State.DATA:
+                stop = min(position + self._remaining, end)
+                sink(data[position:stop])
+                self._remaining -= stop - position
+                position = stop
+                if not self._remaining:
+                    self._state = _State.AFTER_DATA
+                    # The whole of CRLF, size, CRLF is nearly always there: take it at once.
+                    if match := _NEXT_HEAD.match(data, position):
+                        position = match.end()
+                        self._begin_chunk(match[1])
+            elif state is _State.SIZE:
+                position = self._read_head(data, position)
+            elif state is _State.AFTER_DATA:
+                position = self._read_data_end(data, position)
+            elif state is _State.TRAILER:
+                position = self._read_trailer(data, position)
+            elif state is _State.DONE:
+                break
+            else:
+                raise self._broken("The body was malformed before.")
+        return position
+
+    def _broken(self, message: str) -> MalformedBody:
+        self._state = _State.BROKEN
+        return MalformedBody(message)
+
+    def _begin_chunk(self, digits: bytes) -> int:
+        size = int(digits, 16)
+        if size > MAX_CHUNK:
+            raise self._broken("A chunk is larger than any file can be.")
+        self._remaining = size
+        self._state = _State.DATA if size else _State.TRAILER
+        return size
+
+    def _read_head(self, data: memoryview, position: int) -> int:
+        if not self._partial and (match := _HEAD.match(data, position)):
+            self._begin_chunk(match[1])
+            return match.end()
+        line, position = self._read_line(data, position, self._max_line)
+        if line is None:
+            return position
+        match = _EXTENDED_HEAD.fullmatch(line)
+        if match is None:
+            raise self._broken("A chunk does not begin with its size in hexadecimal digits.")
+        size = self._begin_chunk(match[1])
+        self._overhead = max(0, self._overhead + len(match[2] or b"") - size)
+        if self._overhead > _MAX_OVERHEAD:
+            raise self._broken("The chunk extensions are larger than the content.")
+        return position
+
+    def _read_data_end(self, data: memoryview, position: int) -> int:
+        """Read one byte of the CRLF that ends a chunk's data: a wrong one is refused at once."""
+        if data[position] != (0x0A if self._partial else 0x0D):
+            raise self._broken("The data of a chunk is not followed by CRLF.")
+        if self._partial:
+            self._partial.clear()
+            self._state = _State.SIZE
+        else:
+            self._partial += b"\r"
+        return position + 1
+
+    def _read_trailer(self, data: memoryview, position: int) -> int:
+        limit = max(0, self._max_trailer - self._trailer_size)
+        line, position = self._read_line(data, position, limit)
+        if line is None:
+            return position
+        if not line:
+            self._state = _State.DONE
+            return position
+        self._trailer_size += len(line) + 2
+        match = _FIELD_LINE.fullmatch(line)
+        if match is None:
+            # A folded line too: RFC 9112, section 5.2, lets a server refuse obs-fold.
+            raise self._broken("A trailer field is malformed.")
+        self.trailers.append((match[1].lower(), match[2].strip(b" \t")))
+        return position
+
+    def _read_line(self, data: memoryview, position: int, limit: int) -> tuple[bytes | None, int]:
+        """The next line without its CRLF, None when it is not whole yet; and where it ends."""
+        room = limit + 2 - len(self._partial)
+        window = bytes(data[position : position + room])
+        cut = window.find(b"\n") + 1
+        if not cut:
+            if len(window) == room:
+                raise self._broken("A line of the chunked coding is too long.")
+            self._partial += window
+            return None, position + len(window)
+        line = bytes(self._partial) + window[:cut]
+        self._partial.clear()
+        # RFC 9112, section 2.2, lets a recipient take a bare LF in a head. Between two parsers
+        # that read it differently a request can hide, so not here.
+        if not line.endswith(b"\r\n"):
+            raise self._broken("A line of the chunked coding does not end with CRLF.")
+        return line[:-2], position + cut
+
+
+def allowed_trailers(
+    trailers: Sequence[tuple[bytes, bytes]], names: Collection[bytes]
+) -> list[tuple[bytes, bytes]]:
+    """Those trailers whose lower-case names are in `names` (RFC 9110, section 6.5.1).
+
+    A trailer never changes what the head said, so a caller lists what may come late.
+    """
+    return [(name, value) for name, value in trailers if name in names]

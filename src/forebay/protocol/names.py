@@ -1,0 +1,152 @@
+"""Names from the wire, judged before any of them may reach a filesystem (invariant 8).
+
+What passes is one relative path below a root, in plain sight, the same characters that were
+sent. Nothing is repaired or normalised: a name that cannot be kept is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from forebay.errors import InvalidName
+
+__all__ = [
+    "from_client_name",
+    "judge_name",
+    "judge_path",
+    "numbered",
+    "quote_path",
+    "split_path",
+]
+
+MAX_SEGMENT = 255
+"""Bytes of UTF-8 in one component: NAME_MAX of the usual filesystems."""
+MAX_PATH = 4096
+"""Bytes of UTF-8 in a whole name."""
+MAX_DEPTH = 64
+"""Components in a whole name."""
+
+# C0, DEL and C1; they also end lines and move cursors wherever a name is printed.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+# They show "exe.gpj" as "jpg.exe" (Unicode Technical Report 36, section 2.4).
+_BIDI_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Invisible, and not compared by some filesystems (HFS+): behind one, a dot is still the first.
+_IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff" + "".join(
+    map(chr, range(0x206A, 0x2070))
+)
+
+
+def judge_name(name: str) -> str:
+    """`name` unchanged if it can be one component of a path; raises `InvalidName`."""
+    if not name:
+        raise InvalidName("The file name is empty.")
+    if name in (".", ".."):
+        raise InvalidName(f'A file cannot be called "{name}".')
+    if "/" in name or "\\" in name:
+        raise InvalidName("A slash or backslash cannot be part of a file name.")
+    if "\x00" in name:
+        raise InvalidName("The file name holds a NUL character.")
+    if _CONTROLS.search(name):
+        raise InvalidName("The file name holds a control character.")
+    if _BIDI_OVERRIDES.search(name):
+        raise InvalidName("The file name holds a character that changes the writing direction.")
+    if name != name.strip():
+        raise InvalidName("The file name begins or ends with a space.")
+    if name.lstrip(_IGNORABLE).startswith("."):
+        raise InvalidName("The file name begins with a dot; hidden files are not stored.")
+    if len(_utf8(name)) > MAX_SEGMENT:
+        raise InvalidName(f"The file name is longer than {MAX_SEGMENT} bytes.")
+    return name
+
+
+def judge_path(segments: Sequence[str]) -> str:
+    """The components joined by `/`, each unchanged, if all may be; raises `InvalidName`."""
+    if not segments:
+        raise InvalidName("The file name is empty.")
+    if len(segments) > MAX_DEPTH:
+        raise InvalidName(f"The path is deeper than {MAX_DEPTH} folders.")
+    path = "/".join([judge_name(segment) for segment in segments])
+    if len(_utf8(path)) > MAX_PATH:
+        raise InvalidName(f"The path is longer than {MAX_PATH} bytes.")
+    return path
+
+
+def _utf8(name: str) -> bytes:
+    try:
+        return name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InvalidName("The file name holds half of a surrogate pair.") from None
+
+
+def from_client_name(filename: str) -> str:
+    """The judged last component of a name that a client gave outside a URL.
+
+    Browsers and mail programs have sent whole paths of either kind of slash; RFC 6266,
+    section 4.3, and RFC 7578, section 4.2, say to use the last component only.
+    """
+    return judge_name(filename.replace("\\", "/").rpartition("/")[2])
+
+
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    digits = match[1]
+    if digits is None:
+        raise InvalidName("A percent sign in the path is not followed by two hexadecimal digits.")
+    octet = int(digits, 16)
+    if octet == 0x2F:
+        raise InvalidName("An escaped slash cannot be part of a file name.")
+    return bytes((octet,))
+
+
+def split_path(raw_path: bytes) -> list[str]:
+    """The decoded components of a URL path below a route; not judged yet.
+
+    The path is as it was sent, still escaped, without a query. One slash before the first
+    component is dropped, and one after the last: the root itself has no components. Each is
+    unescaped once, after splitting (RFC 3986, section 2.4). Raises `InvalidName`.
+    """
+    path = raw_path.removeprefix(b"/")
+    if not path:
+        return []
+    segments = path.removesuffix(b"/").split(b"/")
+    if b"" in segments:
+        raise InvalidName("The path has an empty component between two slashes.")
+    octets = [_ESCAPE.sub(_unescape, segment) for segment in segments]
+    if any(b"\x00" in segment for segment in octets):
+        raise InvalidName("The file name holds a NUL character.")
+    try:
+        return [segment.decode("utf-8") for segment in octets]
+    except UnicodeDecodeError:
+        raise InvalidName("The path is not UTF-8.") from None
+
+
+def quote_path(name: str) -> str:
+    """A judged name as the path of a URL (RFC 3986, section 3.3), for a Location field."""
+    return quote(name, safe="/()")
+
+
+# What people call the extension: short and without spaces, so not the end of "Dr. Smith".
+_EXTENSION = re.compile(r"(?:\.tar)?\.[^.\s]{0,16}\Z", re.IGNORECASE)
+
+
+def numbered(name: str, number: int) -> str:
+    """`dir/name.ext` as `dir/name (number).ext`: the name to try when `name` is taken.
+
+    Made from a judged name it is one too; the stem is shortened where it would be too long.
+    Raises `InvalidName` if the folders alone leave no room.
+    """
+    folder, slash, base = name.rpartition("/")
+    match = _EXTENSION.search(base, 1)
+    stem, extension = (base[: match.start()], match[0]) if match else (base, "")
+    suffix = f" ({number}){extension}"
+    room = min(MAX_SEGMENT, MAX_PATH - len((folder + slash).encode("utf-8")))
+    room -= len(suffix.encode("utf-8"))
+    # Cutting may leave part of a character at the end; "ignore" drops it.
+    stem = stem.encode("utf-8")[: max(room, 0)].decode("utf-8", "ignore")
+    if not stem:
+        raise InvalidName("The path is too long to give the file another name.")
+    return folder + slash + stem + suffix

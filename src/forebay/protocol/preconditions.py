@@ -1,0 +1,133 @@
+"""Conditional requests (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum, auto
+
+from forebay.errors import InvalidField
+from forebay.model import EntityTag, Preconditions
+from forebay.protocol.fields import Headers, every, parse_http_date
+
+__all__ = ["Outcome", "evaluate", "format_tag", "if_range", "parse", "parse_tag"]
+
+
+class Outcome(Enum):
+    """What the preconditions of a request come to."""
+
+    PROCEED = auto()
+    NOT_MODIFIED = auto()  # 304
+    FAILED = auto()  # 412
+
+
+_TAG = rb'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"'  # section 8.8.3
+_ONE_TAG = re.compile(_TAG)
+# A list may have empty elements (section 5.6.1.2); a comma inside quotes is part of the tag.
+_TAG_LIST = re.compile(rb"[ \t,]*+" + _TAG + rb"[ \t]*+(?=,|\Z)")
+_REST = re.compile(rb"[ \t,]*+")
+
+
+def parse_tag(value: bytes) -> EntityTag | None:
+    """One entity tag, None if it is not one."""
+    match = _ONE_TAG.fullmatch(value)
+    return _tag(match) if match else None
+
+
+def format_tag(tag: EntityTag) -> bytes:
+    """The value of an ETag field."""
+    return (b'W/"' if tag.weak else b'"') + tag.opaque.encode("latin-1") + b'"'
+
+
+def _tag(match: re.Match[bytes]) -> EntityTag:
+    return EntityTag(match[2].decode("latin-1"), weak=match[1] is not None)
+
+
+def parse(headers: Headers) -> Preconditions:
+    """The preconditions of a request.
+
+    Raises `InvalidField` for a tag list that cannot be read: to ignore it would do what the
+    client asked not to be done. Dates that cannot be read are ignored, as sections 13.1.3
+    and 13.1.4 say.
+    """
+    return Preconditions(
+        if_match=_tags(headers, b"if-match"),
+        if_none_match=_tags(headers, b"if-none-match"),
+        if_modified_since=_date(headers, b"if-modified-since"),
+        if_unmodified_since=_date(headers, b"if-unmodified-since"),
+    )
+
+
+def _tags(headers: Headers, name: bytes) -> tuple[EntityTag, ...] | None:
+    lines = every(headers, name)
+    if not lines:
+        return None
+    value = b", ".join(lines).strip(b" \t")
+    if value == b"*":
+        return ()
+    tags = []
+    position = 0
+    while match := _TAG_LIST.match(value, position):
+        tags.append(_tag(match))
+        position = match.end()
+    # An empty list must not come out as `()`, which is how the model says "*".
+    if not tags or _REST.fullmatch(value, position) is None:
+        raise InvalidField(f"{name.decode('ascii')} is not a list of entity tags.")
+    return tuple(tags)
+
+
+def _date(headers: Headers, name: bytes) -> int | None:
+    lines = every(headers, name)
+    return parse_http_date(lines[0]) if len(lines) == 1 else None
+
+
+def evaluate(
+    preconditions: Preconditions, method: str, *, tag: EntityTag | None, mtime: int | None
+) -> Outcome:
+    """What to do with a request, in the order of section 13.2.2.
+
+    `tag` and `mtime` (whole seconds) are of the current representation; both None when there
+    is none. A date is ignored where there is none to compare it with.
+    """
+    reads = method in ("GET", "HEAD")
+    exists = tag is not None or mtime is not None
+    if preconditions.if_match is not None:  # step 1
+        if not _matches(preconditions.if_match, tag, exists, weakly=False):
+            return Outcome.FAILED
+    elif _is_later(mtime, preconditions.if_unmodified_since):  # step 2
+        return Outcome.FAILED
+    if preconditions.if_none_match is not None:  # step 3
+        if _matches(preconditions.if_none_match, tag, exists, weakly=True):
+            return Outcome.NOT_MODIFIED if reads else Outcome.FAILED
+    elif reads and _is_later(mtime, preconditions.if_modified_since) is False:  # step 4
+        return Outcome.NOT_MODIFIED
+    return Outcome.PROCEED
+
+
+def _is_later(mtime: int | None, date: int | None) -> bool | None:
+    """Whether the file changed after `date`, None if either is unknown."""
+    return None if mtime is None or date is None else mtime > date
+
+
+def _matches(
+    tags: Sequence[EntityTag], current: EntityTag | None, exists: bool, *, weakly: bool
+) -> bool:
+    """Whether `*` (no tags) or one of the tags is the current representation's (8.8.3.2)."""
+    if not tags:
+        return exists
+    if current is None or (current.weak and not weakly):
+        return False
+    return any(tag.opaque == current.opaque and (weakly or not tag.weak) for tag in tags)
+
+
+def if_range(value: bytes, tag: EntityTag | None, mtime: int | None) -> bool:
+    """Whether a Range may be honoured that came with this If-Range (section 13.1.5).
+
+    Tags are compared strongly; a date must be the very one of Last-Modified. Pass None for an
+    `mtime` that is too near to now to be a strong validator (section 8.8.2.2).
+    """
+    given = parse_tag(value)
+    if given is not None:
+        return not given.weak and given == tag
+    date = parse_http_date(value)
+    return date is not None and date == mtime

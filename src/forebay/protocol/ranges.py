@@ -1,0 +1,126 @@
+"""Byte ranges (RFC 9110, section 14): of downloads, and of partial PUT and PATCH."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from forebay.errors import InvalidField, RangeNotSatisfiable
+
+__all__ = ["ContentRange", "content_range", "parse", "parse_content_range"]
+
+MAX_RANGES = 64
+"""Ranges in one request. Section 14.2 lets a server ignore a field with very many."""
+MAX_POSITION = 2**63 - 1
+
+_RANGE = re.compile(rb"bytes=(.*)", re.IGNORECASE | re.DOTALL)  # names of units: 14.1
+_SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
+
+
+def parse(value: bytes, size: int) -> list[tuple[int, int]] | None:
+    """The ranges of a Range field as `(start, stop)`, half open, within `size` bytes.
+
+    None when the field is to be ignored: another unit, bad syntax, or too many ranges.
+    Ranges that overlap or touch come merged and in ascending order (section 15.3.7.2), others
+    in the order asked for: never more bytes than there are. Raises `RangeNotSatisfiable` if
+    none of them is within the file.
+    """
+    match = _RANGE.fullmatch(value)
+    if match is None:
+        return None
+    # Cut off what a list of many elements would cost before it is known to be too long.
+    elements = match[1].split(b",", 2 * MAX_RANGES)
+    specs = [element.strip(b" \t") for element in elements]
+    specs = [spec for spec in specs if spec]  # section 5.6.1.2: empty elements count for nothing
+    if not specs or len(specs) > MAX_RANGES:
+        return None
+    ranges = []
+    for spec in specs:
+        bounds = _bounds(spec, size)
+        if bounds is None:
+            return None
+        if bounds[0] < bounds[1]:
+            ranges.append(bounds)
+        elif size == 0 and spec.startswith(b"-") and spec.strip(b"-0"):
+            # Satisfiable (14.1.2), yet no Content-Range can say "none of 0 bytes".
+            return None
+    if not ranges:
+        raise RangeNotSatisfiable(size=size)
+    return _merged(ranges)
+
+
+def _bounds(spec: bytes, size: int) -> tuple[int, int] | None:
+    """One range-spec within `size`, empty if it is outside, None if it is not one (14.1.1)."""
+    match = _SPEC.fullmatch(spec)
+    if match is None or spec == b"-":
+        return None
+    if not match[1]:
+        return max(0, size - _number(match[2])), size
+    start = _number(match[1])
+    if not match[2]:
+        return start, size
+    last = _number(match[2])
+    return (start, min(last + 1, size)) if start <= last else None
+
+
+def _number(digits: bytes) -> int:
+    """Any number beyond the largest file is the same; `int` refuses thousands of digits."""
+    digits = digits.lstrip(b"0")
+    return min(int(digits or b"0"), MAX_POSITION) if len(digits) < 20 else MAX_POSITION
+
+
+def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return ranges if len(merged) == len(ranges) else merged
+
+
+def content_range(start: int, stop: int, size: int | None) -> bytes:
+    """The value of a Content-Range for the bytes from `start` up to, not with, `stop`."""
+    total = b"*" if size is None else b"%d" % size
+    return b"bytes %d-%d/%b" % (start, stop - 1, total)
+
+
+class ContentRange(NamedTuple):
+    """What part of a file a request carries, half open.
+
+    `bytes a-b/total` and `bytes a-b/*` have both bounds; `bytes */total` has neither.
+    """
+
+    start: int | None
+    stop: int | None
+    total: int | None
+
+
+_CONTENT_RANGE = re.compile(
+    rb"bytes (?:([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)|\*/([0-9]{1,19}))", re.IGNORECASE
+)
+
+
+def parse_content_range(value: bytes) -> ContentRange:
+    """The Content-Range of a request (sections 14.4 and 14.5).
+
+    Raises `InvalidField`: a server that ignored it would store a part as the whole.
+    """
+    match = _CONTENT_RANGE.fullmatch(value)
+    if match is None:
+        raise InvalidField('Content-Range is not of the form "bytes first-last/total".')
+    first, last, total, unsatisfied = match.groups()
+    if unsatisfied is not None:
+        return ContentRange(None, None, _position(unsatisfied))
+    start, end = _position(first), _position(last)
+    size = None if total == b"*" else _position(total)
+    if start > end or (size is not None and end >= size):
+        raise InvalidField("The positions of Content-Range contradict each other.")
+    return ContentRange(start, end + 1, size)
+
+
+def _position(digits: bytes) -> int:
+    position = int(digits)
+    if position >= MAX_POSITION:
+        raise InvalidField("A position of Content-Range is larger than any file can be.")
+    return position

@@ -1,0 +1,123 @@
+"""Raw uploads: a PUT to a name, a POST to a folder (design: the URL space).
+
+Turns a request head into a `Receive`, or says why not. Whatever can be judged from the head
+alone is judged here, before anything is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from forebay.errors import (
+    InvalidField,
+    MethodNotAllowed,
+    UnsupportedCoding,
+    UnsupportedMediaType,
+)
+from forebay.model import Conflict, Digest, Receive
+from forebay.protocol import digest, fields, names, preconditions
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
+
+
+def command(
+    method: str,
+    segments: Sequence[str],
+    headers: Headers,
+    query: Mapping[str, str],
+    *,
+    folder: bool,
+    on_conflict: Conflict,
+    accept_types: Sequence[str],
+    generated: str,
+) -> Receive:
+    """The wish of a PUT or POST.
+
+    `segments` is the decoded path below `/files`, `folder` whether it ended in a slash;
+    `generated` is the name of a POST that gives none.
+    """
+    media_type = fields.first(headers, b"content-type")
+    _check_content(method, headers, media_type, accept_types)
+    if method == "PUT":
+        if folder:
+            raise MethodNotAllowed(
+                "PUT needs the name of a file; POST here to let the server choose one.",
+                allow=FOLDER_METHODS,
+            )
+        name = names.judge_path(segments)
+        policy = Conflict.REFUSE
+    else:
+        if not folder:
+            raise MethodNotAllowed(
+                "POST goes to a folder, with '/' at its end; PUT stores under this name.",
+                allow=FILE_METHODS,
+            )
+        name = names.judge_path([*segments, *_given_name(headers, query, generated)])
+        policy = Conflict.RENAME
+    if on_conflict is not Conflict.AUTO:
+        policy = on_conflict
+    return Receive(
+        name=name,
+        conflict=policy,
+        preconditions=preconditions.parse(headers),
+        media_type=media_type.decode("latin-1") if media_type is not None else None,
+        expected=_expected(headers),
+        wanted=_wanted(headers),
+    )
+
+
+def _check_content(
+    method: str, headers: Headers, media_type: bytes | None, accept_types: Sequence[str]
+) -> None:
+    codings = b",".join(fields.every(headers, b"content-encoding")).lower()
+    if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
+        raise UnsupportedCoding
+    if fields.first(headers, b"content-range") is not None:
+        # RFC 9110, section 9.3.4: a fragment must never be taken for the whole.
+        raise InvalidField("Content-Range: partial uploads are not offered here.")
+    kind = fields.media_type(media_type)[0] if media_type is not None else ""
+    if method == "POST" and kind.startswith("multipart/"):
+        raise UnsupportedMediaType(
+            "Forms are not taken apart here; send the file itself as the body (curl -T FILE)."
+        )
+    if accept_types and not (kind and fields.matches_media_type(kind, accept_types)):
+        raise UnsupportedMediaType(
+            f"The media type {kind or '(none)'} is not accepted here (--accept-types)."
+        )
+
+
+def _given_name(headers: Headers, query: Mapping[str, str], generated: str) -> list[str]:
+    """Content-Disposition, then X-Filename (percent-encoded UTF-8), then `?name=`.
+
+    The first two may hold a path of the client's own disk, so only its last part is used;
+    `?name=` is written for this server and may name folders.
+    """
+    disposition = fields.first(headers, b"content-disposition")
+    if disposition is not None:
+        parsed = fields.content_disposition(disposition)
+        if parsed is not None and parsed.filename:
+            return [names.from_client_name(parsed.filename)]
+    plain = fields.first(headers, b"x-filename")
+    if plain:
+        return [names.from_client_name("/".join(names.split_path(plain)))]
+    if query.get("name"):
+        return query["name"].split("/")
+    return [generated]
+
+
+def _expected(headers: Headers) -> tuple[Digest, ...]:
+    """Content-Digest and Repr-Digest: for an identity-coded whole they are of the same bytes."""
+    found: list[Digest] = []
+    for name in (b"content-digest", b"repr-digest"):
+        values = fields.every(headers, name)
+        if values:
+            found += digest.parse(values, name.decode())
+    return tuple(found)
+
+
+def _wanted(headers: Headers) -> tuple[str, ...]:
+    values = fields.every(headers, b"want-repr-digest")
+    return digest.wanted(values)[:1] if values else ()

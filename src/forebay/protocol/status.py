@@ -1,0 +1,218 @@
+"""What an error is on the wire: its status, its header fields, its body.
+
+The one place where an error of `forebay.errors` meets HTTP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from forebay import errors
+from forebay.errors import UploadError
+
+__all__ = ["STATUS", "Answer", "phrase", "render", "status_of"]
+
+# Sections are of RFC 9110 where no other document is named.
+STATUS: Mapping[type[UploadError], int] = MappingProxyType(
+    {
+        errors.UploadError: 500,
+        # refused
+        errors.Refused: 400,
+        errors.InvalidRequest: 400,
+        errors.HeadTooLarge: 431,  # RFC 6585, section 5
+        errors.UnknownTransferCoding: 501,  # RFC 9112, section 6.1
+        errors.InvalidField: 400,
+        errors.InvalidName: 400,
+        errors.NotAuthenticated: 401,
+        errors.Forbidden: 403,
+        errors.OriginRefused: 403,
+        errors.HostRefused: 421,  # 15.5.20
+        errors.NotFound: 404,
+        errors.Gone: 410,
+        errors.MethodNotAllowed: 405,
+        errors.NameTaken: 409,
+        errors.NotAFolder: 409,
+        errors.PreconditionFailed: 412,
+        errors.RangeNotSatisfiable: 416,
+        errors.LengthRequired: 411,
+        errors.TooLarge: 413,
+        errors.UnsupportedMediaType: 415,
+        errors.UnsupportedCoding: 415,  # 8.4
+        errors.TooManyUploads: 503,
+        errors.ShuttingDown: 503,
+        errors.OffsetMismatch: 409,
+        errors.InconsistentLength: 400,
+        # Not 423 (Locked): some clients take any 4xx for final; all of them retry a 503.
+        errors.UploadBusy: 503,
+        errors.WrongState: 409,
+        errors.AlreadyExists: 500,
+        errors.VerificationRefused: 422,
+        # the body did not arrive as announced
+        errors.BodyFailed: 400,
+        errors.IncompleteBody: 400,
+        errors.MalformedBody: 400,
+        errors.BodyTimeout: 408,
+        errors.HeadTimeout: 408,
+        errors.TooSlow: 408,
+        errors.DigestMismatch: 400,
+        errors.Interrupted: 503,
+        # storage
+        errors.StorageError: 500,
+        errors.DiskFull: 507,  # RFC 4918, section 11.5
+        errors.QuotaExceeded: 507,
+        errors.StorageDenied: 500,
+        errors.NoDescriptors: 503,
+        errors.SyncFailed: 500,
+        errors.StorageFailed: 500,
+        errors.SessionsUnavailable: 503,
+    }
+)
+
+_PHRASES: Mapping[int, str] = MappingProxyType(
+    {
+        100: "Continue",
+        104: "Upload Resumption Supported",  # draft-ietf-httpbis-resumable-upload
+        200: "OK",
+        201: "Created",
+        202: "Accepted",
+        204: "No Content",
+        206: "Partial Content",
+        301: "Moved Permanently",
+        302: "Found",
+        303: "See Other",
+        304: "Not Modified",
+        307: "Temporary Redirect",
+        308: "Permanent Redirect",
+        400: "Bad Request",
+        401: "Unauthorized",
+        403: "Forbidden",
+        404: "Not Found",
+        405: "Method Not Allowed",
+        406: "Not Acceptable",
+        408: "Request Timeout",
+        409: "Conflict",
+        410: "Gone",
+        411: "Length Required",
+        412: "Precondition Failed",
+        413: "Content Too Large",
+        414: "URI Too Long",
+        415: "Unsupported Media Type",
+        416: "Range Not Satisfiable",
+        417: "Expectation Failed",
+        421: "Misdirected Request",
+        422: "Unprocessable Content",
+        423: "Locked",
+        425: "Too Early",
+        426: "Upgrade Required",
+        428: "Precondition Required",
+        429: "Too Many Requests",
+        431: "Request Header Fields Too Large",
+        460: "Checksum Mismatch",  # tus 1.0, extension checksum
+        500: "Internal Server Error",
+        501: "Not Implemented",
+        502: "Bad Gateway",
+        503: "Service Unavailable",
+        504: "Gateway Timeout",
+        505: "HTTP Version Not Supported",
+        507: "Insufficient Storage",
+    }
+)
+
+
+def phrase(status: int) -> str:
+    """The reason phrase of a status, empty if none is known (RFC 9112, section 4)."""
+    return _PHRASES.get(status, "")
+
+
+def status_of(error: UploadError) -> int:
+    """The status of an error; of an application's own, that of its nearest ancestor."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response: its fields are ASGI style, its body has the announced length."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+def render(error: UploadError, accept: bytes | None, *, upload_id: str | None = None) -> Answer:
+    """The response that tells a client of `error`.
+
+    A problem document (RFC 9457) unless the Accept field asks for text and not for JSON, as
+    that of a browser does.
+    """
+    status = status_of(error)
+    if _wants_text(accept):
+        kind = b"text/plain; charset=utf-8"
+        body = f"{error.message} ({error.code})\n".encode("utf-8", "replace")
+    else:
+        kind = b"application/problem+json"
+        body = _problem(error, status, upload_id)
+    headers = (
+        (b"content-type", kind),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+        *_fields(error, status),
+    )
+    return Answer(status, headers, body)
+
+
+def _wants_text(accept: bytes | None) -> bool:
+    wanted = (accept or b"").lower()
+    return b"text/" in wanted and b"json" not in wanted
+
+
+_MEMBERS = {
+    "expected": "expected-offset",  # as the resumable upload draft names them
+    "provided": "provided-offset",
+    "limit": "limit",
+    "state": "state",
+    "algorithm": "algorithm",
+}
+
+
+def _problem(error: UploadError, status: int, upload_id: str | None) -> bytes:
+    problem: dict[str, object] = {
+        "type": f"urn:forebay:error:{error.code}",
+        "title": phrase(status),
+        "status": status,
+        "detail": error.message,
+        "code": error.code,
+    }
+    for key, member in _MEMBERS.items():
+        value = error.detail.get(key)
+        if isinstance(value, int | str):
+            problem[member] = value
+    if upload_id is not None:
+        problem["upload"] = upload_id
+    return json.dumps(problem).encode("ascii") + b"\n"
+
+
+def _fields(error: UploadError, status: int) -> list[tuple[bytes, bytes]]:
+    """The fields that a status needs beside its body."""
+    detail = error.detail
+    if status == 401:  # 15.5.2: at least one challenge; Basic would open a browser's dialogue
+        return [(b"www-authenticate", _ascii(detail.get("challenge", "Bearer")))]
+    if status == 405:  # 15.5.6: the list may be empty, the field must be there
+        allow = detail.get("allow", ())
+        return [(b"allow", _ascii(allow if isinstance(allow, str) else ", ".join(allow)))]
+    if status == 416 and detail.get("size") is not None:  # 14.4
+        return [(b"content-range", b"bytes */%d" % detail["size"])]
+    if status == 503:  # 10.2.3: whole seconds
+        return [(b"retry-after", b"%d" % max(1, math.ceil(detail.get("retry_after") or 1)))]
+    if isinstance(error, errors.UnsupportedCoding):  # 12.5.3: tells it from a media type's 415
+        return [(b"accept-encoding", b"identity")]
+    return []
+
+
+def _ascii(value: str) -> bytes:
+    """A field value that nothing in `value` can end or split."""
+    return "".join(c for c in value if " " <= c <= "~").encode("ascii")

@@ -1,0 +1,113 @@
+"""Upload state in this process alone: for tests, and for servers that may forget."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from forebay.errors import AlreadyExists, NotFound
+from forebay.model import UploadRecord, UploadState
+from forebay.sessions.records import advance_refusal, check_changes, check_version, not_open
+
+
+class MemorySessions:
+    """The port `Sessions` on a dict. Nothing outlives the process; there are no others."""
+
+    def __init__(self) -> None:
+        self._open = False
+        self._records: dict[str, UploadRecord] = {}
+        # Kept sorted, so that a sweep or a listing costs what it returns and not all uploads.
+        self._ids: list[str] = []
+        self._expiries: list[tuple[float, str]] = []
+
+    async def open(self) -> None:
+        self._open = True
+
+    async def close(self) -> None:
+        self._open = False
+
+    async def create(self, record: UploadRecord) -> None:
+        if record.id in self._all():
+            raise AlreadyExists
+        self._put(record)
+
+    async def load(self, upload_id: str) -> UploadRecord:
+        record = self._all().get(upload_id)
+        if record is None:
+            raise NotFound("There is no such upload.")
+        return record
+
+    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
+        record = await self.load(upload_id)
+        refusal = advance_refusal(record.state, record.offset, offset)
+        if refusal is not None:
+            raise refusal
+        self._change(record, {"offset": offset, "expires_at": expires_at})
+
+    async def update(
+        self, upload_id: str, *, version: int | None = None, **changes: Any
+    ) -> UploadRecord:
+        check_changes(changes)
+        record = await self.load(upload_id)
+        check_version(record, version)
+        return self._change(record, changes)
+
+    async def delete(self, upload_id: str) -> None:
+        if upload_id in self._all():
+            self._forget(upload_id)
+
+    async def expired(self, now: float, limit: int) -> Sequence[UploadRecord]:
+        records = self._all()
+        due = bisect.bisect_right(self._expiries, now, key=lambda entry: entry[0])
+        return [records[key] for _, key in self._expiries[: min(due, max(limit, 0))]]
+
+    async def page(
+        self, *, state: UploadState | None = None, after: str = "", limit: int = 1000
+    ) -> Sequence[UploadRecord]:
+        records = self._all()
+        found: list[UploadRecord] = []
+        for position in range(bisect.bisect_right(self._ids, after), len(self._ids)):
+            if len(found) >= limit:
+                break
+            record = records[self._ids[position]]
+            if state is None or record.state is state:
+                found.append(record)
+        return found
+
+    async def count(self) -> int:
+        return len(self._all())
+
+    async def ask_release(self, upload_id: str) -> None:
+        """There is no other process, so nobody to ask."""
+
+    def on_release_asked(self, callback: Callable[[str], None]) -> None:
+        """Never called: see `ask_release`."""
+
+    def _all(self) -> dict[str, UploadRecord]:
+        if not self._open:
+            raise not_open()
+        return self._records
+
+    def _change(self, record: UploadRecord, changes: dict[str, Any]) -> UploadRecord:
+        changed = dataclasses.replace(record, **changes, version=record.version + 1)
+        if changed.expires_at == record.expires_at:
+            self._records[record.id] = changed
+        else:
+            self._forget(record.id)
+            self._put(changed)
+        return changed
+
+    def _put(self, record: UploadRecord) -> None:
+        self._records[record.id] = record
+        bisect.insort(self._ids, record.id)
+        if record.expires_at is not None:
+            bisect.insort(self._expiries, (record.expires_at, record.id))
+
+    def _forget(self, upload_id: str) -> None:
+        record = self._records.pop(upload_id)
+        del self._ids[bisect.bisect_left(self._ids, upload_id)]
+        if record.expires_at is not None:
+            entry = (record.expires_at, upload_id)
+            del self._expiries[bisect.bisect_left(self._expiries, entry)]

@@ -1,0 +1,41 @@
+"""What every backend judges alike: which fields may change, why an advance is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from forebay.errors import OffsetMismatch, SessionsUnavailable, UploadError, WrongState
+from forebay.model import UploadRecord, UploadState
+
+_CHANGEABLE = frozenset(field.name for field in dataclasses.fields(UploadRecord)) - {
+    "id",
+    "version",
+}
+
+
+def check_changes(names: Iterable[str]) -> None:
+    """Raises TypeError for a name that is no field, or one that never changes by hand."""
+    unknown = sorted(set(names) - _CHANGEABLE)
+    if unknown:
+        raise TypeError(f"an upload record has no field to change named {', '.join(unknown)}")
+
+
+def advance_refusal(state: UploadState, recorded: int, offset: int) -> UploadError | None:
+    """Why an upload of `state` at `recorded` bytes may not advance to `offset`, if so."""
+    if state is not UploadState.OPEN:
+        return WrongState(state=state)
+    if offset < recorded:
+        return OffsetMismatch(expected=recorded, provided=offset)
+    return None
+
+
+def check_version(record: UploadRecord, version: int | None) -> None:
+    """Raises WrongState when the record moved on from `version` (None: any will do)."""
+    if version is not None and record.version != version:
+        raise WrongState("The upload was changed by somebody else.", state=record.state)
+
+
+def not_open() -> SessionsUnavailable:
+    """What a call gets before `open` and after `close`."""
+    return SessionsUnavailable("The upload state is closed; try again soon.", retry_after=1)

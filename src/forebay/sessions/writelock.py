@@ -1,0 +1,63 @@
+"""One writer at a time among all processes that share a database.
+
+SQLite has a lock of its own; this one is taken around it for two reasons. SQLite from 3.7.0
+to 3.51.2 can lose a committed transaction when one process checkpoints the write-ahead log
+at the instant another restarts it (https://sqlite.org/wal.html#walresetbug), and most systems
+still ship such a version: with commits and the checkpoints inside them one after another
+that cannot happen. And SQLite waits for a busy database in steps of up to 100 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+from forebay.errors import SessionsUnavailable
+
+_FIRST_WAIT = 0.0005
+_LONGEST_WAIT = 0.005
+"""Seconds between two tries: `flock` can wait by itself, but not for a bounded time."""
+
+
+class WriteLock:
+    """An advisory lock on `path`, free the moment its holder dies. Used by one thread."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._descriptor = -1
+
+    def open(self) -> None:
+        """Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._path, flags, 0o600)
+
+    def close(self) -> None:
+        """Idempotent. The file stays: removing it would let two processes hold one each."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Raises SessionsUnavailable when others hold the lock for longer than the time-out."""
+        self._acquire()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise SessionsUnavailable(retry_after=1) from None
+            time.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT)

@@ -1,0 +1,276 @@
+"""Invariant 15: no web page of another origin stores files on a loopback server."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay.errors import HostRefused, InvalidField, OriginRefused
+from forebay.protocol.origin import EXPOSED, check, cors, is_preflight, preflight
+
+UNSAFE = ["POST", "PUT", "PATCH", "DELETE", "post", "BREW"]
+
+
+def request(host=b"localhost:8000", **fields):
+    headers = [] if host is None else [(b"host", host)]
+    for name, value in fields.items():
+        headers.append((name.replace("_", "-").encode(), value))
+    return headers
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"localhost",
+        b"LOCALHOST:8000",
+        b"localhost.",
+        b"app.localhost:1",
+        b"127.0.0.1",
+        b"127.0.0.1:8000",
+        b"127.255.0.9:8000",
+        b"[::1]",
+        b"[::1]:8000",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_loopback_answers_for_loopback_names(host, method):
+    check(method, request(host), listening_on_loopback=True)
+    check(method, request(host), listening_on_loopback=True, allow_hosts=["example.com"])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        b"",
+        b"evil.example",
+        b"evil.example:8000",
+        b"127.0.0.1.evil.example",
+        b"localhost.evil.example",
+        b"evil-localhost",
+        b"notlocalhost",
+        b"0.0.0.0:8000",
+        b"[::]:8000",
+        b"[::1].evil",
+        b"127.1",
+        b"127.0.0.256",
+        b"127.0.0.1@evil.example",
+        b"evil.example/localhost",
+        b"localhost:8000:1",
+        b"localhost:port",
+        b"localhost, evil.example",
+        b"localhost evil",
+        b"10.0.0.1",
+        b"\xff",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "PUT"])
+def test_loopback_answers_for_no_other_host(host, method):
+    with pytest.raises(HostRefused):
+        check(method, request(host), listening_on_loopback=True)
+
+
+def test_elsewhere_any_host_will_do_until_some_are_listed():
+    for host in (b"evil.example", None):
+        check("PUT", request(host), listening_on_loopback=False)
+        with pytest.raises(HostRefused):
+            check("PUT", request(host), listening_on_loopback=False, allow_hosts=["good.example"])
+    with pytest.raises(InvalidField):
+        check("GET", [*request(), *request()], listening_on_loopback=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "allowed"),
+    [
+        ("good.example", b"good.example", True),
+        ("Good.Example", b"GOOD.example:8000", True),
+        ("good.example:8000", b"good.example:8000", True),
+        ("good.example:8000", b"good.example:8001", False),
+        ("good.example:8000", b"good.example", False),
+        ("good.example", b"a.good.example", False),
+        ("good.example", b"goodXexample", False),
+        ("*.good.example", b"a.good.example:1", True),
+        ("*.good.example", b"good.example", False),
+        ("*.good.example", b"evilgood.example", False),
+        ("*.good.example:1", b"a.good.example:2", False),
+        ("[fd00::1]", b"[fd00::1]:80", True),
+        ("*", b"anything", True),
+    ],
+)
+@pytest.mark.parametrize("loopback", [True, False])
+def test_hosts_can_be_allowed(pattern, host, allowed, loopback):
+    def attempt():
+        check("GET", request(host), listening_on_loopback=loopback, allow_hosts=[pattern])
+
+    if allowed:
+        attempt()
+    else:
+        with pytest.raises(HostRefused):
+            attempt()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin", "own"),
+    [
+        ("http", b"localhost:8000", b"http://localhost:8000", True),
+        ("http", b"LocalHost:8000", b"http://localhost:8000", True),
+        ("http", b"h.example", b"http://h.example", True),
+        ("http", b"h.example:80", b"http://h.example", True),
+        ("http", b"h.example", b"https://h.example", True),  # a proxy added TLS
+        ("http", b"h.example:8443", b"https://h.example:8443", True),
+        ("https", b"h.example", b"https://h.example", True),
+        ("https", b"h.example:443", b"https://h.example", True),
+        ("http", b"[::1]:8000", b"http://[::1]:8000", True),
+        ("https", b"h.example", b"http://h.example", False),  # anybody on the way can write it
+        ("http", b"localhost:8000", b"http://localhost:3000", False),
+        ("http", b"localhost:8000", b"http://localhost", False),
+        ("http", b"localhost:8000", b"http://127.0.0.1:8000", False),
+        ("http", b"localhost:8000", b"http://evil.example", False),
+        ("http", b"localhost:8000", b"http://localhost:8000.evil.example", False),
+        ("http", b"localhost:8000", b"http://localhost:8000@evil.example", False),
+        ("http", b"localhost:8000", b"http://evil.example/http://localhost:8000", False),
+        ("http", b"localhost:8000", b"ftp://localhost:8000", False),
+        ("http", b"localhost:8000", b"chrome-extension://localhost:8000", False),
+        ("http", b"localhost:8000", b"null", False),
+        ("http", b"localhost:8000", b"", False),
+        ("http", b"localhost:8000", b"localhost:8000", False),
+        ("http", b"localhost:8000", b"http://localhost:8000 http://evil.example", False),
+        ("http", None, b"http://localhost:8000", False),
+    ],
+)
+def test_a_page_may_store_files_on_its_own_origin_only(scheme, host, origin, own):
+    headers = request(host, origin=origin, sec_fetch_site=b"same-origin")
+    for method in UNSAFE:
+        if own:
+            check(method, headers, listening_on_loopback=False, scheme=scheme)
+        else:
+            with pytest.raises(OriginRefused):
+                check(method, headers, listening_on_loopback=False, scheme=scheme)
+    for method in ("GET", "HEAD", "OPTIONS"):
+        check(method, headers, listening_on_loopback=False, scheme=scheme)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "origin", "passes"),
+    [
+        ("https://app.example", b"https://app.example", True),
+        ("https://app.example/", b"https://app.example", True),
+        ("HTTPS://App.Example", b"https://app.example", True),
+        ("http://app.example", b"https://app.example", False),
+        ("https://app.example", b"https://app.example:8443", False),
+        ("https://app.example", b"https://app.example.evil", False),
+        ("null", b"null", False),
+        ("*", b"null", True),
+        ("*", b"https://anything.example", True),
+    ],
+)
+def test_origins_can_be_allowed(allowed, origin, passes):
+    headers = request(origin=origin, sec_fetch_site=b"cross-site")
+    if passes:
+        check("PUT", headers, listening_on_loopback=True, allow_origins=[allowed])
+    else:
+        with pytest.raises(OriginRefused):
+            check("PUT", headers, listening_on_loopback=True, allow_origins=[allowed])
+    granted = dict(cors(headers, [allowed])).get(b"access-control-allow-origin")
+    assert granted == (origin if passes else None)
+
+
+@pytest.mark.parametrize(
+    ("site", "passes"),
+    [(b"cross-site", False), (b"same-site", False), (b"same-origin", True), (b"none", True)],
+)
+def test_without_an_origin_the_browser_s_word_counts(site, passes):
+    headers = request(sec_fetch_site=site)
+    check("GET", headers, listening_on_loopback=True)
+    check("PUT", headers, listening_on_loopback=True, allow_origins=["*"])
+    if passes:
+        check("PUT", headers, listening_on_loopback=True)
+    else:
+        with pytest.raises(OriginRefused):
+            check("PUT", headers, listening_on_loopback=True)
+
+
+def test_programs_send_neither_and_pass():
+    check("PUT", request(), listening_on_loopback=True)
+
+
+def test_two_origins_are_refused():
+    own = (b"origin", b"http://localhost:8000")
+    with pytest.raises(OriginRefused):
+        check("PUT", [*request(), own, own], listening_on_loopback=True)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.booleans())
+def test_noise_passes_or_is_refused_in_one_of_two_ways(host, origin, loopback):
+    headers = request(host, origin=origin)
+    with contextlib.suppress(HostRefused, OriginRefused):
+        check("PUT", headers, listening_on_loopback=loopback)
+    for name, value in [*cors(headers, ["*"]), *preflight(headers, ["*"], ["PUT"]).headers]:
+        assert all(0x20 <= octet <= 0x7E for octet in name + value)
+
+
+# --- CORS ---
+
+
+def test_an_allowed_page_can_read_the_answer():
+    fields = cors(request(origin=b"https://app.example"), ["https://app.example"])
+    assert (b"vary", b"Origin") in fields
+    assert (b"access-control-allow-origin", b"https://app.example") in fields
+    exposed = dict(fields)[b"access-control-expose-headers"].decode()
+    names = exposed.split(", ")
+    assert exposed == EXPOSED
+    assert len(names) == len({name.lower() for name in names})
+    assert {"Location", "Upload-Offset", "Tus-Resumable", "Repr-Digest", "ETag"} <= set(names)
+
+
+def test_answers_vary_with_the_origin_as_soon_as_one_is_allowed():
+    assert cors(request(), []) == []
+    assert cors(request(origin=b"https://app.example"), []) == []
+    assert cors(request(), ["https://app.example"]) == [(b"vary", b"Origin")]
+    other = request(origin=b"https://evil.example")
+    assert cors(other, ["https://app.example"]) == [(b"vary", b"Origin")]
+
+
+PREFLIGHT = request(
+    origin=b"https://app.example",
+    access_control_request_method=b"PATCH",
+    access_control_request_headers=b"tus-resumable,upload-offset",
+)
+
+
+def test_a_preflight_needs_no_credentials_and_allows_what_is_asked():
+    assert is_preflight("OPTIONS", PREFLIGHT)
+    answer = preflight(PREFLIGHT, ["https://app.example"], ["POST", "PATCH"])
+    headers = dict(answer.headers)
+    assert (answer.status, answer.body) == (204, b"")
+    assert headers[b"access-control-allow-origin"] == b"https://app.example"
+    assert headers[b"access-control-allow-methods"] == b"POST, PATCH"
+    assert headers[b"access-control-allow-headers"] == b"tus-resumable,upload-offset"
+    assert int(headers[b"access-control-max-age"]) > 0
+    assert b"origin" in headers[b"vary"].lower()
+    assert b"content-length" not in headers  # RFC 9110, section 8.6
+    assert b"access-control-allow-credentials" not in headers
+
+
+@pytest.mark.parametrize("allowed", [[], ["https://other.example"]])
+def test_a_preflight_of_another_page_allows_nothing(allowed):
+    answer = preflight(PREFLIGHT, allowed, ["PATCH"])
+    assert answer.status == 204
+    assert [name for name, _ in answer.headers] == [b"vary"]
+
+
+def test_a_plain_options_request_is_no_preflight():
+    assert not is_preflight("OPTIONS", request())
+    assert not is_preflight("OPTIONS", request(origin=b"https://app.example"))
+    assert not is_preflight("PATCH", PREFLIGHT)
+
+
+def test_only_an_allowed_page_may_reach_into_a_private_network():
+    asks = [*PREFLIGHT, (b"access-control-request-private-network", b"true")]
+    grant = (b"access-control-allow-private-network", b"true")
+    assert grant in preflight(asks, ["https://app.example"], ["PATCH"]).headers
+    assert grant not in preflight(asks, [], ["PATCH"]).headers
+    assert grant not in preflight(PREFLIGHT, ["https://app.example"], ["PATCH"]).headers

@@ -1,0 +1,399 @@
+"""Where settings come from, which source decides, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forebay import config
+from forebay.cli.config import as_toml
+from forebay.config import Loaded, Setting, Settings, Source, describe, load
+from forebay.errors import ConfigError
+from forebay.model import Conflict, Durability, GiB, KiB, MiB
+
+SETTINGS = {setting.name: setting for setting in describe()}
+
+
+def refused(*, match: str, flags: Any = None, env: Any = None, cwd: Any = "/nowhere") -> str:
+    with pytest.raises(ConfigError, match=match) as caught:
+        load(flags or {}, env or {}, cwd)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def from_toml(folder: Path, text: str, name: str = "forebay.toml") -> Loaded:
+    (folder / name).write_text(text)
+    return load({}, {}, folder)
+
+
+# --- sources ---------------------------------------------------------------------------------
+
+
+def test_without_any_source_every_setting_has_its_default(tmp_path: Path) -> None:
+    loaded = load({}, {}, tmp_path)
+    assert loaded.settings == Settings()
+    assert set(loaded.sources) == set(SETTINGS)
+    assert {source.kind for source in loaded.sources.values()} == {"default"}
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    settings = Settings()
+    assert (settings.dir, settings.host, settings.port) == ("data", "127.0.0.1", 8000)
+    assert settings.max_size is None
+    assert (settings.memory_threshold, settings.memory_budget) == (2 * MiB, 64 * MiB)
+    assert settings.durability is Durability.STRICT
+    assert settings.on_conflict is Conflict.AUTO
+    assert (settings.file_mode, settings.max_head) == (0o640, 64 * KiB)
+
+
+@pytest.mark.parametrize(
+    ("flag", "env", "file", "value", "kind"),
+    [
+        ("1KB", "2KB", "3KB", 1000, "flag"),
+        (None, "2KB", "3KB", 2000, "environment"),
+        (None, None, "3KB", 3000, "file"),
+        (None, None, None, None, "default"),
+        ("none", "2KB", "3KB", None, "flag"),
+    ],
+)
+def test_flag_goes_before_environment_before_file_before_default(
+    tmp_path: Path, flag: Any, env: Any, file: Any, value: Any, kind: str
+) -> None:
+    if file:
+        (tmp_path / "forebay.toml").write_text(f'max-size = "{file}"')
+    loaded = load({"max_size": flag}, {"FOREBAY_MAX_SIZE": env} if env else {}, tmp_path)
+    assert loaded.settings.max_size == value
+    assert loaded.sources["max_size"].kind == kind
+
+
+@given(
+    sources=st.fixed_dictionaries(
+        {}, optional={k: st.integers(1, 65535) for k in ("flag", "environment", "file")}
+    )
+)
+def test_the_first_source_that_has_a_value_decides(
+    tmp_path_factory: pytest.TempPathFactory, sources: dict[str, int]
+) -> None:
+    folder = tmp_path_factory.mktemp("config")
+    if "file" in sources:
+        (folder / "forebay.toml").write_text(f"port = {sources['file']}")
+    environ = {"FOREBAY_PORT": str(sources["environment"])} if "environment" in sources else {}
+    loaded = load({"port": sources.get("flag")}, environ, folder)
+    winner = next((kind for kind in ("flag", "environment", "file") if kind in sources), "default")
+    assert loaded.sources["port"].kind == winner
+    assert loaded.settings.port == sources.get(winner, 8000)
+
+
+def test_a_source_names_what_the_value_was_given_as(tmp_path: Path) -> None:
+    (tmp_path / "forebay.toml").write_text("workers = 2")
+    loaded = load({"dir": "x", "max_size": "1"}, {"FOREBAY_PORT": "1"}, tmp_path)
+    assert str(loaded.sources["dir"]) == "flag DIR"
+    assert str(loaded.sources["max_size"]) == "flag --max-size"
+    assert str(loaded.sources["port"]) == "environment FOREBAY_PORT"
+    assert str(loaded.sources["workers"]) == f"file {tmp_path}/forebay.toml"
+    assert str(loaded.sources["host"]) == "default"
+
+
+@pytest.mark.parametrize("given_by", ["flag", "environment"])
+def test_the_file_can_be_named(tmp_path: Path, given_by: str) -> None:
+    (tmp_path / "forebay.toml").write_text("port = 1")
+    (tmp_path / "other.toml").write_text("port = 2")
+    flags = {"config": "other.toml"} if given_by == "flag" else {}
+    environ = {"FOREBAY_CONFIG": str(tmp_path / "other.toml")} if not flags else {}
+    loaded = load(flags, environ, tmp_path)
+    assert loaded.settings.port == 2
+    assert loaded.sources["port"] == Source("file", str(tmp_path / "other.toml"))
+
+
+def test_the_flag_that_names_the_file_goes_before_the_variable(tmp_path: Path) -> None:
+    (tmp_path / "flag.toml").write_text("port = 1")
+    loaded = load({"config": "flag.toml"}, {"FOREBAY_CONFIG": "missing.toml"}, tmp_path)
+    assert loaded.settings.port == 1
+
+
+# --- the TOML file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("max-size = 5", "max_size", 5),
+        ("max_size = 5", "max_size", 5),
+        ('max-size = "10GB"', "max_size", 10**10),
+        ('max-size = "unlimited"', "max_size", None),
+        ("head-timeout = 1", "head_timeout", 1),
+        ("head-timeout = 0.5", "head_timeout", 0.5),
+        ('head-timeout = "500ms"', "head_timeout", 0.5),
+        ('min-rate = "1KB/s"', "min_rate", 1000),
+        ("access-log = false", "access_log", False),
+        ('access-log = "off"', "access_log", False),
+        ('allow-host = ["A.b", "c.d:8000"]', "allow_host", ("a.b", "c.d:8000")),
+        ('allow-host = "a, b,a"', "allow_host", ("a", "b")),
+        ('allow-host = ["*.a.b", "*"]', "allow_host", ("*.a.b", "*")),
+        ("allow-host = []", "allow_host", ()),
+        ('allow-origin = ["*"]', "allow_origin", ("*",)),
+        ('accept-types = ["image/*", "text/CSV"]', "accept_types", ("image/*", "text/csv")),
+        ('file-mode = "600"', "file_mode", 0o600),
+        ('file-mode = "0o0644"', "file_mode", 0o644),
+        ('durability = "relaxed"', "durability", Durability.RELAXED),
+        ('on-conflict = "REPLACE"', "on_conflict", Conflict.REPLACE),
+        ('ssl-certfile = ""', "ssl_certfile", None),
+        ('host = "[::1]"', "host", "::1"),
+        ('dir = "été /☃"', "dir", "été /☃"),
+    ],
+)  # fmt: skip
+def test_the_file_is_read_in_every_form(
+    tmp_path: Path, text: str, field: str, value: object
+) -> None:
+    found = getattr(from_toml(tmp_path, text).settings, field)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("max-siez = 1", r"max-siez in .*/forebay.toml is no setting. Did you mean max-size\?"),
+        ("[server]\nport = 1", "server in .* is no setting"),
+        ("max-size = 1\nmax_size = 2", "has both max-size and max_size. Keep one"),
+        ("port = = 1", "is not a TOML file: .*line 1"),
+        ("port = true", "not a whole number"),
+        ("port = 99999999999999999999999", "out of range"),
+        ("port = 1979-05-27", "not a whole number"),
+        ("head-timeout = nan", "out of range"),
+        ("head-timeout = inf", "out of range"),
+        ("head-timeout = 0", "out of range. Give a time from 10ms to 24h"),
+        ("min-free = -1", "negative"),
+        ("max-size = 0", 'out of range. Give a size from 1B, .* or "none" for no limit'),
+        ("buffer-size = 1024", "out of range. Give a size from 64KiB to 16MiB"),
+        ("access-log = 1", "neither true nor false"),
+        ("file-mode = 640", "not text. Give octal digits as text"),
+        ('file-mode = "689"', "not an octal mode"),
+        ('file-mode = "1640"', "not a mode from 000 to 777"),
+        ('file-mode = "040"', "could not use what it made. Give .*400 included"),
+        ("allow-host = 1", "not a list"),
+        ("allow-host = [1]", "not text"),
+        ('allow-host = ["https://a"]', "https://a is not of that form"),
+        ('allow-host = ["a*b"]', "not of that form"),
+        ('allow-origin = ["example.com"]', "example.com is not of that form"),
+        ('allow-origin = ["https://example.com/"]', "not of that form"),
+        ('accept-types = ["pdf"]', "pdf is not of that form"),
+        ('host = "0.0.0.0:80"', "the port has a setting of its own"),
+        ('host = "http://x/"', "setting of its own|not an address"),
+        ('host = "a b"', "not an address"),
+        ('dir = ""', "empty"),
+        ("dir = 5", "not text"),
+        (r'dir = "a\u0000b"', "control characters"),
+        ('log-level = "loud"', "no such choice. Give one of critical, error"),
+        ('ssl-certfile = "a"', "ssl_certfile is set and ssl_keyfile is not.*: default"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_with_its_reason(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason) as caught:
+        from_toml(tmp_path, text)
+    assert str(tmp_path / "forebay.toml") in caught.value.message
+
+
+def test_a_file_that_is_not_utf8_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'dir = "\xe9"')
+    refused(flags={"config": "latin.toml"}, cwd=tmp_path, match="latin.toml is not a TOML file")
+    (tmp_path / "forebay.toml").mkdir()
+    refused(cwd=tmp_path, match="cannot be read: Is a directory")
+    refused(flags={"config": "a\0b"}, cwd=tmp_path, match="cannot be read: embedded null")
+
+
+@pytest.mark.parametrize("by", ["flags", "env"])
+def test_a_file_that_was_named_must_exist(tmp_path: Path, by: str) -> None:
+    name = {"flags": {"config": "no.toml"}, "env": {"FOREBAY_CONFIG": "no.toml"}}
+    refused(**{by: name[by]}, cwd=tmp_path, match=r"no file .*/no\.toml \(--config or FOREBAY_")
+
+
+# --- names and messages ----------------------------------------------------------------------
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest() -> None:
+    refused(env={"FOREBAY_MAXSIZE": "1"}, match="FOREBAY_MAXSIZE .* Did you mean FOREBAY_MAX_SIZE")
+    refused(env={"FOREBAY_CONFG": "x"}, match="Did you mean FOREBAY_CONFIG")
+    assert "mean" not in refused(env={"FOREBAY_QQQQQQQQQQQQ": ""}, match="is no setting")
+
+
+def test_other_variables_are_left_alone() -> None:
+    assert load({}, {"PATH": "x", "FOREBAYS": "1"}, "/nowhere").settings == Settings()
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest() -> None:
+    refused(flags={"max_siez": "1"}, match="no setting max_siez. Did you mean max_size")
+
+
+@pytest.mark.parametrize(
+    ("where", "origin"),
+    [("flags", "flag --max-size"), ("env", "environment FOREBAY_MAX_SIZE")],
+)
+def test_a_wrong_value_says_which_where_what_why_and_what_would_be_right(
+    where: str, origin: str
+) -> None:
+    given = {"flags": {"max_size": "10XB"}, "env": {"FOREBAY_MAX_SIZE": "10XB"}}
+    message = refused(**{where: given[where]}, match="max_size")
+    assert message.startswith(f"max_size ({origin}) cannot be '10XB': XB is not a unit of size")
+    assert "Give a size" in message and "10GB" in message
+
+
+def test_a_long_wrong_value_is_cut_in_the_message() -> None:
+    assert len(refused(flags={"port": "9" * 10_000}, match="port")) < 300
+
+
+def test_empty_text_empties_a_list_and_is_refused_for_a_number() -> None:
+    assert load({}, {"FOREBAY_ALLOW_HOST": ""}, "/nowhere").settings.allow_host == ()
+    refused(env={"FOREBAY_PORT": ""}, match="not a whole number")
+    refused(env={"FOREBAY_MAX_SIZE": ""}, match="empty")
+
+
+def test_a_repeated_flag_is_a_list() -> None:
+    flags = {"allow_origin": ("https://a.example", "https://b.example:8443")}
+    assert load(flags, {}, "/nowhere").settings.allow_origin == flags["allow_origin"]
+
+
+# --- the object ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", describe(), ids=lambda s: s.name)
+def test_each_setting_is_described_whole(setting: Setting) -> None:
+    assert setting.help.endswith(".")
+    assert setting.group and setting.kind.expects and setting.kind.metavar
+    assert setting.env == "FOREBAY_" + setting.name.upper()
+    shown = setting.kind.show(setting.default)
+    assert setting.kind.parse(shown) == setting.default
+
+
+def test_settings_are_frozen_and_compared_hashed_and_pickled_by_value() -> None:
+    settings = Settings(port=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.port = 2  # type: ignore[misc]
+    assert settings == Settings(port=1) != Settings()
+    assert hash(settings) == hash(Settings(port=1))
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_replacing_gives_a_checked_copy() -> None:
+    old = Settings()
+    new = old.replace(max_size=GiB, port=0)
+    assert (new.max_size, new.port, old.max_size, old.port) == (GiB, 0, None, 8000)
+    with pytest.raises(ConfigError, match="port cannot be 65536: it is out of range"):
+        old.replace(port=65536)
+    with pytest.raises(ConfigError, match=r"memory_threshold .* is more than memory_budget"):
+        old.replace(memory_budget=1)
+    with pytest.raises(ConfigError, match=r"no setting prot\. Did you mean port"):
+        old.replace(prot=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_size": "10GB"},
+        {"port": True},
+        {"durability": "strict"},
+        {"on_conflict": "nothing"},
+        {"allow_host": ["a"]},
+        {"allow_host": ("A",)},
+        {"head_timeout": float("nan")},
+        {"access_log": None},
+        {"dir": None},
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Settings(**wrong)
+
+
+def test_the_tls_files_go_together() -> None:
+    assert Settings(ssl_certfile="c", ssl_keyfile="k").ssl_keyfile == "k"
+    with pytest.raises(ConfigError, match="ssl_keyfile is set and ssl_certfile is not"):
+        Settings(ssl_keyfile="k")
+
+
+def test_only_what_is_not_live_needs_a_restart() -> None:
+    old = Settings()
+    assert config.changes_needing_restart(old, old) == ()
+    assert config.changes_needing_restart(old, old.replace(max_size=5, log_level="debug")) == ()
+    new = old.replace(port=1, max_size=5, durability=Durability.RELAXED)
+    assert set(config.changes_needing_restart(old, new)) == {"port", "durability"}
+
+
+def test_exactly_the_agreed_settings_are_live() -> None:
+    fixed = {
+        "dir", "host", "port", "workers", "buffer_size", "threads", "durability", "ssl_certfile",
+        "ssl_keyfile", "log_format", "access_log", "file_mode", "folder_mode", "resumable",
+        "max_head",
+    }  # fmt: skip
+    assert {s.name for s in describe() if not s.live} == fixed
+
+
+# --- there and back --------------------------------------------------------------------------
+
+PATHS = st.text(
+    st.characters(min_codepoint=32, exclude_characters="\x7f", exclude_categories=["Cs"]),
+    min_size=1,
+).filter(str.strip)
+SIZES = st.integers(0, 2**63 - 1)
+WAITS = st.floats(0.01, 86_400)
+HOSTS = st.lists(st.from_regex(r"[a-z0-9.-]{1,20}(:[0-9]{1,5})?", fullmatch=True), unique=True)
+ORIGINS = st.lists(st.from_regex(r"https?://[a-z0-9.-]{1,20}", fullmatch=True), unique=True)
+
+ANY_SETTINGS = st.builds(
+    Settings,
+    dir=PATHS,
+    port=st.integers(0, 65_535),
+    max_size=st.none() | st.integers(1, 2**63 - 1),
+    on_conflict=st.sampled_from(Conflict),
+    durability=st.sampled_from(Durability),
+    min_free=SIZES,
+    min_rate=SIZES,
+    memory_threshold=st.integers(0, 64 * MiB),
+    file_mode=st.integers(0, 0o777).map(lambda mode: mode | 0o400),
+    head_timeout=WAITS,
+    drain_timeout=st.floats(0, 86_400),
+    retention=st.floats(0, 3650 * 86_400) | st.integers(0, 10**8),
+    resumable=st.booleans(),
+    allow_host=HOSTS.map(tuple),
+    allow_origin=ORIGINS.map(tuple),
+    log_level=st.sampled_from(["critical", "info", "debug"]),
+)
+
+
+@given(settings=ANY_SETTINGS)
+def test_settings_survive_being_written_as_toml(
+    tmp_path_factory: pytest.TempPathFactory, settings: Settings
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    path = folder / f"written-{os.getpid()}.toml"
+    path.write_text(as_toml(settings), encoding="utf-8", newline="")
+    loaded = load({"config": str(path)}, {}, folder)
+    assert loaded.settings == settings
+    assert {source.kind for source in loaded.sources.values()} == {"file"}
+
+
+@given(settings=ANY_SETTINGS)
+def test_settings_survive_being_written_as_environment(settings: Settings) -> None:
+    environ = {s.env: s.kind.show(getattr(settings, s.name)) for s in describe()}
+    assert load({}, environ, "/nowhere").settings == settings
+
+
+@given(
+    raw=st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
+)
+@pytest.mark.parametrize("setting", describe(), ids=lambda s: s.name)
+def test_anything_at_all_is_a_value_or_a_config_error(setting: Setting, raw: object) -> None:
+    try:
+        loaded = load({setting.name: raw}, {}, "/nowhere")
+    except ConfigError as error:
+        assert setting.name in error.message
+    else:
+        setting.kind.check(getattr(loaded.settings, setting.name))
