@@ -2,6 +2,11 @@
 
 import os
 
-from forebay.http.app import create_app
+from forebay.config import Settings
+from forebay.engine.engine import Engine
+from forebay.http.app import ServerApp
+from forebay.http.server import make_store
+from forebay.model import Durability
 
-app = create_app(os.environ["STORE"], durability=os.environ["DURABILITY"])
+settings = Settings(dir=os.environ["STORE"], durability=Durability(os.environ["DURABILITY"]))
+app = ServerApp(Engine(settings, make_store(settings)), listening_on_loopback=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import ipaddress
 import logging
@@ -19,6 +20,7 @@ import uvicorn
 from forebay.config import Settings, changes_needing_restart
 from forebay.engine.admission import Tally
 from forebay.engine.engine import Engine
+from forebay.engine.sweep import sweep_store
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
@@ -79,12 +81,13 @@ def announce(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     scheme = "https" if settings.ssl_certfile else "http"
     shown = f"[{host}]" if ":" in host else host
-    print(  # noqa: T201 (the one line a person waits for)
-        f"Forebay listens on {scheme}://{shown}:{port}"
-        f" and stores in {os.path.abspath(settings.dir)} ({settings.durability}, {settings.workers} worker{'s' * (settings.workers > 1)})",
-        file=sys.stderr,
-        flush=True,
+    plural = "s" if settings.workers > 1 else ""
+    line = (
+        f"Forebay listens on {scheme}://{shown}:{port} and stores in "
+        f"{os.path.abspath(settings.dir)} ({settings.durability}, "
+        f"{settings.workers} worker{plural})"
     )
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 (the one line a person waits for)
 
 
 def is_loopback(host: str) -> bool:
@@ -124,9 +127,9 @@ def serve_one(settings: Settings, loader: Loader, listener: socket.socket, tally
         limits = limits_of(settings)
 
     async def start() -> None:
-        swept = await engine.workers.run(store.sweep_temporaries)
-        if swept:
-            logger.info("removed %d temporary files of dead processes", swept)
+        swept = await sweep_store(settings, store, engine.workers)
+        if any(dataclasses.astuple(swept)):
+            logger.info("swept: %s", swept.summary())
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()

@@ -1,0 +1,95 @@
+"""Finishing a resumable upload, so that a crash at any point is told apart afterwards.
+
+The order (invariant 11): the chosen final name is recorded, then the data is published under
+it, then the upload is recorded as complete, and only then does the staging name go. While
+both names exist they are of one file, which is how a restart knows that publication happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from forebay.engine.workers import Workers
+from forebay.errors import NameTaken
+from forebay.model import NO_PRECONDITIONS, Conflict, Preconditions, UploadRecord, UploadState
+from forebay.sessions.base import Sessions
+from forebay.stores.base import Publication, Published, Staged, Store
+
+
+class Completion:
+    """Publishes resumable uploads, and repairs what a crash left between two steps."""
+
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions,
+        workers: Workers,
+        numbered: Callable[[str, int], str],
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._workers = workers
+        self._numbered = numbered
+
+    async def complete(
+        self,
+        record: UploadRecord,
+        staged: Staged,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+    ) -> UploadRecord:
+        """Publishes `staged`, which holds all bytes of `record` and is locked by the caller.
+
+        Raises NameTaken, NotAFolder, PreconditionFailed or a StorageError; the upload is then
+        still there, COMPLETING, and may be completed again.
+        """
+        for name in self._names(record):
+            record = await self._sessions.update(
+                record.id, version=record.version, state=UploadState.COMPLETING, final_name=name
+            )
+            try:
+                published = await self._publish(record, staged, preconditions)
+            except NameTaken:
+                if record.conflict is not Conflict.RENAME:
+                    raise
+                continue
+            return await self._record(record, published.file.size)
+        raise AssertionError("names do not end")
+
+    def _names(self, record: UploadRecord) -> Iterator[str]:
+        yield record.name
+        if record.conflict is not Conflict.RENAME:
+            return
+        folder, slash, base = record.name.rpartition("/")
+        number, step = 1, 1
+        while True:
+            yield f"{folder}{slash}{self._numbered(base, number)}"
+            # Each try is a commit, so in strides after a while.
+            step = 1 if number < 64 else step * 2
+            number += step
+
+    async def _publish(
+        self, record: UploadRecord, staged: Staged, preconditions: Preconditions
+    ) -> Published:
+        assert record.final_name is not None
+        # Renaming is done here, a recorded name at a time; the store must not choose another.
+        policy = Conflict.REFUSE if record.conflict is Conflict.RENAME else record.conflict
+        how = Publication(record.final_name, policy, preconditions)
+        return await self._workers.run(staged.publish, how)
+
+    async def _record(self, record: UploadRecord, size: int) -> UploadRecord:
+        record = await self._sessions.update(
+            record.id, version=record.version, state=UploadState.COMPLETE, final_size=size
+        )
+        await self._workers.run(self._store.remove, record.id)
+        return record
+
+    async def repair(self, record: UploadRecord) -> UploadRecord:
+        """After a crash: if the data is already under its recorded name, says so.
+
+        Else the record is returned as it is: its bytes are there, and completion may be
+        tried again.
+        """
+        if record.state is not UploadState.COMPLETING or record.final_name is None:
+            return record
+        file = await self._workers.run(self._store.published_from, record.id, record.final_name)
+        return record if file is None else await self._record(record, file.size)

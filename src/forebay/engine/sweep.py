@@ -1,0 +1,165 @@
+"""Cleaning up after crashes and abandoned uploads, at start-up and by `forebay sweep`.
+
+Nothing that a living process holds is touched: data is locked by its writer, so the sweep
+locks it first, then looks whether it is still wanted, and only then removes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from forebay.engine.completion import Completion
+from forebay.engine.workers import Workers
+from forebay.errors import NotFound, UploadBusy
+from forebay.model import UploadRecord, UploadState
+from forebay.protocol.names import numbered
+from forebay.sessions.base import Sessions
+from forebay.stores.base import Store
+from forebay.stores.files import OWN_FOLDER, FileStore
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+
+logger = logging.getLogger("forebay")
+
+_STEP = 500
+
+
+@dataclasses.dataclass(slots=True)
+class Swept:
+    """What a sweep did, in numbers of things."""
+
+    temporaries: int = 0
+    repaired: int = 0
+    expired: int = 0
+    orphans: int = 0
+    busy: int = 0
+
+    def summary(self) -> str:
+        return (
+            f"removed {self.temporaries} temporary files, {self.expired} expired uploads and "
+            f"{self.orphans} pieces of data without an upload; repaired {self.repaired} "
+            f"interrupted completions; left {self.busy} that are being written"
+        )
+
+
+class Sweeper:
+    """Sweeps one store and its sessions, in bounded steps."""
+
+    def __init__(self, store: Store, sessions: Sessions | None, workers: Workers) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._workers = workers
+
+    async def run(self, now: float) -> Swept:
+        """One whole sweep. `now`: seconds since the epoch."""
+        swept = Swept(temporaries=await self._workers.run(self._store.sweep_temporaries))
+        sessions = self._sessions
+        if sessions is None:
+            return swept
+        await self._repair(sessions, swept)
+        await self._expire(sessions, now, swept)
+        await self._remove_orphans(sessions, swept)
+        return swept
+
+    async def _repair(self, sessions: Sessions, swept: Swept) -> None:
+        completion = Completion(self._store, sessions, self._workers, numbered)
+        after = ""
+        while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
+            for record in page:
+                repaired = await completion.repair(record)
+                swept.repaired += repaired.state is UploadState.COMPLETE
+            after = page[-1].id
+
+    async def _expire(self, sessions: Sessions, now: float, swept: Swept) -> None:
+        kept: set[str] = set()
+        while True:
+            page = await sessions.expired(now, _STEP + len(kept))
+            fresh = [record for record in page if record.id not in kept]
+            if not fresh:
+                return
+            for record in fresh:
+                if not await self._end(sessions, record, swept):
+                    kept.add(record.id)  # asked for again, it would come again
+
+    async def _end(self, sessions: Sessions, record: UploadRecord, swept: Swept) -> bool:
+        try:
+            await self._workers.run(self._store.remove, record.id)
+        except UploadBusy:  # never in the middle of an append
+            swept.busy += 1
+            return False
+        await sessions.delete(record.id)
+        swept.expired += 1
+        return True
+
+    async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
+        ids = await self._workers.run(lambda: list(self._store.staged_ids()))
+        for upload_id in ids:
+            try:
+                staged = await self._workers.run(self._store.claim, upload_id)
+            except UploadBusy:
+                swept.busy += 1
+                continue
+            except NotFound:
+                continue
+            # Looked at under the lock: whoever creates an upload holds it until the record is
+            # there, so data without a record now is data that nobody will ask for.
+            wanted = await self._is_wanted(sessions, upload_id)
+            await self._workers.run(staged.close if wanted else staged.discard)
+            swept.orphans += not wanted
+
+    async def _is_wanted(self, sessions: Sessions, upload_id: str) -> bool:
+        try:
+            record = await sessions.load(upload_id)
+        except NotFound:
+            return False
+        return record.state in (UploadState.OPEN, UploadState.COMPLETING)
+
+
+def open_sessions(settings: Settings, store: FileStore) -> Sessions:
+    """The state store of a served folder."""
+    from forebay.sessions.sqlite import SqliteSessions
+
+    own = os.path.join(store.root, OWN_FOLDER)
+    return SqliteSessions(os.path.join(own, "state.db"), settings.durability, own)
+
+
+def has_state(store: FileStore) -> bool:
+    """Whether this folder ever held resumable uploads. May wait for the disk."""
+    own = os.path.join(store.root, OWN_FOLDER)
+    return os.path.exists(os.path.join(own, "state.db")) or any(True for _ in store.staged_ids())
+
+
+async def sweep_store(settings: Settings, store: FileStore, workers: Workers) -> Swept:
+    """Sweeps a store whose server is starting, or that is served right now by others."""
+    if not await workers.run(has_state, store):
+        return await Sweeper(store, None, workers).run(time.time())
+    sessions = open_sessions(settings, store)
+    await sessions.open()
+    try:
+        return await Sweeper(store, sessions, workers).run(time.time())
+    finally:
+        await sessions.close()
+
+
+def sweep_directory(settings: Settings) -> Swept:
+    """`forebay sweep`: may run beside a living server. Raises StorageError."""
+
+    async def sweep() -> Swept:
+        store = FileStore(settings.dir, durability=settings.durability, numbered=numbered)
+        workers = Workers(2, 64 << 10)
+        try:
+            return await sweep_store(settings, store, workers)
+        finally:
+            workers.close()
+            store.close()
+
+    return asyncio.run(sweep())
+
+
+__all__ = ["Sweeper", "Swept", "sweep_directory", "sweep_store"]
