@@ -70,7 +70,7 @@ def settings(args: argparse.Namespace) -> Settings:
         many=16,
         many_size=size // 8,
         small_seconds=2 if quick else 5,
-        slow_seconds=6 if quick else 12,
+        slow_seconds=12 if quick else 24,
         memory_size=size * 10,
         families=tuple(args.contender),
     )

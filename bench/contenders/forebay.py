@@ -33,7 +33,8 @@ class Forebay(Contender):
     def command(self, folder: Path, port: int) -> list[str]:
         durability = "strict" if self.options.strict else "relaxed"
         command = [str(forebay_program()), "serve", str(folder)]
-        command += ["--port", str(port), "--durability", durability]
+        # Nobody here writes a line per request.
+        command += ["--port", str(port), "--durability", durability, "--no-access-log"]
         if self.options.certificate:
             command += ["--ssl-certfile", str(self.options.certificate.cert)]
             command += ["--ssl-keyfile", str(self.options.certificate.key)]

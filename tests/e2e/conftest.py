@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from e2e.server import ServerProcess
+from e2e.shells import SHELLS
 
 
 @pytest.fixture
@@ -20,11 +21,16 @@ def store_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def start_server(store_folder: Path) -> Iterator[Callable[..., ServerProcess]]:
-    """Starts servers on `store_folder` (or `folder=`); whatever still runs is killed."""
+    """Starts servers on `store_folder` (or `folder=`); whatever still runs is killed.
+
+    `shell=` is another ASGI server that runs the same application.
+    """
     started: list[ServerProcess] = []
 
-    def start(*options: str, folder: Path | None = None, **more: object) -> ServerProcess:
-        server = ServerProcess(folder or store_folder, *options, **more)  # type: ignore[arg-type]
+    def start(
+        *options: str, folder: Path | None = None, shell: str = "forebay", **more: object
+    ) -> ServerProcess:
+        server = SHELLS[shell](folder or store_folder, *options, **more)  # type: ignore[arg-type]
         started.append(server)
         return server
 
@@ -41,3 +47,15 @@ def start_server(store_folder: Path) -> Iterator[Callable[..., ServerProcess]]:
 def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """One with its defaults, but relaxed: tests of durability start their own."""
     return start_server("--durability", "relaxed")
+
+
+@pytest.fixture(params=SHELLS)
+def start_any(
+    request: pytest.FixtureRequest, start_server: Callable[..., ServerProcess]
+) -> Callable[..., ServerProcess]:
+    """As `start_server`, once on each ASGI server (`having(...)` chooses among them)."""
+
+    def start(*options: str, **more: object) -> ServerProcess:
+        return start_server("--durability", "relaxed", *options, shell=request.param, **more)
+
+    return start

@@ -24,6 +24,9 @@ class ServerProcess:
     `log` is everything it has written to standard error so far.
     """
 
+    ready_text = "listens on "
+    ready = READY
+
     def __init__(
         self,
         folder: Path,
@@ -32,13 +35,12 @@ class ServerProcess:
         wrap: Sequence[str] = (),
     ) -> None:
         self.folder = folder
-        command = [*wrap, sys.executable, "-m", "forebay", "serve", str(folder), "--port", "0"]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("FOREBAY_")}
         self.process = subprocess.Popen(
-            [*command, *options],
+            [*wrap, *self.command(*options)],
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            env={**clean, **(env or {})},
+            env={**clean, **self.environment(*options), **(env or {})},
             text=True,
             errors="replace",
         )
@@ -46,11 +48,19 @@ class ServerProcess:
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        line = self.wait_for_log("listens on ")
-        found = READY.search(line)
+        line = self.wait_for_log(self.ready_text)
+        found = self.ready.search(line)
         assert found, line
         self.scheme, self.host, self.port = found[1], found[2], int(found[3])
         self._wait_until_answering()
+
+    def command(self, *options: str) -> list[str]:
+        serve = [sys.executable, "-m", "forebay", "serve", str(self.folder), "--port", "0"]
+        return [*serve, *options]
+
+    def environment(self, *options: str) -> dict[str, str]:
+        """What it gets beside the environment of the tests."""
+        return {}
 
     @property
     def url(self) -> str:

@@ -109,13 +109,20 @@ def test_after_a_fault_of_the_connection_a_new_one_is_made(tmp_path: Path) -> No
     def break_down(connection: sqlite3.Connection) -> None:
         raise sqlite_error(sqlite3.SQLITE_IOERR)
 
+    def itself(connection: sqlite3.Connection) -> sqlite3.Connection:
+        return connection
+
     async def main() -> None:
         async with opened(make(tmp_path)) as sessions:
             for call in (sessions._write, sessions._read):
+                before = await call(itself)
                 with pytest.raises(StorageFailed):
                     await call(break_down)
+                assert await call(itself) is not before
             await sessions.create(record())
             assert await sessions.load("a") == record()
+            with pytest.raises(StorageDenied):  # nobody writes beside the writer
+                await sessions._read(lambda connection: connection.execute("DELETE FROM uploads"))
 
     asyncio.run(main())
 

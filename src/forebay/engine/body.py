@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from forebay.errors import InvalidRequest, StorageFailed
 from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
+from forebay.protocol.names import judge_path
 from forebay.stores.base import Publication, Staged, Store
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Body:
         StorageError.
         """
         self._check_open()
-        how = Publication(name, conflict, preconditions)
+        how = Publication(judge_path(name.split("/")), conflict, preconditions)
         stored = await self._workers.run(self._move, how)
         self._closed = True
         return stored

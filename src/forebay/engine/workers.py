@@ -88,9 +88,7 @@ class Workers:
         With `together` the job may share a thread with others of the same turn of the loop:
         for short ones.
         """
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         job: _Job[T] = _Job(loop.create_future(), call, args, undo)
         if together:
             if not self._together:
