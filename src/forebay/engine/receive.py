@@ -12,12 +12,13 @@ import hmac
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from forebay.engine.workers import Workers
+from forebay.engine.workers import Beside, Workers
 from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
 from forebay.model import Digest, MiB
 
 _STRIDE = 32 * MiB
 _RESERVE_FROM = 1 * MiB
+_HASH_BESIDE = 64 << 10
 
 
 class Sink(Protocol):
@@ -65,6 +66,10 @@ class Hashing:
             hasher.update for hasher in self._hashers.values()
         )
 
+    def update(self, data: memoryview) -> None:
+        for update in self.updates:
+            update(data)
+
     def digests(self, names: Iterable[str]) -> tuple[Digest, ...]:
         return tuple(Digest(name, self._hashers[name].digest()) for name in names)
 
@@ -88,7 +93,16 @@ class Intake:
         reserve: ask the sink for room as an unannounced body grows.
     """
 
-    __slots__ = ("_reserved", "_updates", "limit", "offset", "received", "sink", "start")
+    __slots__ = (
+        "_beside",
+        "_hashing",
+        "_reserved",
+        "limit",
+        "offset",
+        "received",
+        "sink",
+        "start",
+    )
 
     def __init__(
         self,
@@ -103,11 +117,24 @@ class Intake:
         self.start = self.offset = offset
         self.received = 0
         self.limit = limit
-        self._updates = hashing.updates
+        self._hashing = hashing if hashing.updates else None
+        self._beside: Beside | None = None
         self._reserved = _RESERVE_FROM if reserve else None
 
-    def feed(self, data: memoryview) -> None:
-        """Takes all of `data`, which is not kept.
+    @property
+    def hashes(self) -> bool:
+        """Whether a second buffer is of use: one is hashed while the other is filled."""
+        return self._hashing is not None
+
+    def settle(self) -> None:
+        """Waits until no buffer that was fed is looked at any more."""
+        if self._beside is not None:
+            work, self._beside = self._beside, None
+            work.wait()
+
+    def feed(self, data: memoryview, workers: Workers | None = None) -> None:
+        """Takes all of `data`, which is not kept; with `workers` not beyond `settle`, or the
+        next `feed`: large pieces are then hashed beside the writing.
 
         Raises TooLarge when the limit is passed (what fits is written first), and what the
         sink raises.
@@ -123,8 +150,12 @@ class Intake:
             if self._reserved is not None and end > self._reserved:
                 self._reserved = end + _STRIDE
                 self.sink.reserve(self._reserved)
-            for update in self._updates:
-                update(data)
+            if self._hashing is not None:
+                self.settle()
+                if workers is not None and size >= _HASH_BESIDE:
+                    self._beside = workers.beside(self._hashing.update, data)
+                else:
+                    self._hashing.update(data)
             self.sink.write(data, self.offset)
             self.offset = end
             self.received += size

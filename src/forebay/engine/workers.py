@@ -47,6 +47,40 @@ class _Job(Generic[T]):
             self.error = error
 
 
+class Beside:
+    """A short piece of work that another thread does meanwhile, if one is free.
+
+    `wait` does it itself when nobody has begun, so waiting never depends on a free thread.
+    """
+
+    __slots__ = ("_args", "_begun", "_call", "_done", "_error")
+
+    def __init__(self, call: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._call = call
+        self._args = args
+        self._begun = threading.Lock()
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._error: BaseException | None = None
+
+    def execute(self) -> None:
+        if self._begun.acquire(blocking=False):
+            try:
+                self._call(*self._args)
+            except BaseException as error:  # raised where it is waited for
+                self._error = error
+            finally:
+                self._args = ()
+                self._done.release()
+
+    def wait(self) -> None:
+        self.execute()
+        self._done.acquire()
+        self._done.release()
+        if self._error is not None:
+            raise self._error
+
+
 class Workers:
     """A pool of daemon threads, started as they are needed, for one event loop.
 
@@ -58,7 +92,7 @@ class Workers:
     def __init__(self, threads: int = 0, buffer_size: int = 1 << 20) -> None:
         self.limit = threads or max(8, min(32, 4 * (os.cpu_count() or 2)))
         self.buffer_size = buffer_size
-        self._queue: SimpleQueue[list[_Job[Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Job[Any]] | Beside | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self._busy = 0
@@ -118,7 +152,7 @@ class Workers:
         for start in range(0, len(jobs), share):
             self._send(jobs[start : start + share])
 
-    def _send(self, jobs: list[_Job[Any]]) -> None:
+    def _send(self, jobs: list[_Job[Any]] | Beside) -> None:
         if self._closed:
             raise RuntimeError("the workers are closed")
         with self._lock:
@@ -150,6 +184,11 @@ class Workers:
 
     def _work(self) -> None:
         while (jobs := self._queue.get()) is not None:
+            if isinstance(jobs, Beside):
+                jobs.execute()
+                with self._lock:
+                    self._busy -= 1
+                continue
             for job in jobs:
                 job.execute()
             with self._lock:
@@ -159,6 +198,13 @@ class Workers:
                 self._waking = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                     self._loop.call_soon_threadsafe(self._deliver)
+
+    def beside(self, call: Callable[..., object], *args: Any) -> Beside:
+        """From inside a job: has `call(*args)` done by another thread; `wait` for it."""
+        work = Beside(call, args)
+        if not self.crowded:
+            self._send(work)
+        return work
 
     @property
     def crowded(self) -> bool:

@@ -33,6 +33,7 @@ from forebay.http.drain import duplicate_socket
 from forebay.http.exchange import HIGH_WATER, STATUS_LINES, Exchange
 from forebay.http.framing import framing_of
 from forebay.http.limits import ConnectionLimits
+from forebay.http.sendfile import FileSender, ThreadRunner
 from forebay.protocol import fields
 from forebay.protocol.status import render
 
@@ -284,6 +285,8 @@ class DirectProtocol(asyncio.Protocol):
             ),
         )
         scope["extensions"] = {"forebay.body": exchange, "forebay.informational": {}}
+        if self.can_drain:
+            scope["extensions"]["http.response.zerocopysend"] = {}
         self._exchange = exchange
         self._deadline = 0.0
         task = self.loop.create_task(self._run(exchange))
@@ -393,6 +396,31 @@ class DirectProtocol(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         if not self.transport.is_closing():
             self.transport.write(data)
+
+    async def send_file(self, head: bytes, message: Any) -> bool:
+        """Sends past the transport, whose own buffer must be empty; False when that failed."""
+        for _ in range(100):
+            if not self.transport.get_write_buffer_size():
+                break
+            await asyncio.sleep(0)
+        else:
+            self.transport.set_write_buffer_limits(0)
+            await self.writable()
+        if self.transport.is_closing():
+            return False
+        duplicate = self.duplicate()
+        sender = FileSender(duplicate, self.loop, self.limits.send_timeout)
+        runner = message.get("forebay.workers") or ThreadRunner()
+        offset = message.get("offset") or 0
+        try:
+            await sender.send(head, message["file"], offset, message["count"], runner)
+        except (OSError, EOFError) as error:
+            logger.info("a download broke off: %s", error)
+            self.transport.abort()
+            return False
+        finally:
+            duplicate.close()
+        return True
 
     def abort(self) -> None:
         self.transport.abort()

@@ -55,6 +55,17 @@ async def send_file(
     if scope["method"] == "HEAD" or start == stop:
         await send({"type": "http.response.body"})
         return
+    if "http.response.zerocopysend" in (scope.get("extensions") or ()):
+        await send(
+            {
+                "type": "http.response.zerocopysend",
+                "file": fd,
+                "offset": start,
+                "count": stop - start,
+                "forebay.workers": workers,
+            }
+        )
+        return
     while start < stop:
         piece = await workers.run(os.pread, fd, min(PIECE, stop - start), start)
         if not piece:

@@ -10,6 +10,7 @@ however many uploads there are, and no buffer is ever used by two.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -129,42 +130,56 @@ class SocketSource:
     def _work(self, intake: Intake, early: bytes, workers: Workers) -> bool:
         """In a thread: one turn."""
         framing = self._framing
-        feed = intake.feed
         if early:
-            used = framing.decode(memoryview(early), feed)
+            used = framing.decode(memoryview(early), intake.feed)
             if used < len(early):
                 self._surplus = early[used:]
             return framing.done
         source = self._socket
         if framing.done or source is None:
             return framing.done
+        with contextlib.ExitStack() as lent:
+            buffers = [lent.enter_context(workers.buffer()) for _ in range(1 + intake.hashes)]
+            lent.callback(intake.settle)  # before the buffers go back
+            self._take_turn(source, intake, workers, buffers)
+        return framing.done
+
+    def _take_turn(
+        self, source: socket.socket, intake: Intake, workers: Workers, buffers: list[bytearray]
+    ) -> None:
+        framing = self._framing
+        hashes = intake.hashes
+
+        def feed(data: memoryview) -> None:
+            intake.feed(data, workers if hashes else None)
+
         taken = 0
         patience: select.poll | None = None
-        with workers.buffer() as buffer, memoryview(buffer) as view:
-            size = len(buffer)
-            while not framing.done and self._stopped is None:
-                if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
-                    break
-                try:
-                    got = source.recv_into(buffer, framing.room(size))
-                except BlockingIOError:
-                    if workers.crowded:
-                        break
-                    if patience is None:
-                        patience = select.poll()
-                        patience.register(source, select.POLLIN)
-                    if not patience.poll(LINGER_MS):
-                        break
-                    continue
-                except OSError as error:
-                    raise IncompleteBody(f"The connection broke: {error.strerror}.") from error
-                if not got:
-                    raise IncompleteBody
-                used = framing.decode(view[:got], feed)
-                taken += got
-                if used < got:
-                    self._surplus = bytes(view[used:got])
-        return framing.done
+        while not framing.done and self._stopped is None:
+            if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
+                return
+            buffer = buffers[0]
+            try:
+                got = source.recv_into(buffer, framing.room(len(buffer)))
+            except BlockingIOError:
+                if workers.crowded:
+                    return
+                if patience is None:
+                    patience = select.poll()
+                    patience.register(source, select.POLLIN)
+                if not patience.poll(LINGER_MS):
+                    return
+                continue
+            except OSError as error:
+                raise IncompleteBody(f"The connection broke: {error.strerror}.") from error
+            if not got:
+                raise IncompleteBody
+            taken += got
+            view = memoryview(buffer)
+            used = framing.decode(view[:got], feed)
+            if used < got:
+                self._surplus = bytes(view[used:got])
+            buffers.reverse()  # with two, this one is hashed while the other is filled
 
     def stop(self, error: UploadError) -> None:
         if self._stopped is None:

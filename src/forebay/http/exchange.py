@@ -135,6 +135,8 @@ class Exchange:
             self._send_body(message)
         elif kind == "http.response.start" and not self.started:
             self._send_start(message)
+        elif kind == "http.response.zerocopysend" and self._head is not None:
+            await self._send_file(message)
         elif kind == "forebay.informational" and not self.started:
             self._send_informational(message)
         else:
@@ -216,11 +218,27 @@ class Exchange:
         if parts:
             self.protocol.write(b"".join(parts) if len(parts) > 1 else parts[0])
         if not more:
-            self.complete = True
-            if self._owed and not self._bodiless:
-                self.keep_alive = False  # less than announced: the client must see an end
-            self.wake()
-            self.protocol.on_response_complete(self)
+            self._finish()
+
+    async def _send_file(self, message: Message) -> None:
+        """ASGI's zero copy send, for a response of known length that has not begun."""
+        count: int = message["count"]
+        head, self._head = self._head, None
+        assert head is not None
+        if self._owed != count or message.get("more_body") or self._bodiless:
+            raise RuntimeError("zerocopysend must be the whole content, of the announced length")
+        if await self.protocol.send_file(head, message):
+            self._owed = 0
+            self._finish()
+        else:
+            self.disconnect()
+
+    def _finish(self) -> None:
+        self.complete = True
+        if self._owed and not self._bodiless:
+            self.keep_alive = False  # less than announced: the client must see an end
+        self.wake()
+        self.protocol.on_response_complete(self)
 
 
 def _checked(head: bytes, lines: int) -> bytes:

@@ -13,3 +13,5 @@ class ConnectionLimits:
     keep_alive_timeout: float = 75.0
     linger_timeout: float = 30.0
     max_head: int = 64 << 10
+    send_timeout: float = 60.0
+    """How long a client may take nothing of what is sent to it."""

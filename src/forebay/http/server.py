@@ -115,6 +115,7 @@ def limits_of(settings: Settings) -> ConnectionLimits:
         settings.keep_alive_timeout,
         settings.linger_timeout,
         settings.max_head,
+        settings.body_timeout,
     )
 
 
