@@ -85,10 +85,9 @@ class Preconditions:
             # `()` is `*`; a weak tag never matches here (strong comparison, section 8.8.3.2)
             if self.if_match and EntityTag(tag) not in self.if_match:
                 return False
-        elif self.if_unmodified_since is not None and (
-            tag is None or mtime_ns // 10**9 > self.if_unmodified_since
-        ):
-            return False
+        elif self.if_unmodified_since is not None and tag is not None:
+            if mtime_ns // 10**9 > self.if_unmodified_since:
+                return False
         if self.if_none_match is None or tag is None:
             return True
         return bool(self.if_none_match) and all(t.opaque != tag for t in self.if_none_match)

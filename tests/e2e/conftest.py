@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.server import ServerProcess
 from e2e.shells import SHELLS
 
@@ -49,13 +52,60 @@ def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     return start_server("--durability", "relaxed")
 
 
+class _Reused:
+    """Servers that wait for the next test with the same options."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._running: dict[tuple[str, ...], ServerProcess] = {}
+        self._count = 0
+
+    def start(self, *options: str, shell: str = "forebay") -> ServerProcess:
+        key = (shell, *options)
+        server = self._running.get(key)
+        if server is not None:
+            if server.process.poll() is None and not server.leftovers():
+                self._empty(server.folder)
+                return server
+            server.kill()
+        self._count += 1
+        folder = self._base / str(self._count)
+        folder.mkdir()
+        server = SHELLS[shell](folder, "--durability", "relaxed", *options)
+        self._running[key] = server
+        return server
+
+    def _empty(self, folder: Path) -> None:
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                if path.name != ".forebay":
+                    shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def stop(self) -> None:
+        for server in self._running.values():
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def _reused() -> Iterator[_Reused]:
+    with tempfile.TemporaryDirectory(prefix="forebay-test-", dir=Path.cwd()) as name:
+        reused = _Reused(Path(name))
+        yield reused
+        reused.stop()
+
+
+@pytest.fixture
+def reuse_server(_reused: _Reused) -> Callable[..., ServerProcess]:
+    """As `start_server` and relaxed, but one that an earlier test may have used, emptied.
+
+    For tests that leave it as they found it: running, and with no memory of what they did.
+    """
+    return _reused.start
+
+
 @pytest.fixture(params=SHELLS)
-def start_any(
-    request: pytest.FixtureRequest, start_server: Callable[..., ServerProcess]
-) -> Callable[..., ServerProcess]:
-    """As `start_server`, once on each ASGI server (`having(...)` chooses among them)."""
-
-    def start(*options: str, **more: object) -> ServerProcess:
-        return start_server("--durability", "relaxed", *options, shell=request.param, **more)
-
-    return start
+def start_any(request: pytest.FixtureRequest, _reused: _Reused) -> Callable[..., ServerProcess]:
+    """As `reuse_server`, once on each ASGI server (`having(...)` chooses among them)."""
+    return functools.partial(_reused.start, shell=request.param)

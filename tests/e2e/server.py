@@ -171,6 +171,8 @@ class ServerProcess:
 
     def kill(self) -> int:
         """SIGKILL to it and its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)  # else it might replace a child in between
         for pid in reversed(self.processes()):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

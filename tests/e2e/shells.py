@@ -30,7 +30,16 @@ class Uvicorn(AnyServer):
     """With the protocol class of its own that parses with httptools."""
 
     def command(self, *options: str) -> list[str]:
-        start = [sys.executable, "-m", "uvicorn", "--port", "0", "--http", "httptools", "--no-access-log"]
+        start = [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "--port",
+            "0",
+            "--http",
+            "httptools",
+            "--no-access-log",
+        ]
         return [*start, "e2e.asgi_app:app"]
 
 

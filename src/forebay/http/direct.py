@@ -275,7 +275,7 @@ class DirectProtocol(asyncio.Protocol):
             self,
             scope,
             framing,
-            keep_alive=version != "1.0" and parser.should_keep_alive() and not self._shutting_down,
+            keep_alive=version != "1.0" and not self._shutting_down and not _wants_close(headers),
             continue_due=(
                 expect is not None
                 and expect.lower() == b"100-continue"
@@ -545,6 +545,12 @@ class DirectProtocol(asyncio.Protocol):
             with contextlib.suppress(OSError, RuntimeError):
                 self.transport.write_eof()
         self._resume()
+
+
+def _wants_close(headers: list[tuple[bytes, bytes]]) -> bool:
+    """RFC 9112, section 9.6. The parser's own answer is lost with a request without a body."""
+    options = b",".join(fields.every(headers, b"connection")).lower().split(b",")
+    return any(option.strip() == b"close" for option in options)
 
 
 def _target(url: bytes) -> tuple[bytes, bytes]:

@@ -97,6 +97,8 @@ class Publisher:
             try:
                 link(staged, candidate, folder_fd)
             except FileExistsError:
+                if candidate == base and how.preconditions:
+                    judge(how, lookup(folder_fd, base))
                 continue
             if candidate != base:
                 self._remember(how.name, candidate, base)
