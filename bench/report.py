@@ -111,6 +111,16 @@ def _small_files(group: list[Row]) -> Iterator[str]:
     yield from table(header, lines)
 
 
+def _noise(group: list[Row]) -> Iterator[str]:
+    """A warning when rounds differ so much that something else must have been running."""
+    uneven = [
+        row.contender for row in group if row.requests_per_s_high > 1.5 * row.requests_per_s_low
+    ]
+    if uneven:
+        yield f"**Uneven, not to be quoted:** rounds differ by more than half: {', '.join(uneven)}."
+        yield ""
+
+
 def _verdict_lines(found: Iterable[Verdict]) -> Iterator[list[str]]:
     for verdict in found:
         goal = "" if verdict.sense == "report" else f"{verdict.sense} {verdict.limit:g}"
@@ -131,6 +141,7 @@ def markdown(results: Results) -> str:
         group = [row for row in all_rows if (row.scenario, row.case) == (scenario, case)]
         out += [f"### {scenario}: {case}, {max(row.rounds for row in group)} round(s)", ""]
         out += [*(_small_files(group) if scenario == "small" else _whole_files(group)), ""]
+        out += _noise(group)
     facts = [[f.name, f.language, f.version, f.durability] for f in results.facts.values()]
     if facts:
         out += ["### Contenders", ""]
@@ -149,7 +160,7 @@ def markdown(results: Results) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "/").split())[-240:]
+    return " ".join(text.replace("|", "/").split())[:240]
 
 
 def as_json(results: Results) -> str:

@@ -26,7 +26,8 @@ class IronDrop(Contender):
 
     def command(self, folder: Path, port: int) -> list[str]:
         command = [program("irondrop") or "irondrop", "--directory", str(folder)]
-        command += ["--listen", "127.0.0.1", "--port", str(port), "--enable-upload", "true"]
+        command += ["--listen", "127.0.0.1", "--port", str(port)]
+        command += ["--enable-upload", "true", "--allowed-extensions", "*"]
         command += ["--max-upload-size", "20480", "--threads", "32"]
         # Its limit per address would refuse some of 16 uploads from one client.
         return [*command, "--disable-rate-limit", "true", "--log-dir", str(folder.parent)]

@@ -85,9 +85,12 @@ class Preconditions:
             # `()` is `*`; a weak tag never matches here (strong comparison, section 8.8.3.2)
             if self.if_match and EntityTag(tag) not in self.if_match:
                 return False
-        elif self.if_unmodified_since is not None and tag is not None:
-            if mtime_ns // 10**9 > self.if_unmodified_since:
-                return False
+        elif (
+            self.if_unmodified_since is not None
+            and tag is not None
+            and mtime_ns // 10**9 > self.if_unmodified_since
+        ):
+            return False
         if self.if_none_match is None or tag is None:
             return True
         return bool(self.if_none_match) and all(t.opaque != tag for t in self.if_none_match)
@@ -161,6 +164,44 @@ class UploadState(StrEnum):
     COMPLETE = "complete"  # published
     FAILED = "failed"  # refused or unusable; nothing was published
     CANCELLED = "cancelled"  # ended by the client
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CreateUpload:
+    """A dialect's wish: begin a resumable upload that will be published as `name`."""
+
+    dialect: str
+    name: str
+    conflict: Conflict
+    length: int | None = None
+    media_type: str | None = None
+    metadata: bytes = b""
+    expected: tuple[Digest, ...] = ()
+    """Of the whole file; compared before publication."""
+    wanted: tuple[str, ...] = ()
+    max_size: int | None = None
+    partial: bool = False
+    """Only a part of a later concatenation: it ends complete but is never published."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AppendUpload:
+    """A dialect's wish: bytes at `offset` of an upload.
+
+    `completes`: True when this request ends the upload, False when it does not, None when
+    reaching the length does. `expected`: digests of this request's content; while there are
+    any, nothing is acknowledged before they were compared, and what broke off is forgotten.
+    """
+
+    upload_id: str
+    dialect: str
+    offset: int
+    length: int | None = None
+    """The length of the whole upload, where this request tells it."""
+    completes: bool | None = None
+    expected: tuple[Digest, ...] = ()
+    late: bool = False
+    """More digests may come when the body has ended (a trailer): treat as if there were some."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

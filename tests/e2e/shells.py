@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
+
+import pytest
 
 from e2e.server import ServerProcess
 
@@ -16,7 +19,8 @@ class AnyServer(ServerProcess):
     ready = re.compile(r"unning on (https?)://(\S+):(\d+) ")
 
     def environment(self, *options: str) -> dict[str, str]:
-        found = {"PYTHONPATH": str(Path(__file__).parents[1]), "FOREBAY_DIR": str(self.folder)}
+        path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        found = {"PYTHONPATH": os.pathsep.join(filter(None, path)), "FOREBAY_DIR": str(self.folder)}
         given = list(options)
         while given:
             flag = given.pop(0)
@@ -54,10 +58,15 @@ SHELLS: dict[str, type[ServerProcess]] = {
     "hypercorn": Hypercorn,
 }
 
-LACKING: dict[str, frozenset[str]] = {}
-"""By what is lacking: the servers whose users must do without it."""
+LACKING: dict[str, frozenset[str]] = {
+    "100 only when accepted": frozenset({"hypercorn"}),
+    "gentle close": frozenset({"uvicorn", "hypercorn"}),
+    "any name in the path": frozenset(),
+}
+"""By feature: the servers that do not have it."""
 
 
-def having(feature: str) -> list[str]:
-    """The servers with a feature of `LACKING`."""
-    return [name for name in SHELLS if name not in LACKING[feature]]
+def having(feature: str) -> pytest.MarkDecorator:
+    """Runs a test that uses `start_any` on the servers with a feature of `LACKING`."""
+    names = [name for name in SHELLS if name not in LACKING[feature]]
+    return pytest.mark.parametrize("start_any", names, indirect=True)

@@ -7,10 +7,11 @@ both names exist they are of one file, which is how a restart knows that publica
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from forebay.engine.workers import Workers
-from forebay.errors import NameTaken
+from forebay.errors import NameTaken, UploadBusy, WrongState
 from forebay.model import NO_PRECONDITIONS, Conflict, Preconditions, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
@@ -77,10 +78,17 @@ class Completion:
         return await self._workers.run(staged.publish, how)
 
     async def _record(self, record: UploadRecord, size: int) -> UploadRecord:
-        record = await self._sessions.update(
-            record.id, version=record.version, state=UploadState.COMPLETE, final_size=size
-        )
-        await self._workers.run(self._store.remove, record.id)
+        try:
+            record = await self._sessions.update(
+                record.id, version=record.version, state=UploadState.COMPLETE, final_size=size
+            )
+        except WrongState:
+            # Publication let go of the lock, and somebody repaired this record meanwhile.
+            record = await self._sessions.load(record.id)
+            if record.state is not UploadState.COMPLETE:
+                raise
+        with contextlib.suppress(UploadBusy):  # then the sweep takes the name away
+            await self._workers.run(self._store.remove, record.id)
         return record
 
     async def repair(self, record: UploadRecord) -> UploadRecord:

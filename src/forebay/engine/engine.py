@@ -13,20 +13,21 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
+from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
 from forebay.engine.workers import Workers
 from forebay.errors import DiskFull, StorageError, UploadError
 from forebay.hooks.base import Access, Candidate, Completion, Hooks
 from forebay.hooks.python import PythonHooks
 from forebay.model import Principal, Receive, Stored
-from forebay.protocol.digest import ALGORITHMS
+from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
 
 if TYPE_CHECKING:
@@ -53,12 +54,15 @@ class Engine:
         hooks: Hooks | None = None,
         tally: Tally | None = None,
     ) -> None:
+        self.resumables: Resumables | None = None
+        """Set by `open_resumables`; None while resumable uploads are not offered."""
         self.store = store
         self.hooks: Hooks = hooks or PythonHooks()
         self.workers = Workers(settings.threads, settings.buffer_size)
         self.budget = Budget(settings.memory_budget)
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
+        self._sessions: Sessions | None = None
         self._ready: tuple[float, str | None] = (0.0, None)
         self.settings = settings
 
@@ -135,7 +139,7 @@ class Engine:
         staged = await run(self._open, receipt, source.length, undo=_discard)
         try:
             intake = receipt.intake(staged, unannounced=source.length is None)
-            await self._pump(source, intake, progress)
+            await self.pump(source, intake, progress=progress)
             if self.hooks.verifies:
                 await run(receipt.check)
                 await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
@@ -144,14 +148,27 @@ class Engine:
             await run(staged.discard)
             raise
 
-    async def _pump(self, source: Source, intake: Intake, progress: ProgressFeed | None) -> None:
+    async def pump(
+        self,
+        source: Source,
+        intake: Intake,
+        after_turn: Callable[[], None] | None = None,
+        progress: ProgressFeed | None = None,
+    ) -> None:
+        """Moves a body, watched over; `after_turn` runs on the loop between turns."""
         transfer = self.watch.add(source, intake)
+
+        def between() -> None:
+            if progress is not None:
+                progress.report(intake)
+            if after_turn is not None:
+                after_turn()
+
         try:
-            if progress is None:
-                await pump(source, intake, self.workers)
-                return
-            await pump(source, intake, self.workers, lambda: progress.report(intake))
-            progress.report(intake, final=True)
+            wanted = progress is not None or after_turn is not None
+            await pump(source, intake, self.workers, between if wanted else None)
+            if progress is not None:
+                progress.report(intake, final=True)
         finally:
             self.watch.remove(transfer)
             if progress is not None:
@@ -212,7 +229,7 @@ class Engine:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
                 intake = Intake(spool, limit=limit, reserve=source.length is None)
-                await self._pump(source, intake, progress)
+                await self.pump(source, intake, progress=progress)
             except BaseException:
                 await self.workers.run(spool.discard)
                 raise
@@ -232,6 +249,18 @@ class Engine:
             self.admission.leave()
 
     # --- the life of the process ---------------------------------------------------------------
+
+    async def open_resumables(self, sessions: Sessions) -> None:
+        """Opens the session store and offers resumable uploads from then on."""
+        await sessions.open()
+        self._sessions = sessions
+        self.resumables = Resumables(self, sessions)
+
+    async def close_resumables(self) -> None:
+        self.resumables = None
+        sessions, self._sessions = self._sessions, None
+        if sessions is not None:
+            await sessions.close()
 
     def drain(self, timeout: float) -> None:
         """Takes nothing new; what cannot be done in `timeout` seconds is ended (503)."""
@@ -274,9 +303,7 @@ class _Receipt:
         self.limit = limit
         self.how = Publication(command.name, command.conflict, command.preconditions)
         names = {digest.algorithm for digest in command.expected} | set(command.wanted)
-        self.hashing = (
-            Hashing((name, ALGORITHMS[name]) for name in sorted(names)) if names else NO_HASHING
-        )
+        self.hashing = Hashing(sorted(names)) if names else NO_HASHING
 
     def intake(self, sink: Sink, *, unannounced: bool = False) -> Intake:
         return Intake(sink, limit=self.limit, hashing=self.hashing, reserve=unannounced)

@@ -7,11 +7,11 @@ time. Every dialect and every server goes through here, so a limit is enforced i
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
+from forebay.engine.hashes import make
 from forebay.engine.workers import Beside, Workers
 from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
 from forebay.model import Digest, MiB
@@ -56,13 +56,11 @@ class Source(Protocol):
 
 
 class Hashing:
-    """Running digests of one body. `algorithms` maps a wire name to hashlib's."""
+    """Running digests of one body, by the names of `forebay.engine.hashes`."""
 
-    def __init__(self, algorithms: Iterable[tuple[str, str]]) -> None:
-        self._hashers: dict[str, Any] = {
-            name: hashlib.new(known, usedforsecurity=False) for name, known in algorithms
-        }
-        self.updates: Sequence[Callable[[memoryview], None]] = tuple(
+    def __init__(self, algorithms: Iterable[str] = ()) -> None:
+        self._hashers = {name: make(name) for name in algorithms}
+        self.updates: Sequence[Callable[[memoryview], object]] = tuple(
             hasher.update for hasher in self._hashers.values()
         )
 
@@ -80,7 +78,7 @@ class Hashing:
                 raise DigestMismatch(algorithm=digest.algorithm)
 
 
-NO_HASHING = Hashing(())
+NO_HASHING = Hashing()
 
 
 class Intake:

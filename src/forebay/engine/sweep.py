@@ -135,8 +135,15 @@ def has_state(store: FileStore) -> bool:
     return os.path.exists(os.path.join(own, "state.db")) or any(True for _ in store.staged_ids())
 
 
-async def sweep_store(settings: Settings, store: FileStore, workers: Workers) -> Swept:
-    """Sweeps a store whose server is starting, or that is served right now by others."""
+async def sweep_store(
+    settings: Settings, store: FileStore, workers: Workers, sessions: Sessions | None = None
+) -> Swept:
+    """Sweeps a store whose server is starting, or that is served right now by others.
+
+    `sessions` are open ones; without them they are opened when there ever were any.
+    """
+    if sessions is not None:
+        return await Sweeper(store, sessions, workers).run(time.time())
     if not await workers.run(has_state, store):
         return await Sweeper(store, None, workers).run(time.time())
     sessions = open_sessions(settings, store)

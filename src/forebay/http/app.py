@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
 from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
+from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
+from forebay.http.uploads import UploadsApp
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -36,6 +38,11 @@ class ServerApp:
     ) -> None:
         self.engine = engine
         self.files = FilesApp(engine, listening_on_loopback=listening_on_loopback)
+        self.uploads = (
+            UploadsApp(engine, dialects(engine), listening_on_loopback=listening_on_loopback)
+            if engine.settings.resumable
+            else None
+        )
         self._on_startup = on_startup
         self._on_shutdown = on_shutdown
 
@@ -49,6 +56,10 @@ class ServerApp:
         if path.startswith(b"/files/") or path == b"/files":
             scope["root_path"] += "/files"
             await self.files(scope, receive, send)
+            return
+        if self.uploads is not None and (path.startswith(b"/uploads/") or path == b"/uploads"):
+            scope["root_path"] += "/uploads"
+            await self.uploads(scope, receive, send)
             return
         try:
             await self._own(scope, send, path)

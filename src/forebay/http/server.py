@@ -20,7 +20,7 @@ import uvicorn
 from forebay.config import Settings, changes_needing_restart
 from forebay.engine.admission import Tally
 from forebay.engine.engine import Engine
-from forebay.engine.sweep import sweep_store
+from forebay.engine.sweep import open_sessions, sweep_store
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
@@ -128,14 +128,22 @@ def serve_one(settings: Settings, loader: Loader, listener: socket.socket, tally
         limits = limits_of(settings)
 
     async def start() -> None:
-        swept = await sweep_store(settings, store, engine.workers)
+        sessions = open_sessions(settings, store) if settings.resumable else None
+        if sessions is not None:
+            await engine.open_resumables(sessions)
+        swept = await sweep_store(settings, store, engine.workers, sessions)
         if any(dataclasses.astuple(swept)):
             logger.info("swept: %s", swept.summary())
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()
 
-    app = ServerApp(engine, listening_on_loopback=is_loopback(settings.host), on_startup=start)
+    app = ServerApp(
+        engine,
+        listening_on_loopback=is_loopback(settings.host),
+        on_startup=start,
+        on_shutdown=engine.close_resumables,
+    )
     config = uvicorn.Config(
         app,
         http=Protocol,

@@ -9,6 +9,9 @@ A `Staged` is used by one thread at a time (the engine sees to it); a `Store` by
 What may be retried: `stat`, `read`, `list_folder` always; `Staged.commit` never after it
 raised (invariant 12: the upload is dead); `publish` once more after NameTaken or
 PreconditionFailed, which changed nothing; `discard` and `close` always, they are idempotent.
+
+Whoever takes a name raises InvalidName for one that a judge of names should have refused, and
+NotAFolder when a part of its path is not a folder (a symbolic link is none).
 """
 
 from __future__ import annotations
@@ -69,26 +72,32 @@ class Staged(Protocol):
 
         Raises OffsetMismatch when `offset` is not `self.offset` (invariant 4); a
         StorageError when the disk says no, after which `offset` is unchanged and what was
-        written beyond it does not count.
+        written beyond it does not count. StorageFailed, too, for data that was claimed or is
+        published.
         """
         ...
 
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes in all, so that nobody else is promised it.
 
-        Raises DiskFull or QuotaExceeded. A store that cannot reserve does nothing.
+        Raises DiskFull or QuotaExceeded, after which nothing beyond `offset` is reserved. A
+        store that cannot reserve does nothing. What is not used is given back in the end.
         """
         ...
 
     def truncate(self, size: int) -> None:
-        """Forgets what lies beyond `size`; `offset` becomes `size`. Raises StorageError."""
+        """Forgets what lies beyond `size`; `offset` becomes `size`.
+
+        Raises StorageError; OffsetMismatch when there are fewer bytes than `size`.
+        """
         ...
 
     def commit(self) -> int:
         """Makes everything up to `offset` survive what the durability setting promises.
 
-        Returns the offset that may be acknowledged. Raises SyncFailed, after which this
-        upload is dead (invariant 12).
+        May run in one thread while `write` runs in another; it then covers what had been
+        written when it began. Returns the offset that may be acknowledged. Raises
+        SyncFailed, after which this upload is dead (invariant 12).
         """
         ...
 
@@ -99,7 +108,8 @@ class Staged(Protocol):
     def publish(self, how: Publication) -> Published:
         """Gives the data its final name, atomically and whole; durable under strict.
 
-        Raises NameTaken, NotAFolder, PreconditionFailed (nothing changed), SyncFailed.
+        Raises NameTaken, NotAFolder, PreconditionFailed (nothing changed), SyncFailed (nothing
+        has the name, or still what had it).
         After it returned the staged upload is closed. Resumable data keeps its staging name
         as well until `Store.remove`, so that a restart can tell what happened
         (`published_from`).
@@ -107,11 +117,14 @@ class Staged(Protocol):
         ...
 
     def discard(self) -> None:
-        """Removes the data. Idempotent; never raises for data that is gone."""
+        """Removes the data. Idempotent, and never raises: what cannot go now is swept later.
+
+        After `close` or `publish` it does nothing: somebody else may hold the data then.
+        """
         ...
 
     def close(self) -> None:
-        """Lets go of locks and descriptors; resumable data stays. Idempotent."""
+        """Lets go of locks and descriptors; only resumable data stays. Idempotent."""
         ...
 
 
@@ -136,12 +149,12 @@ class Store(Protocol):
 
         Bytes beyond `offset` were never acknowledged and are cut off. Raises UploadBusy
         when somebody else holds it, NotFound when there is none, StorageFailed when less
-        than `offset` bytes are there (the data was lost).
+        than `offset` bytes are there (the data was lost), or more and they are published.
         """
         ...
 
     def remove(self, upload_id: str) -> None:
-        """Removes resumable data. Raises UploadBusy while a writer holds it."""
+        """Removes resumable data, if there is any. Raises UploadBusy while it is held."""
         ...
 
     def staged_ids(self) -> Iterator[str]:
@@ -151,6 +164,7 @@ class Store(Protocol):
     def claim(self, upload_id: str) -> Staged:
         """Locks resumable data as it is, to look whether it may go. Nothing is cut off.
 
+        It may be published, discarded or closed, not written to.
         Raises UploadBusy while a living writer holds it, NotFound when there is none.
         """
         ...
@@ -171,19 +185,27 @@ class Store(Protocol):
         ...
 
     def stat(self, name: str) -> FileInfo:
-        """A published file or folder. Raises NotFound, NotAFolder, InvalidName."""
+        """A published file or folder ("" is the root). Raises NotFound."""
         ...
 
     def open(self, name: str) -> tuple[int, FileInfo]:
-        """A descriptor to read a published file, and what it holds. Caller closes it."""
+        """A descriptor to read a published file, and what it holds. Caller closes it.
+
+        Raises NotFound, also for a folder. A file that is replaced or deleted stays whole for
+        those who have opened it.
+        """
         ...
 
     def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
-        """Removes a published file. Raises NotFound, PreconditionFailed."""
+        """Removes a published file. Raises NotFound (a folder is no file), PreconditionFailed."""
         ...
 
     def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:
-        """Files and folders in `name` in order of their names, from after `after`."""
+        """Files and folders in `name` in order of their names, from after `after`.
+
+        Fewer than `limit` when there are no more. Each `FileInfo.name` is the name in that
+        folder. Hidden names and what is neither file nor folder are left out. Raises NotFound.
+        """
         ...
 
     def space(self) -> Space:

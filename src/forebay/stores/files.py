@@ -11,6 +11,7 @@ that a crash leaves nothing behind (invariant 5).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import os
@@ -29,8 +30,9 @@ from forebay.errors import (
 )
 from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
 from forebay.stores.base import Capabilities, Publication, Space, Staged
-from forebay.stores.folders import Folders, sync
-from forebay.stores.publishing import Publisher, info_of, lookup, split, tag_of
+from forebay.stores.folders import Folders, make_folder, make_root, names_after, scan, sync
+from forebay.stores.naming import check_path, split
+from forebay.stores.publishing import Publisher, info_of, link_unnamed, tag_of
 from forebay.stores.staging import StagedFile
 
 OWN_FOLDER = ".forebay"
@@ -45,7 +47,7 @@ class FileStore:
         root: folder that holds the published files; made when missing.
         min_free: bytes that must stay free on the filesystem; may be assigned at any time.
         file_mode, folder_mode: permission bits of what is published; the umask is not applied.
-        numbered: makes `name (n).ext` of a base name and a number.
+        numbered: makes `name (n).ext` of a name and a number.
         unnamed: False forces named temporaries, as on a filesystem without O_TMPFILE.
 
     Raises StorageDenied or another StorageError when the folder cannot be used.
@@ -67,31 +69,36 @@ class FileStore:
         self.strict = durability is Durability.STRICT
         self.min_free = min_free
         self.file_mode = file_mode
+        self.staging_mode = file_mode | 0o600  # we must be able to open it again
         try:
             self._open_folders(folder_mode)
+            self.folders = Folders(self.root_fd, mode=folder_mode, strict=self.strict)
+            self.publisher = Publisher(
+                self.folders, own_fd=self.own_fd, strict=self.strict, numbered=numbered
+            )
+            self.unnamed = unnamed and bool(_TMPFILE) and self._can_publish_unnamed()
         except OSError as error:
+            self.close()
             raise from_os_error(error) from error
-        self.folders = Folders(self.root_fd, mode=folder_mode, strict=self.strict)
-        self.publisher = Publisher(
-            self.folders,
-            own_fd=self.own_fd,
-            uploads_fd=self.uploads_fd,
-            strict=self.strict,
-            numbered=numbered,
-        )
-        self.unnamed = unnamed and bool(_TMPFILE) and self._can_publish_unnamed()
+        except BaseException:
+            self.close()
+            raise
         self.capabilities = Capabilities(descriptor=True, resumable=True, durable=True)
 
     def _open_folders(self, folder_mode: int) -> None:
-        os.makedirs(self.root, folder_mode, exist_ok=True)
-        own = os.path.join(self.root, OWN_FOLDER)
-        for folder in (own, os.path.join(own, "uploads"), os.path.join(own, "tmp")):
-            os.makedirs(folder, 0o700, exist_ok=True)
+        make_root(self.root, folder_mode, strict=self.strict)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self.root_fd = os.open(self.root, flags)
-        self.own_fd = os.open(OWN_FOLDER, flags | os.O_NOFOLLOW, dir_fd=self.root_fd)
-        self.uploads_fd = os.open("uploads", flags | os.O_NOFOLLOW, dir_fd=self.own_fd)
-        self.tmp_fd = os.open("tmp", flags | os.O_NOFOLLOW, dir_fd=self.own_fd)
+        self.own_fd, _ = make_folder(self.root_fd, OWN_FOLDER, 0o700)
+        self.uploads_fd, _ = make_folder(self.own_fd, "uploads", 0o700)
+        self.tmp_fd, _ = make_folder(self.own_fd, "tmp", 0o700)
+        device = os.fstat(self.root_fd).st_dev
+        for fd in (self.own_fd, self.uploads_fd, self.tmp_fd):
+            if os.fstat(fd).st_dev != device:
+                raise StorageFailed(
+                    f"{self.root}/{OWN_FOLDER} must be on the filesystem of {self.root}: "
+                    "files cannot be published across two."
+                )
         if self.strict:
             os.fsync(self.own_fd)
             os.fsync(self.root_fd)
@@ -104,8 +111,9 @@ class FileStore:
         except OSError:
             return False
         try:
-            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=self.tmp_fd)
-            os.unlink(name, dir_fd=self.tmp_fd)
+            with self.publisher.locked():  # else a sweep elsewhere could be quicker to remove it
+                link_unnamed(fd, name, self.tmp_fd)
+                os.unlink(name, dir_fd=self.tmp_fd)
         except OSError:
             return False
         finally:
@@ -117,10 +125,12 @@ class FileStore:
     def stage(self) -> Staged:
         try:
             if not self.unnamed:
-                return self._stage_named()
+                name = secrets.token_hex(16)
+                fd = self._create_locked(name, self.tmp_fd)
+                return StagedFile(self, fd, path=name, folder_fd=self.tmp_fd)
             fd = os.open(".", os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
             try:
-                os.fchmod(fd, self.file_mode)
+                os.fchmod(fd, self.staging_mode)
             except BaseException:
                 os.close(fd)
                 raise
@@ -128,52 +138,52 @@ class FileStore:
             raise from_os_error(error) from error
         return StagedFile(self, fd, path=None, folder_fd=self.own_fd)
 
-    def _stage_named(self) -> StagedFile:
+    def _create_locked(self, name: str, folder_fd: int) -> int:
+        """A new file, locked; made again when a sweep got hold of it before we did."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
-            name = secrets.token_hex(16)
-            fd = self._create_locked(name, self.tmp_fd)
-            if fd is not None:
-                return StagedFile(self, fd, path=name, folder_fd=self.tmp_fd)
-
-    def _create_locked(self, name: str, folder_fd: int) -> int | None:
-        """A new file, locked. None when a sweeper got hold of it before we did."""
-        fd = os.open(
-            name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder_fd
-        )
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # a sweeper holds it only for a moment
-            os.fchmod(fd, self.file_mode)
-            if os.fstat(fd).st_nlink:
-                return fd
-        except BaseException:
+            fd = os.open(name, flags, 0o600, dir_fd=folder_fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # a sweep holds it only for a moment
+                if os.fstat(fd).st_nlink:
+                    os.fchmod(fd, self.staging_mode)
+                    return fd
+            except BaseException:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder_fd)
+                raise
             os.close(fd)
-            raise
-        os.close(fd)
-        return None
 
     def create(self, upload_id: str) -> Staged:
         self._check_id(upload_id)
         try:
             fd = self._create_locked(upload_id, self.uploads_fd)
-            if self.strict:
-                sync(self.uploads_fd)
         except FileExistsError as error:
             raise AlreadyExists from error
         except OSError as error:
             raise from_os_error(error) from error
-        if fd is None:
-            raise StorageFailed("The new upload was swept away; try again.")
-        return StagedFile(self, fd, path=upload_id, folder_fd=self.uploads_fd)
+        staged = StagedFile(self, fd, path=upload_id, folder_fd=self.uploads_fd, kept=True)
+        try:
+            if self.strict:
+                sync(self.uploads_fd)
+        except BaseException:
+            staged.discard()
+            raise
+        return staged
 
     def resume(self, upload_id: str, offset: int) -> Staged:
-        fd = self._open_locked(upload_id)
+        fd = self._open_locked(upload_id, os.O_RDWR)
         try:
-            size = os.fstat(fd).st_size
-            if size < offset:
+            status = os.fstat(fd)
+            if status.st_size < offset:
                 raise StorageFailed(
-                    f"The upload has lost data: {size} of {offset} bytes are there."
+                    f"The upload has lost data: {status.st_size} of {offset} bytes are there."
                 )
-            if size > offset:
+            published = status.st_nlink > 1
+            if published and status.st_size > offset:
+                raise StorageFailed("The upload is published already and cannot go on.")
+            if not published:  # also frees what was reserved
                 os.ftruncate(fd, offset)
         except OSError as error:
             os.close(fd)
@@ -181,14 +191,21 @@ class FileStore:
         except BaseException:
             os.close(fd)
             raise
-        return StagedFile(self, fd, path=upload_id, folder_fd=self.uploads_fd, offset=offset)
+        return StagedFile(
+            self,
+            fd,
+            path=upload_id,
+            folder_fd=self.uploads_fd,
+            offset=offset,
+            kept=True,
+            sealed=published,
+        )
 
-    def _open_locked(self, upload_id: str) -> int:
+    def _open_locked(self, upload_id: str, flags: int) -> int:
         self._check_id(upload_id)
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(
-                upload_id, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.uploads_fd
-            )
+            fd = os.open(upload_id, flags, dir_fd=self.uploads_fd)
         except FileNotFoundError as error:
             raise NotFound from error
         except OSError as error:
@@ -208,63 +225,73 @@ class FileStore:
         return fd
 
     def remove(self, upload_id: str) -> None:
-        try:
-            fd = self._open_locked(upload_id)
-        except NotFound:
-            return
-        try:
-            os.unlink(upload_id, dir_fd=self.uploads_fd)
-        except OSError as error:
-            raise from_os_error(error) from error
-        finally:
-            os.close(fd)
+        with contextlib.suppress(NotFound):
+            fd = self._open_locked(upload_id, os.O_RDONLY)
+            try:
+                os.unlink(upload_id, dir_fd=self.uploads_fd)
+            except OSError as error:
+                raise from_os_error(error) from error
+            finally:
+                os.close(fd)
 
     def claim(self, upload_id: str) -> Staged:
-        fd = self._open_locked(upload_id)
-        size = os.fstat(fd).st_size
-        return StagedFile(self, fd, path=upload_id, folder_fd=self.uploads_fd, offset=size)
+        fd = self._open_locked(upload_id, os.O_RDONLY)
+        return StagedFile(
+            self,
+            fd,
+            path=upload_id,
+            folder_fd=self.uploads_fd,
+            offset=os.fstat(fd).st_size,
+            kept=True,
+            sealed=True,
+        )
 
     def staged_ids(self) -> Iterator[str]:
-        with os.scandir(self.uploads_fd) as entries:
-            for entry in entries:
-                if _ID.match(entry.name):
-                    yield entry.name
+        try:
+            with scan(self.uploads_fd) as entries:
+                for entry in entries:
+                    if _ID.match(entry.name):
+                        yield entry.name
+        except OSError as error:
+            raise from_os_error(error) from error
 
     def sweep_temporaries(self) -> int:
-        count = 0
-        with os.scandir(self.tmp_fd) as entries:
-            names = [entry.name for entry in entries]
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                count += self._sweep_one(name)
-        return count
-
-    def _sweep_one(self, name: str) -> int:
-        fd = os.open(name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.tmp_fd)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(name, dir_fd=self.tmp_fd)
-        except BlockingIOError:
-            return 0
-        finally:
-            os.close(fd)
-        return 1
+            with scan(self.tmp_fd) as entries:
+                names = [entry.name for entry in entries]
+        except OSError as error:
+            raise from_os_error(error) from error
+        return sum(self._sweep_one(name) for name in names)
+
+    def _sweep_one(self, name: str) -> bool:
+        # What is held, or has just gone, or cannot be opened: the next sweep looks again.
+        with contextlib.suppress(OSError), self.publisher.locked():
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            fd = os.open(name, flags, dir_fd=self.tmp_fd)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(name, dir_fd=self.tmp_fd)
+            finally:
+                os.close(fd)
+            return True
+        return False
 
     def _check_id(self, upload_id: str) -> None:
         if not _ID.match(upload_id):
             raise NotFound
 
     def published_from(self, upload_id: str, name: str) -> FileInfo | None:
-        self._check_id(upload_id)
         folder, base = split(name)
         try:
+            self._check_id(upload_id)
             staged = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
             with self.folders.opened(folder) as folder_fd:
                 final = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
         except (FileNotFoundError, NotFound, NotAFolder):
             return None
-        same = (staged.st_dev, staged.st_ino) == (final.st_dev, final.st_ino)
-        return info_of(name, final) if same else None
+        except OSError as error:
+            raise from_os_error(error) from error
+        return info_of(name, final) if os.path.samestat(staged, final) else None
 
     # --- published files ----------------------------------------------------------------------
 
@@ -275,15 +302,15 @@ class FileStore:
             raise from_os_error(error) from error
 
     def stat(self, name: str) -> FileInfo:
-        folder, base = split(name)
+        folder, base = split(name) if name else ("", ".")
         with self.folders.opened(folder) as folder_fd:
             try:
-                info = lookup(folder_fd, base) if base else info_of("", os.fstat(folder_fd))
+                info = _entry(folder_fd, base)
             except OSError as error:
                 raise from_os_error(error) from error
         if info is None:
             raise NotFound
-        return FileInfo(name, info.size, info.mtime_ns, info.tag, info.is_folder)
+        return dataclasses.replace(info, name=name)
 
     def open(self, name: str) -> tuple[int, FileInfo]:
         folder, base = split(name)
@@ -311,21 +338,17 @@ class FileStore:
             raise from_os_error(error) from error
 
     def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:
+        if name:
+            check_path(name)
+        found: list[FileInfo] = []
         with self.folders.opened(name) as fd:
             try:
-                with os.scandir(fd) as entries:
-                    names = sorted(
-                        entry.name
-                        for entry in entries
-                        if entry.name > after and not entry.name.startswith(".")
-                    )
-                found: list[FileInfo] = []
-                for base in names:
-                    info = _entry(fd, base)
-                    if info is not None:
-                        found.append(info)
-                        if len(found) == limit:
-                            break
+                while (wanted := limit - len(found)) > 0:
+                    names = names_after(fd, after, wanted)
+                    found += [info for base in names if (info := _entry(fd, base)) is not None]
+                    if len(names) < wanted:
+                        break
+                    after = names[-1]
             except OSError as error:
                 raise from_os_error(error) from error
         return found

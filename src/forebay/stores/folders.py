@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import heapq
 import os
+import stat
 from collections.abc import Iterator
 
 from forebay.errors import NotAFolder, NotFound, SyncFailed, from_os_error
 
-_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KNOWN_DURABLE = 4096
 
 
@@ -59,8 +61,14 @@ class Folders:
         return current
 
     def _step(self, parent: int, part: str, create: bool) -> int:
+        made = False
         try:
-            fd = self._open_or_make(parent, part, create)
+            try:
+                fd = os.open(part, OPEN_FOLDER, dir_fd=parent)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                fd, made = make_folder(parent, part, self._mode)
         except FileNotFoundError as error:
             raise NotFound(f"There is no folder {part!r} here.") from error
         except OSError as error:
@@ -69,37 +77,102 @@ class Folders:
                 raise NotAFolder(f"{part!r} is not a folder and cannot hold files.") from error
             raise from_os_error(error) from error
         try:
-            self._check(parent, fd, part, create)
+            self._check_device(fd, part)
+            if create and self._strict:
+                self._make_durable(parent, fd, made)
         except BaseException:
             os.close(fd)
             raise
         return fd
 
-    def _open_or_make(self, parent: int, part: str, create: bool) -> int:
-        try:
-            return os.open(part, _OPEN_FOLDER, dir_fd=parent)
-        except FileNotFoundError:
-            if not create:
-                raise
-        with contextlib.suppress(FileExistsError):  # a sibling was quicker
-            os.mkdir(part, self._mode, dir_fd=parent)
-        return os.open(part, _OPEN_FOLDER, dir_fd=parent)
-
-    def _check(self, parent: int, fd: int, part: str, create: bool) -> None:
-        status = os.fstat(fd)
-        if status.st_dev != self._device:
+    def _check_device(self, fd: int, part: str) -> None:
+        if os.fstat(fd).st_dev != self._device:
             raise NotAFolder(
                 f"The folder {part!r} is on another filesystem; files cannot be published there."
             )
-        if not (create and self._strict):
-            return
-        key = (status.st_ino, os.fstat(parent).st_ino)
-        if key in self._durable:
+
+    def _make_durable(self, parent: int, fd: int, made: bool) -> None:
+        key = (os.fstat(fd).st_ino, os.fstat(parent).st_ino)
+        # A folder just made may have the inode number of one that was removed.
+        if key in self._durable and not made:
             return
         sync(parent)
         if len(self._durable) >= _KNOWN_DURABLE:
             self._durable.clear()
         self._durable[key] = None
+
+
+def make_folder(parent: int, name: str, mode: int) -> tuple[int, bool]:
+    """Opens a folder, and makes it when missing; tells whether it did. Raises OSError.
+
+    The umask is not applied. A set-group-id bit that the parent hands down is kept.
+    """
+    try:
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:  # a sibling was quicker
+        return os.open(name, OPEN_FOLDER, dir_fd=parent), False
+    fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
+    try:
+        given = stat.S_IMODE(os.fstat(fd).st_mode)
+        if given & 0o777 != mode & 0o777:
+            os.fchmod(fd, mode | given & stat.S_ISGID)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, True
+
+
+def make_root(path: str, mode: int, *, strict: bool) -> None:
+    """Makes the folder `path` and those above it, where missing. Raises OSError."""
+    there = path
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    os.makedirs(path, mode, exist_ok=True)
+    while strict and path != there:
+        path = os.path.dirname(path)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def scan(folder_fd: int) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """The entries of a folder. Raises OSError.
+
+    On a descriptor of its own: those who read through a shared one share its position too,
+    and each would miss what another has read.
+    """
+    fd = os.open(".", OPEN_FOLDER, dir_fd=folder_fd)
+    try:
+        with os.scandir(fd) as entries:
+            yield entries
+    finally:
+        os.close(fd)
+
+
+def names_after(folder_fd: int, after: str, limit: int) -> list[str]:
+    """The first visible names after `after`, sorted. Raises OSError.
+
+    No more than `limit` are held of however large a folder. A name that is not UTF-8 is left
+    out: it cannot be asked for, nor written into an answer.
+    """
+    with scan(folder_fd) as entries:
+        later = (
+            entry.name
+            for entry in entries
+            if entry.name > after and not entry.name.startswith(".") and _is_text(entry.name)
+        )
+        return heapq.nsmallest(limit, later)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sync(fd: int) -> None:

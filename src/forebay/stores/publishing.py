@@ -8,24 +8,22 @@ other replacements and deletions out, so that a precondition holds when it is ac
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import stat
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from forebay.errors import NameTaken, NotFound, PreconditionFailed, SyncFailed
+from forebay.errors import NameTaken, NotAFolder, NotFound, PreconditionFailed, SyncFailed
 from forebay.model import Conflict, FileInfo, Preconditions
 from forebay.stores.base import Publication, Published
 from forebay.stores.folders import Folders, sync
+from forebay.stores.naming import Numbers, judge, replaces, split
 
 if TYPE_CHECKING:
     from forebay.stores.staging import StagedFile
-
-_HINTS = 4096
 
 
 def tag_of(status: os.stat_result) -> str:
@@ -34,7 +32,8 @@ def tag_of(status: os.stat_result) -> str:
 
 
 def info_of(name: str, status: os.stat_result) -> FileInfo:
-    folder = stat.S_ISDIR(status.st_mode)
+    """What is neither file nor folder counts as a folder: it stands in the way like one."""
+    folder = not stat.S_ISREG(status.st_mode)
     return FileInfo(
         name=name,
         size=0 if folder else status.st_size,
@@ -52,17 +51,13 @@ class Publisher:
         folders: Folders,
         *,
         own_fd: int,
-        uploads_fd: int,
         strict: bool,
         numbered: Callable[[str, int], str],
     ) -> None:
         self._folders = folders
         self._own_fd = own_fd
-        self._uploads_fd = uploads_fd
         self._strict = strict
-        self._numbered = numbered
-        self._hints: OrderedDict[str, int] = OrderedDict()
-        self._hints_lock = threading.Lock()
+        self._numbers = Numbers(numbered)
 
     def check(self, how: Publication) -> None:
         """Raises what `publish` would raise now, without touching anything."""
@@ -77,83 +72,130 @@ class Publisher:
     def publish(self, staged: StagedFile, how: Publication) -> Published:
         """See `Staged.publish`. Raises OSError too."""
         folder, base = split(how.name)
-        with self._folders.opened(folder, create=True) as folder_fd:
-            if replaces(how):
-                base, replaced = self._replace(staged, how, folder_fd, base)
-                renamed = False
-            else:
-                final = self._link(staged, how, folder_fd, base)
-                renamed, replaced, base = final != base, False, final
-            if self._strict:
-                self._sync_name(folder_fd, base)
-            name = f"{folder}/{base}" if folder else base
-            published = Published(info_of(name, os.fstat(staged.fd)), renamed, replaced)
-        if staged.folder_fd != self._uploads_fd:
-            self._drop_staging_name(staged)
-        return published
+        if how.preconditions:
+            self.check(how)  # before folders are made for what will be refused
+        try:
+            with self._folders.opened(folder, create=True) as folder_fd:
+                if replaces(how):
+                    final, replaced = base, self._replace(staged, how, folder_fd, base)
+                else:
+                    final, replaced = self._link(staged, how, folder_fd, base), False
+        except OSError as error:
+            if error.errno == errno.EXDEV:  # not seen before: a bind mount has the same device
+                raise NotAFolder(
+                    f"The folder {folder!r} is another mount; files cannot be published there."
+                ) from error
+            raise
+        name = f"{folder}/{final}" if folder else final
+        return Published(info_of(name, os.fstat(staged.fd)), final != base, replaced)
 
     def _link(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> str:
-        for candidate in self._candidates(how, base):
+        # A condition on what is there holds only while nobody may replace or delete it.
+        guarded = bool(how.preconditions) and not how.preconditions.demands_absence
+        with self.locked() if guarded else contextlib.nullcontext():
+            final = self._link_first_free(staged, how, folder_fd, base)
+        if self._strict:
+            try:
+                sync(folder_fd)
+            except SyncFailed:
+                # Nobody was told of this name yet, and it may not survive: take it back.
+                with contextlib.suppress(OSError), self.locked():
+                    self._unlink_own(staged, folder_fd, final)
+                raise
+        return final
+
+    def _link_first_free(
+        self, staged: StagedFile, how: Publication, folder_fd: int, base: str
+    ) -> str:
+        if how.preconditions:
+            judge(how, lookup(folder_fd, base))
+        for number, candidate in self._candidates(how, folder_fd, base):
             try:
                 link(staged, candidate, folder_fd)
             except FileExistsError:
-                if candidate == base and how.preconditions:
+                if not number:
                     judge(how, lookup(folder_fd, base))
                 continue
-            if candidate != base:
-                self._remember(how.name, candidate, base)
+            if number:
+                self._numbers.remember(how.name, number)
             return candidate
-        # The only candidate was taken: tell which rule was broken.
-        judge(how, lookup(folder_fd, base))
-        raise NameTaken
+        raise PreconditionFailed if how.preconditions.demands_absence else NameTaken
 
-    def _candidates(self, how: Publication, base: str) -> Iterator[str]:
-        yield base
-        if how.conflict is not Conflict.RENAME or how.preconditions.demands_absence:
-            return
-        with self._hints_lock:
-            number = self._hints.get(how.name, 1)
-        step = tried = 0
-        while True:
-            yield self._numbered(base, number)
-            tried += 1
-            # After a while in strides, so that the ten-thousandth "upload.bin" stays cheap.
-            step = 1 if tried < 64 else step * 2
-            number += step
+    def _candidates(self, how: Publication, folder_fd: int, base: str) -> Iterator[tuple[int, str]]:
+        yield 0, base
+        if how.conflict is Conflict.RENAME and not how.preconditions.demands_absence:
+            yield from self._numbers.candidates(
+                how.name, lambda name: lookup(folder_fd, name) is not None
+            )
 
-    def _remember(self, name: str, final: str, base: str) -> None:
-        """Keeps where the next free number of a much-used name may be."""
-        with self._hints_lock:
-            known = self._hints.get(name, 1)
-            guess = known
-            for number in range(known, known + 65):
-                if self._numbered(base, number) == final:
-                    guess = number + 1
-                    break
-            self._hints[name] = guess
-            self._hints.move_to_end(name)
-            if len(self._hints) > _HINTS:
-                self._hints.popitem(last=False)
+    def _replace(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> bool:
+        """Tells whether something was replaced.
 
-    def _replace(
-        self, staged: StagedFile, how: Publication, folder_fd: int, base: str
-    ) -> tuple[str, bool]:
-        aside = f"tmp/{secrets.token_hex(16)}.new"
+        The lock is held to the end: the sweep takes it too, so that it never sees the names
+        aside of a replacement under way, and a replacement taken back is nobody else's.
+        """
+        aside = f"tmp/{secrets.token_hex(16)}"
+        new, old = f"{aside}.new", f"{aside}.old"
         with self.locked():
             there = lookup(folder_fd, base)
             judge(how, there)
-            link(staged, aside, self._own_fd)
             try:
-                os.rename(aside, base, src_dir_fd=self._own_fd, dst_dir_fd=folder_fd)
-            except BaseException as error:
-                with contextlib.suppress(OSError):
-                    os.unlink(aside, dir_fd=self._own_fd)
-                if isinstance(error, IsADirectoryError):
-                    raise NameTaken("A folder of that name exists.") from error
-                raise
-        return base, there is not None
+                link(staged, new, self._own_fd)
+                kept = self._strict and there is not None and self._keep(folder_fd, base, old)
+                os.rename(new, base, src_dir_fd=self._own_fd, dst_dir_fd=folder_fd)
+                if self._strict:
+                    self._settle(staged, folder_fd, base, old if kept else None, there)
+            except IsADirectoryError as error:
+                raise NameTaken("A folder of that name exists.") from error
+            finally:
+                self._drop_aside(new, *([old] if self._strict else []))
+        return there is not None
+
+    def _keep(self, folder_fd: int, base: str, old: str) -> bool:
+        """Another name for what will be replaced, should the sync fail."""
+        try:
+            os.link(
+                base,
+                old,
+                src_dir_fd=folder_fd,
+                dst_dir_fd=self._own_fd,
+                follow_symlinks=False,
+            )
+        except OSError:  # not allowed for a file of another owner (fs.protected_hardlinks)
+            return False
+        return True
+
+    def _settle(
+        self,
+        staged: StagedFile,
+        folder_fd: int,
+        base: str,
+        old: str | None,
+        there: FileInfo | None,
+    ) -> None:
+        try:
+            sync(folder_fd)
+        except SyncFailed:
+            with contextlib.suppress(OSError):
+                if old is not None:
+                    os.rename(old, base, src_dir_fd=self._own_fd, dst_dir_fd=folder_fd)
+                elif there is None:
+                    self._unlink_own(staged, folder_fd, base)
+            raise
+
+    def _drop_aside(self, *names: str) -> None:
+        for name in names:
+            with contextlib.suppress(OSError):  # what stays is swept
+                os.unlink(name, dir_fd=self._own_fd)
+
+    def _unlink_own(self, staged: StagedFile, folder_fd: int, base: str) -> None:
+        """Under the lock: nobody may have replaced it meanwhile."""
+        there = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
+        if os.path.samestat(there, os.fstat(staged.fd)):
+            os.unlink(base, dir_fd=folder_fd)
 
     def delete(self, name: str, preconditions: Preconditions) -> None:
+        """See `Store.delete`. Raises OSError too."""
         folder, base = split(name)
         with self._folders.opened(folder) as folder_fd, self.locked():
             there = lookup(folder_fd, base)
@@ -167,7 +209,7 @@ class Publisher:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One replacement or deletion at a time, in all threads and processes."""
+        """One replacement, deletion or sweep at a time, in all threads and processes."""
         fd = os.open(
             "names.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._own_fd
         )
@@ -176,46 +218,6 @@ class Publisher:
             yield
         finally:
             os.close(fd)
-
-    def _sync_name(self, folder_fd: int, base: str) -> None:
-        try:
-            sync(folder_fd)
-        except SyncFailed:
-            # Nobody was told of this name yet, and it may not survive: take it back.
-            with contextlib.suppress(OSError):
-                os.unlink(base, dir_fd=folder_fd)
-            raise
-
-    def _drop_staging_name(self, staged: StagedFile) -> None:
-        if staged.path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(staged.path, dir_fd=staged.folder_fd)
-            staged.path = None
-
-
-def split(name: str) -> tuple[str, str]:
-    folder, _, base = name.rpartition("/")
-    return folder, base
-
-
-def replaces(how: Publication) -> bool:
-    """If-Match asks for replacement of what is there, whatever the policy says."""
-    if how.preconditions.demands_absence:
-        return False
-    return how.conflict is Conflict.REPLACE or how.preconditions.demands_presence
-
-
-def judge(how: Publication, there: FileInfo | None) -> None:
-    """Raises NameTaken or PreconditionFailed when `how` does not allow publication now."""
-    tag, mtime_ns = (there.tag, there.mtime_ns) if there else (None, 0)
-    if how.preconditions and not how.preconditions.permit_write(tag, mtime_ns):
-        raise PreconditionFailed
-    if there is None:
-        return
-    if there.is_folder and how.conflict is not Conflict.RENAME:
-        raise NameTaken("A folder of that name exists.")
-    if how.conflict in (Conflict.REFUSE, Conflict.AUTO) and not how.preconditions.demands_presence:
-        raise NameTaken
 
 
 def lookup(folder_fd: int, base: str) -> FileInfo | None:
@@ -237,6 +239,11 @@ def link(staged: StagedFile, name: str, folder_fd: int) -> None:
             follow_symlinks=False,
         )
         return
+    link_unnamed(staged.fd, name, folder_fd)
+
+
+def link_unnamed(fd: int, name: str, folder_fd: int) -> None:
+    """Gives an O_TMPFILE its name. Raises OSError."""
     # With dst_dir_fd Python calls linkat with AT_SYMLINK_FOLLOW; without it, it would call
     # link(2), which would link the magic link itself and fail.
-    os.link(f"/proc/self/fd/{staged.fd}", name, dst_dir_fd=folder_fd)
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
-from forebay.errors import DiskFull, OffsetMismatch, StorageError, SyncFailed, from_os_error
+from forebay.errors import DiskFull, OffsetMismatch, StorageFailed, SyncFailed, from_os_error
 from forebay.model import MiB
 from forebay.stores.base import Publication, Published
 from forebay.stores.folders import sync
@@ -20,11 +21,19 @@ _WRITEBACK = 8 * MiB
 
 
 class StagedFile:
-    """See `forebay.stores.base.Staged`. `path` is None while the file has no name at all."""
+    """See `forebay.stores.base.Staged`.
+
+    Args:
+        path: its name in `folder_fd`; None while the file has no name at all.
+        kept: the data outlives this object (resumable); else it vanishes when closed.
+        sealed: the data may be published or removed, not changed.
+    """
 
     __slots__ = (
+        "_beyond",
         "_dead",
-        "_published",
+        "_kept",
+        "_sealed",
         "_store",
         "_written_back",
         "fd",
@@ -34,20 +43,32 @@ class StagedFile:
     )
 
     def __init__(
-        self, store: FileStore, fd: int, *, path: str | None, folder_fd: int, offset: int = 0
+        self,
+        store: FileStore,
+        fd: int,
+        *,
+        path: str | None,
+        folder_fd: int,
+        offset: int = 0,
+        kept: bool = False,
+        sealed: bool = False,
     ) -> None:
         self._store = store
         self.fd = fd
         self.path = path
         self.folder_fd = folder_fd
         self.offset = offset
+        self._kept = kept
+        self._sealed = sealed
         self._written_back = offset
+        # How far a reservation or a failed write may have gone past `offset`.
+        self._beyond = offset
         self._dead = False
-        self._published = False
 
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
             raise OffsetMismatch(expected=self.offset, provided=offset)
+        self._check_writable()
         size = len(data)
         try:
             done = os.pwrite(self.fd, data, offset)
@@ -57,6 +78,9 @@ class StagedFile:
                     raise OSError(errno.EIO, "pwrite wrote nothing")
                 done += wrote
         except OSError as error:
+            self._beyond = max(self._beyond, offset + size)
+            with contextlib.suppress(OSError):  # tried again before publication
+                self._trim()
             raise from_os_error(error) from error
         self.offset = offset + size
         # Under strict the disk starts early, so that the sync at the end is short.
@@ -64,11 +88,26 @@ class StagedFile:
             start_writeback(self.fd, self._written_back, self.offset - self._written_back)
             self._written_back = self.offset
 
+    def _check_writable(self) -> None:
+        if self._dead:
+            raise SyncFailed
+        if self._sealed:
+            raise StorageFailed("The data of this upload is whole and cannot be changed any more.")
+
+    def _trim(self) -> None:
+        """Cuts off what is beyond `offset`. An untouched file keeps its time, so its tag."""
+        if self._beyond > self.offset:
+            os.ftruncate(self.fd, self.offset)
+            self._beyond = self.offset
+
     def reserve(self, size: int) -> None:
         """Raises DiskFull also when the reservation would leave less than `min_free`."""
+        self._check_writable()
+        self._beyond = max(self._beyond, size)
         try:
             reserved = reserve_blocks(self.fd, size)
         except OSError as error:
+            self._release()  # a filesystem may keep the part that it could allocate
             raise from_os_error(error) from error
         # Asked after the blocks are ours, so that ten at once cannot all be promised them.
         wanted = 0 if reserved else max(0, size - self.offset)
@@ -77,28 +116,31 @@ class StagedFile:
             raise DiskFull(free=self._store.space().free)
 
     def _release(self) -> None:
-        """Gives back blocks beyond `offset` that were reserved but not written."""
         with contextlib.suppress(OSError):
-            os.ftruncate(self.fd, self.offset)
+            self._trim()
 
     def truncate(self, size: int) -> None:
+        if not 0 <= size <= self.offset:
+            raise OffsetMismatch(expected=self.offset, provided=size)
+        self._check_writable()
         try:
             os.ftruncate(self.fd, size)
         except OSError as error:
             raise from_os_error(error) from error
-        self.offset = size
+        self.offset = self._beyond = size
         self._written_back = min(self._written_back, size)
 
     def commit(self) -> int:
         if self._dead:
             raise SyncFailed
+        offset = self.offset  # first: a write may run beside the sync
         if self._store.strict:
             try:
                 os.fdatasync(self.fd)
             except OSError as error:
                 self._dead = True
                 raise SyncFailed(errno=error.errno) from error
-        return self.offset
+        return offset
 
     def open_read(self) -> int:
         try:
@@ -112,34 +154,55 @@ class StagedFile:
         if self._dead:
             raise SyncFailed
         try:
-            if self._store.strict:
-                sync(self.fd)
+            self._make_final()
             published = self._store.publisher.publish(self, how)
         except SyncFailed:
             self._dead = True
             raise
         except OSError as error:
             raise from_os_error(error) from error
-        self._published = True
+        self._sealed = True
         self.close()
         return published
 
+    def _make_final(self) -> None:
+        """Length, mode and time as they will be seen, and on the disk under strict."""
+        if os.fstat(self.fd).st_nlink <= (self.path is not None):  # else it is published
+            self._trim()
+            if self._store.file_mode != self._store.staging_mode:
+                os.fchmod(self.fd, self._store.file_mode)
+            # The kernel's clock ticks in milliseconds: a file of the same size that gets the
+            # inode of one just replaced could have its tag as well.
+            now = time.time_ns()
+            os.utime(self.fd, ns=(now, now))
+        if self._store.strict:
+            sync(self.fd)
+
     def discard(self) -> None:
-        if self.path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path, dir_fd=self.folder_fd)
-            self.path = None
+        if self.fd >= 0 and self._kept:  # once closed the data may be another's
+            self._unlink()
         self.close()
 
     def close(self) -> None:
+        if self.fd < 0:
+            return
+        if not self._kept:
+            self._unlink()
+        elif not self._sealed and self.path is not None:
+            self._release()
         fd, self.fd = self.fd, -1
-        if fd >= 0:
-            if self.path is not None and not self._published:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(fd, self.offset)  # frees what was reserved beyond it
-            os.close(fd)
+        os.close(fd)
+
+    def _unlink(self) -> None:
+        path, self.path = self.path, None
+        if path is not None:
+            with contextlib.suppress(OSError):  # what stays is swept, or expires
+                os.unlink(path, dir_fd=self.folder_fd)
 
     def __del__(self) -> None:
-        # A safety net only: the engine closes what it opened.
-        with contextlib.suppress(OSError, StorageError):
-            self.close()
+        # A safety net only: the engine closes what it opened. Nothing but the descriptor, as
+        # this may run late, or in a forked child.
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)

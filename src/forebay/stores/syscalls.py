@@ -11,6 +11,7 @@ from typing import Any
 
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE
+_LARGEST = 2**63 - 1
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.ESPIPE}
 
 
@@ -38,6 +39,8 @@ def reserve_blocks(fd: int, size: int) -> bool:
     Never the emulation of posix_fallocate, which writes every byte. Returns False where the
     filesystem cannot; raises OSError (ENOSPC, EDQUOT, EFBIG) where it will not.
     """
+    if size > _LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # ctypes would cut it short
     libc = _libc()
     if libc is None or size <= 0:
         return False

@@ -1,0 +1,14 @@
+"""Which dialects of resumable uploads are offered, in the order they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.http.uploads import Dialect
+
+
+def dialects(engine: Engine) -> Sequence[Dialect]:
+    return ()

@@ -1,0 +1,154 @@
+"""`/uploads`: resumable uploads. Finds the dialect a request speaks and hands it over.
+
+What the dialects share is here: Host and Origin, CORS, errors, and the JSON status.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http.answers import Headers, Receive, Send, answer_error, json_answer, send_answer
+from forebay.http.files import path_below
+from forebay.protocol import origin
+from forebay.protocol.status import Answer
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.model import UploadRecord
+
+METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+_ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
+
+
+class Dialect(Protocol):
+    """One protocol for resumable uploads. All of it is in terms of `engine.resumables`."""
+
+    name: str
+
+    def speaks(self, method: str, headers: Headers) -> bool:
+        """Whether the request is in this dialect, going by its head."""
+        ...
+
+    def offer(self, headers: Headers) -> Headers:
+        """Fields that OPTIONS answers with."""
+        ...
+
+    async def handle(
+        self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
+    ) -> Answer:
+        """Answers a POST to the collection (`upload_id` None), or HEAD, PATCH, DELETE, POST
+        to an upload. May send interim responses before. Raises UploadError.
+        """
+        ...
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        """The dialect's form of an error's answer: its statuses and fields."""
+        ...
+
+
+class UploadsApp:
+    """Resumable uploads, in every dialect. Its routes are at its own root.
+
+    Args:
+        engine: with `resumables` open by the time of the first request.
+        dialects: asked in this order.
+    """
+
+    def __init__(
+        self, engine: Engine, dialects: Sequence[Dialect], *, listening_on_loopback: bool = False
+    ) -> None:
+        self.engine = engine
+        self.dialects = tuple(dialects)
+        self.listening_on_loopback = listening_on_loopback
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        settings = self.engine.settings
+        headers: Headers = scope["headers"]
+        cors = origin.cors(headers, settings.allow_origin)
+        dialect = self._dialect(scope["method"], headers)
+        try:
+            origin.check(
+                scope["method"],
+                headers,
+                listening_on_loopback=self.listening_on_loopback,
+                allow_hosts=settings.allow_host,
+                allow_origins=settings.allow_origin,
+                scheme=scope.get("scheme", "http"),
+            )
+            answer = await self._answer(scope, receive, send, dialect)
+        except UploadError as error:
+            answer = answer_error(error, scope)
+            if dialect is not None:
+                answer = dialect.decorate(error, answer, scope)
+        if scope["method"] == "HEAD":
+            answer = Answer(answer.status, answer.headers)
+        await send_answer(send, answer, cors)
+
+    def _dialect(self, method: str, headers: Headers) -> Dialect | None:
+        return next((d for d in self.dialects if d.speaks(method, headers)), None)
+
+    async def _answer(
+        self, scope: dict[str, Any], receive: Receive, send: Send, dialect: Dialect | None
+    ) -> Answer:
+        method: str = scope["method"]
+        upload_id = _upload_id(path_below(scope))
+        if method == "OPTIONS":
+            return self._options(scope["headers"])
+        if method == "GET" and upload_id is not None:
+            return await self._status(scope, upload_id)
+        if dialect is None or method not in METHODS:
+            raise MethodNotAllowed(
+                "Resumable uploads speak tus 1.0 (Tus-Resumable: 1.0.0) or the IETF draft "
+                "(Upload-Complete).",
+                allow=METHODS,
+            )
+        return await dialect.handle(scope, receive, send, upload_id)
+
+    def _options(self, headers: Headers) -> Answer:
+        offered = [field for dialect in self.dialects for field in dialect.offer(headers)]
+        if origin.is_preflight("OPTIONS", headers):
+            allowed = origin.preflight(headers, self.engine.settings.allow_origin, METHODS)
+            # 200, since old browsers refuse a preflight answered by 204 (tus, item 39)
+            return Answer(200, (*allowed.headers, *offered, (b"content-length", b"0")))
+        allow = (b"allow", ", ".join(METHODS).encode())
+        return Answer(200, (allow, *offered, (b"content-length", b"0")))
+
+    async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:
+        """The committed state as JSON; never disturbs a writer (invariant 10)."""
+        assert self.engine.resumables is not None
+        record = await self.engine.resumables.peek(upload_id, context=scope)
+        return json_answer(200, describe(record), ((b"cache-control", b"no-store"),))
+
+
+def describe(record: UploadRecord) -> dict[str, Any]:
+    """What anybody who may see an upload may know of it."""
+    value: dict[str, Any] = {
+        "id": record.id,
+        "protocol": record.dialect,
+        "state": str(record.state),
+        "offset": record.offset,
+        "length": record.length,
+        "name": record.final_name if record.state == "complete" else record.name,
+        "type": record.media_type,
+        "created": record.created_at,
+        "expires": record.expires_at,
+    }
+    if record.state == "failed" and record.outcome:
+        value["error"] = json.loads(record.outcome)
+    return value
+
+
+def _upload_id(path: bytes) -> str | None:
+    """The id in a path, None for the collection. Judged like any id (invariant 8)."""
+    text = path.strip(b"/").decode("latin-1")
+    if not text:
+        return None
+    if not _ID.match(text):
+        raise NotFound
+    return text
