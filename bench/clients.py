@@ -82,7 +82,8 @@ def upload(job: Job, steps: tuple[Step, ...], barrier: threading.Barrier, out: O
         out.ended = time.monotonic()
     except (OSError, RequestFailed, ValueError, IndexError) as error:
         out.error = f"{type(error).__name__}: {error}"
-        barrier.abort()
+        if not out.started:
+            barrier.abort()
     except threading.BrokenBarrierError:
         out.error = "not started: another upload failed to connect"
     finally:
@@ -142,7 +143,8 @@ def run(job: Job) -> dict[str, Any]:
     outcomes = run_threads(job)
     errors = [out.error for out in outcomes if out.error]
     if errors:
-        return {"error": errors[0], "failed": len(errors), "of": len(outcomes)}
+        first = next((text for text in errors if not text.startswith("not started")), errors[0])
+        return {"error": f"{len(errors)} of {len(outcomes)} uploads failed: {first}"}
     return {
         "seconds": max(out.ended for out in outcomes) - min(out.started for out in outcomes),
         "digest": outcomes[0].digest,

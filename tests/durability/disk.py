@@ -35,9 +35,17 @@ class Disk:
             os.sync()
             time.sleep(0.05)
 
-    def remount(self, mode: str) -> None:
-        """`ro` or `rw`."""
-        self._run("mount", "-o", f"remount,{mode}", str(self.place))
+    def fail(self) -> None:
+        """What a broken disk looks like: ext4 notes an error and turns read-only for good."""
+        self._run("mount", "-o", "remount,errors=remount-ro", str(self.place))
+        found = subprocess.run(
+            ["findmnt", "-n", "-o", "SOURCE", str(self.place)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        device = Path(found.stdout.strip()).name
+        Path(f"/sys/fs/ext4/{device}/trigger_fs_error").write_text("made by a test")
 
     def close(self) -> None:
         self._run("umount", str(self.place))

@@ -14,7 +14,8 @@ import pytest
 
 from durability.content import content
 from durability.disk import Disk
-from durability.missing import need, no_loop_mounts
+from durability.missing import need, no_loop_mounts, no_strace
+from durability.tracing import Tracer
 from e2e.server import RawClient, ServerProcess
 
 Start = Callable[..., ServerProcess]
@@ -221,21 +222,33 @@ def test_a_disk_of_no_inodes_is_full_as_well(disk: Disk, start_on_disk: Start) -
 # --- read-only -----------------------------------------------------------------------------------
 
 
-def test_a_disk_that_turned_read_only_is_told_and_recovered_from(
+def test_a_disk_that_turned_read_only_is_told_and_still_read(
     disk: Disk, start_on_disk: Start
 ) -> None:
     server = start_on_disk("--min-free", "0")
     assert put(server, "before.bin", b"abc")[0] == 201
-    disk.remount("ro")
+    wait_for_readiness(server, 200)
+    disk.fail()
     for body in (b"", b"abc", bytes(3 * MiB)):
         status, answer = put(server, "a.bin", body)
         assert (status, code_of(answer)) == (500, "FB_STORAGE_DENIED")
     assert b"FB_STORAGE_DENIED" in wait_for_readiness(server, 503)
     assert server.request("GET", "/files/before.bin")[2] == b"abc"
-    disk.remount("rw")
+    assert server.published() == {"before.bin": 3}
+    assert server.stop() == 0
+
+
+def test_a_disk_that_may_be_written_again_is_written_again(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    need(no_strace())
+    wait_for_readiness(server, 200)
+    with Tracer(server, tmp_path, "openat:error=EROFS"):
+        status, answer = put(server, "a.bin", b"abc")
+        assert (status, code_of(answer)) == (500, "FB_STORAGE_DENIED")
+        wait_for_readiness(server, 503)
     wait_for_readiness(server, 200)
     assert put(server, "a.bin", b"abc")[0] == 201
-    assert server.published() == {"before.bin": 3, "a.bin": 3}
 
 
 # --- no descriptors ------------------------------------------------------------------------------

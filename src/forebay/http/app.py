@@ -10,11 +10,14 @@ from forebay.http.answers import Receive, Send, answer_error, send_answer, text_
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.uploads import UploadsApp
+from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 Hook = Callable[[], Awaitable[None]]
+
+_METHODS = b"GET, HEAD, PUT, POST, PATCH, DELETE, OPTIONS"
 
 _WELCOME = """Forebay takes files of any size.
 
@@ -67,6 +70,9 @@ class ServerApp:
             await send_answer(send, answer_error(error, scope))
 
     async def _own(self, scope: dict[str, Any], send: Send, path: bytes) -> None:
+        if path == b"*" and scope["method"] == "OPTIONS":  # RFC 9110, section 9.3.7
+            await send_answer(send, Answer(204, ((b"allow", _METHODS),)))
+            return
         if path not in (b"/", b"/healthz", b"/readyz"):
             raise NotFound("There is nothing here; files are under /files/.")
         if scope["method"] not in ("GET", "HEAD"):

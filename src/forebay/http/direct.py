@@ -237,7 +237,8 @@ class DirectProtocol(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.lower(), value))
+        # The parser leaves what comes after a value (RFC 9112, section 5.1).
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
 
     def _begin(self, parser: Any, upgrade: bool, head: bytes) -> None:
         version: str = parser.get_http_version()

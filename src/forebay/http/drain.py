@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from forebay.errors import IncompleteBody, UploadError
+from forebay.errors import IncompleteBody, UploadError, from_os_error
 
 if TYPE_CHECKING:
     from forebay.engine.receive import Intake
@@ -209,8 +210,16 @@ class SocketSource:
 
 
 def duplicate_socket(original: socket.socket) -> socket.socket:
-    """The same connection under another descriptor, non-blocking as the first."""
-    fd = os.dup(original.fileno())
+    """The same connection under another descriptor, non-blocking as the first.
+
+    Raises NoDescriptors; IncompleteBody when the connection is closed.
+    """
+    try:
+        fd = os.dup(original.fileno())
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise from_os_error(error) from error
+        raise IncompleteBody(f"The connection broke: {error.strerror}.") from error
     try:
         duplicate = socket.socket(original.family, original.type, original.proto, fileno=fd)
     except BaseException:

@@ -162,10 +162,12 @@ class Store(Protocol):
         ...
 
     def claim(self, upload_id: str) -> Staged:
-        """Locks resumable data as it is, to look whether it may go. Nothing is cut off.
+        """Locks resumable data as it is, so that its state can be looked up under the lock.
 
-        It may be published, discarded or closed, not written to.
-        Raises UploadBusy while a living writer holds it, NotFound when there is none.
+        Nothing is cut off; `offset` is what is there, acknowledged or not. What to do with it
+        (truncate and go on, publish, discard, close) follows from the state. Published data
+        cannot be changed any more. Raises UploadBusy while a living writer holds it,
+        NotFound when there is none.
         """
         ...
 

@@ -235,15 +235,16 @@ class FileStore:
                 os.close(fd)
 
     def claim(self, upload_id: str) -> Staged:
-        fd = self._open_locked(upload_id, os.O_RDONLY)
+        fd = self._open_locked(upload_id, os.O_RDWR)
+        status = os.fstat(fd)
         return StagedFile(
             self,
             fd,
             path=upload_id,
             folder_fd=self.uploads_fd,
-            offset=os.fstat(fd).st_size,
+            offset=status.st_size,
             kept=True,
-            sealed=True,
+            sealed=status.st_nlink > 1,
         )
 
     def staged_ids(self) -> Iterator[str]:

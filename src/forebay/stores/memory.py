@@ -253,6 +253,7 @@ class MemoryStore:
                 raise StorageFailed("The upload is published already and cannot go on.")
             if not published:
                 del data.content[offset:]
+                self._charge(data, offset)
             data.held = True
             return StagedMemory(self, data, upload_id, sealed=published)
 
@@ -279,7 +280,7 @@ class MemoryStore:
         with self._lock:
             data = self._unheld(upload_id)
             data.held = True
-            return StagedMemory(self, data, upload_id, sealed=True)
+            return StagedMemory(self, data, upload_id, sealed=data.names > 1)
 
     def sweep_temporaries(self) -> int:
         return 0

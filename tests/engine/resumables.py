@@ -1,0 +1,66 @@
+"""An engine with resumable uploads, and bodies that come when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from forebay.config import Settings
+from forebay.engine.engine import Engine
+from forebay.engine.resumable import Resumables
+from forebay.engine.sweep import open_sessions
+from forebay.http.asgi_source import ReceiveSource
+from forebay.model import AppendUpload, Conflict, CreateUpload
+from forebay.protocol.names import numbered
+from forebay.sessions.memory import MemorySessions
+from forebay.stores.files import FileStore
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> AsyncIterator[Engine]:
+    made = Settings(dir=str(folder), min_free=0, **settings)
+    store = FileStore(made.dir, durability=made.durability, numbered=numbered)
+    engine = Engine(made, store)
+    await engine.open_resumables(open_sessions(made, store) if sqlite else MemorySessions())
+    try:
+        yield engine
+    finally:
+        await engine.close_resumables()
+        engine.close()
+        store.close()
+
+
+def resumables(engine: Engine) -> Resumables:
+    assert engine.resumables is not None
+    return engine.resumables
+
+
+class Wire:
+    """The client's side of one request's body."""
+
+    def __init__(self, length: int | None = None) -> None:
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.source = ReceiveSource(self._messages.get, length)
+
+    def send(self, data: bytes, *, last: bool = False) -> None:
+        self._messages.put_nowait({"type": "http.request", "body": data, "more_body": not last})
+
+    def cut(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+
+def body(data: bytes) -> ReceiveSource:
+    wire = Wire(len(data))
+    wire.send(data, last=True)
+    return wire.source
+
+
+def wish(length: int | None = None, name: str = "f.bin", **more: Any) -> CreateUpload:
+    return CreateUpload("tus", name, Conflict.RENAME, length, **more)
+
+
+def at(upload_id: str, offset: int, **more: Any) -> AppendUpload:
+    return AppendUpload(upload_id, "tus", offset, **more)

@@ -1,0 +1,4 @@
+import pytest
+
+for name in ("contract", "publishing", "reading", "samples"):
+    pytest.register_assert_rewrite(f"{__name__}.{name}")

@@ -1,0 +1,110 @@
+"""The part of the contract that is about published files."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from forebay.errors import InvalidName, NotAFolder, NotFound
+from forebay.stores.base import Store
+
+from .publishing import BAD_NAMES
+from .samples import REPLACE, at_once, fill, how, if_match, names_in, put, read
+
+
+class ReadingContract:
+    def test_the_root_is_a_folder(self, store: Store) -> None:
+        root = store.stat("")
+        assert (root.name, root.is_folder) == ("", True)
+        assert store.list_folder("") == []
+
+    def test_what_is_not_there_is_not_found(self, store: Store) -> None:
+        put(store, "f/a")
+        for missing in ("b", "f/b", "g/a", "g/h/a"):
+            for call in (store.stat, store.open, store.delete, store.list_folder):
+                with pytest.raises(NotFound):
+                    call(missing)
+        with pytest.raises(NotFound):
+            store.open("f")
+
+    def test_below_a_file_there_is_nothing(self, store: Store) -> None:
+        put(store, "a")
+        for call in (store.stat, store.open, store.delete, store.list_folder):
+            with pytest.raises(NotAFolder):
+                call("a/b")
+        with pytest.raises(NotAFolder):
+            store.list_folder("a")
+
+    def test_names_that_lead_elsewhere_are_refused(self, store: Store) -> None:
+        for bad in BAD_NAMES:
+            for call in (store.stat, store.open, store.delete, store.list_folder):
+                if bad or call not in (store.stat, store.list_folder):
+                    with pytest.raises(InvalidName):
+                        call(bad)
+
+    def test_stat_open_listing_and_publication_tell_the_same(self, store: Store) -> None:
+        info = put(store, "f/a", b"12345").file
+        fd, opened = store.open("f/a")
+        assert read(fd) == b"12345"
+        assert info == opened == store.stat("f/a")
+        (listed,) = store.list_folder("f")
+        assert listed.name == "a"
+        assert (listed.size, listed.tag, listed.mtime_ns) == (5, info.tag, info.mtime_ns)
+        (folder,) = store.list_folder("")
+        assert (folder.name, folder.is_folder, folder.size) == ("f", True, 0)
+
+    def test_a_descriptor_is_a_plain_file_from_its_start(self, store: Store) -> None:
+        if not store.capabilities.descriptor:
+            pytest.skip("this store does not offer descriptors")
+        put(store, "a", b"12345")
+        fd, _ = store.open("a")
+        assert stat.S_ISREG(os.fstat(fd).st_mode)
+        assert not os.get_inheritable(fd)
+        assert os.pread(fd, 2, 3) == b"45"
+        assert read(fd) == b"12345"
+
+    def test_a_listing_is_sorted_and_comes_in_pages(self, store: Store) -> None:
+        every = sorted(f"{n}.txt" for n in range(25)) + ["ä", "文"]
+        for name in reversed(every):
+            put(store, f"f/{name}")
+        put(store, "f/0 folder/a")
+        every = sorted([*every, "0 folder"])
+        assert names_in(store, "f") == every
+        assert [info.name for info in store.list_folder("f", limit=3)] == every[:3]
+        paged: list[str] = []
+        while page := store.list_folder("f", after=paged[-1] if paged else "", limit=4):
+            paged += [info.name for info in page]
+        assert paged == every
+        assert store.list_folder("f", after="文") == []
+        assert [info.name for info in store.list_folder("f", after="7")][0] == "7.txt"
+        assert store.list_folder("f", limit=0) == []
+
+    def test_a_listing_is_whole_however_many_ask(self, store: Store) -> None:
+        every = sorted(f"{n}" for n in range(300))
+        for name in every:
+            put(store, name, b"")
+
+        def act(_: int) -> set[tuple[str, ...]]:
+            return {tuple(names_in(store)) for _ in range(10)}
+
+        assert at_once(8, act) == [{tuple(every)}] * 8
+
+    def test_space_and_probe(self, store: Store, tmp_path: Path) -> None:
+        space = store.space()
+        assert 0 < space.free
+        assert space.total == 0 or space.free <= space.total
+        store.probe()
+        assert names_in(store) == []
+        assert store.sweep_temporaries() == 0
+
+    def test_a_deleted_file_may_be_published_again(self, store: Store) -> None:
+        first = put(store, "a", b"12345").file
+        store.delete("a")
+        second = put(store, "a", b"54321").file
+        assert first.tag != second.tag
+        staged = fill(store.stage(), b"")
+        staged.publish(how("a", REPLACE, if_match(second.tag)))
+        assert store.stat("a").size == 0

@@ -1,0 +1,112 @@
+"""Small steps that many tests of stores take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from forebay.model import NO_PRECONDITIONS, Conflict, Durability, EntityTag, Preconditions
+from forebay.protocol.names import numbered
+from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.files import FileStore
+
+ID = "upload-0123456789abcdef"
+OTHER_ID = "upload-fedcba9876543210"
+RENAME, REFUSE, REPLACE = Conflict.RENAME, Conflict.REFUSE, Conflict.REPLACE
+
+EVERY_KIND = {
+    "strict": {"durability": Durability.STRICT},
+    "relaxed": {"durability": Durability.RELAXED},
+    "named": {"durability": Durability.RELAXED, "unnamed": False},
+}
+"""Options of `FileStore` for each of its ways to stage and to sync."""
+
+
+@contextlib.contextmanager
+def file_store(folder: Path, kind: str = "relaxed", **options: Any) -> Iterator[FileStore]:
+    store = FileStore(str(folder), **{"numbered": numbered, **EVERY_KIND[kind], **options})
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def fill(staged: Staged, content: bytes) -> Staged:
+    staged.write(memoryview(content), staged.offset)
+    return staged
+
+
+def how(
+    name: str, conflict: Conflict = REFUSE, preconditions: Preconditions = NO_PRECONDITIONS
+) -> Publication:
+    return Publication(name, conflict, preconditions)
+
+
+def put(
+    store: Store,
+    name: str,
+    content: bytes = b"content",
+    conflict: Conflict = REFUSE,
+    preconditions: Preconditions = NO_PRECONDITIONS,
+) -> Published:
+    """A whole upload; nothing of it stays when it is refused."""
+    staged = store.stage()
+    try:
+        fill(staged, content)
+        return staged.publish(how(name, conflict, preconditions))
+    finally:
+        staged.discard()
+
+
+def get(store: Store, name: str) -> bytes:
+    fd, info = store.open(name)
+    content = read(fd)
+    assert len(content) == info.size
+    return content
+
+
+def read(fd: int) -> bytes:
+    """Everything behind a descriptor, which is closed."""
+    with os.fdopen(fd, "rb") as file:
+        return file.read()
+
+
+def staged_bytes(staged: Staged) -> bytes:
+    return read(staged.open_read())
+
+
+def names_in(store: Store, folder: str = "") -> list[str]:
+    return [info.name for info in store.list_folder(folder)]
+
+
+def if_match(*tags: str, weak: bool = False) -> Preconditions:
+    """Without tags: `If-Match: *`."""
+    return Preconditions(if_match=tuple(EntityTag(tag, weak) for tag in tags))
+
+
+def at_once(count: int, act: Callable[[int], object]) -> list[object]:
+    """What `act` returned or raised in each of `count` threads that start together."""
+    barrier = threading.Barrier(count)
+    outcomes: list[object] = [None] * count
+
+    def run(number: int) -> None:
+        barrier.wait()
+        try:
+            outcomes[number] = act(number)
+        except Exception as error:
+            outcomes[number] = error
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))

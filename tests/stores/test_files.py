@@ -1,0 +1,48 @@
+"""The local store in each of its ways, under the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from forebay.model import Durability
+from forebay.stores.base import Store
+from forebay.stores.files import FileStore
+
+from .contract import StoreContract
+from .samples import EVERY_KIND, RENAME, put
+
+
+class LocalContract(StoreContract):
+    kind = ""
+
+    def make(self, folder: Path, **options: Any) -> Store:
+        store = FileStore(str(folder), **{**EVERY_KIND[self.kind], **options})
+        assert store.unnamed is (self.kind != "named"), "these tests need O_TMPFILE"
+        return store
+
+    def check_start_over(self, store: Store, folder: Path, counting: Any) -> None:
+        other = self.make(folder, numbered=counting)
+        assert put(other, "a.txt", b"", RENAME).file.name == "a (2000).txt"
+        assert put(store, "a.txt", b"", RENAME).file.name == "a (2001).txt"
+        assert put(other, "a.txt", b"", RENAME).file.name == "a (2002).txt"
+        other.close()
+
+
+class TestStrict(LocalContract):
+    kind = "strict"
+
+
+class TestRelaxed(LocalContract):
+    kind = "relaxed"
+
+
+class TestNamed(LocalContract):
+    kind = "named"
+
+
+def test_what_the_capabilities_say(tmp_path: Path) -> None:
+    store = FileStore(str(tmp_path), durability=Durability.RELAXED, numbered=lambda n, _: n)
+    assert store.capabilities.resumable
+    assert store.capabilities.durable
+    store.close()
