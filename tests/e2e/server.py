@@ -21,7 +21,8 @@ READY = re.compile(r"listens on (https?)://(\S+):(\d+) ")
 class ServerProcess:
     """`forebay serve DIR --port 0 ...` as a child process.
 
-    `log` is everything it has written to standard error so far.
+    `log` is everything it has written to standard error so far. Without `port_flag` the
+    options or the environment have to ask for port 0.
     """
 
     ready_text = "listens on "
@@ -33,8 +34,10 @@ class ServerProcess:
         *options: str,
         env: Mapping[str, str] | None = None,
         wrap: Sequence[str] = (),
+        port_flag: bool = True,
     ) -> None:
         self.folder = folder
+        self._port_flag = port_flag
         clean = {k: v for k, v in os.environ.items() if not k.startswith("FOREBAY_")}
         self.process = subprocess.Popen(
             [*wrap, *self.command(*options)],
@@ -55,8 +58,8 @@ class ServerProcess:
         self._wait_until_answering()
 
     def command(self, *options: str) -> list[str]:
-        serve = [sys.executable, "-m", "forebay", "serve", str(self.folder), "--port", "0"]
-        return [*serve, *options]
+        serve = [sys.executable, "-m", "forebay", "serve", str(self.folder)]
+        return [*serve, *(["--port", "0"] if self._port_flag else []), *options]
 
     def environment(self, *options: str) -> dict[str, str]:
         """What it gets beside the environment of the tests."""

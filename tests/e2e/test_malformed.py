@@ -272,6 +272,17 @@ def test_what_is_unusual_but_right_is_served(reuse_server: Start):
     assert server.published() == {str(n): 1 for n in range(8)}
 
 
+def test_an_empty_line_may_come_in_two_pieces(reuse_server: Start):
+    server = reuse_server("--max-head", "16KiB")
+    with RawClient(server) as client:
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number in range(5):
+            client.send(b"\r")
+            time.sleep(0.02)
+            client.send(b"\n" + head("PUT", f"/files/{number}", length=1) + b"x")
+            assert client.response()[0] == 201
+
+
 def test_options_of_the_whole_server_are_answered(reuse_server: Start):
     with RawClient(reuse_server("--max-head", "16KiB")) as client:
         client.send(b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n")

@@ -76,8 +76,12 @@ def test_a_head_that_drips_is_told_408_however_often_a_byte_comes(reuse_server: 
     server = reuse_server("--head-timeout", "0.5s")
     with RawClient(server) as client, dripping(client, head("PUT", "/x", *["A: b"] * 900), 0.02):
         assert client.response()[0] == 408
-    with RawClient(server) as client, dripping(client, b"\r\n" * 1000, 0.02):
-        assert is_closed(client), "empty lines are no head"
+    with (
+        RawClient(server) as client,
+        dripping(client, b"\r\n" * 1000, 0.02),
+        contextlib.suppress(EOFError, ConnectionError),  # or closed in silence
+    ):
+        assert client.response()[0] == 408, "empty lines are no head"
 
 
 def test_the_second_head_on_a_connection_is_waited_for_no_longer(reuse_server: Start):
@@ -138,19 +142,19 @@ def test_no_other_time_limit_ends_a_running_body_or_a_download(reuse_server: Sta
 # --- bodies ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sent", [0, 1, 300_000, 3 * MiB])
-@pytest.mark.parametrize("framing", ["Content-Length: 9000000", CHUNKED])
-def test_a_body_that_stops_is_told_408_and_leaves_nothing(
-    start_any: Start, framing: str, sent: int
-):
+def test_bodies_that_stop_are_told_408_and_leave_nothing(start_any: Start):
     server = start_any("--body-timeout", "1s")
-    start = b"895440\r\n" if framing == CHUNKED else b""
-    with RawClient(server) as client:
-        client.send(head("PUT", "/files/f", framing) + start + bytes(sent))
-        status, headers, body = client.response()
-        assert (status, json.loads(body)["code"]) == (408, "FB_BODY_TIMEOUT")
-        if "hypercorn" not in headers.get("server", ""):
-            assert headers.get("connection", "close") == "close"
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for framing, start in (("Content-Length: 9000000", b""), (CHUNKED, b"895440\r\n")):
+            for sent in (0, 1, 300_000, 3 * MiB):
+                client = stack.enter_context(RawClient(server))
+                client.send(head("PUT", f"/files/{sent}", framing) + start + bytes(sent))
+                clients.append(client)
+        for client in clients:
+            status, _, body = client.response()
+            assert (status, json.loads(body)["code"]) == (408, "FB_BODY_TIMEOUT")
+            assert is_closed(client)
     nothing_stays(server)
 
 
@@ -276,6 +280,7 @@ def test_thousands_of_silent_clients_hold_nobody_up(start_server: Start):
     if soft < 8000:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(8000, hard), hard))
     server = start_server("--durability", "relaxed")
+    assert server.request("PUT", "/files/first", bytes(MiB))[0] == 201
     before = server.descriptors()
     clients: list[socket.socket] = []
     try:
@@ -294,5 +299,5 @@ def test_thousands_of_silent_clients_hold_nobody_up(start_server: Start):
         for client in clients:
             client.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert eventually(lambda: server.descriptors() <= before + 2)
-    assert server.published() == {"f": 20 * MiB}
+    assert eventually(lambda: server.descriptors() <= before)
+    assert server.published() == {"first": MiB, "f": 20 * MiB}

@@ -280,20 +280,15 @@ class ResumableContract:
         with pytest.raises(NotFound):
             store.claim(ID)
 
-    def test_claimed_data_is_all_there_and_cannot_be_changed(self, store: Store) -> None:
-        fill(store.create(ID), b"12345").close()
+    def test_claimed_data_is_all_there_and_may_go_on(self, store: Store) -> None:
+        fill(store.create(ID), b"12345-not acknowledged").close()
         claimed = store.claim(ID)
-        assert claimed.offset == 5
-        for change in (
-            lambda: claimed.write(memoryview(b"x"), 5),
-            lambda: claimed.truncate(1),
-            lambda: claimed.reserve(10),
-        ):
-            with pytest.raises(StorageFailed):
-                change()
-        assert staged_bytes(claimed) == b"12345"
+        assert claimed.offset == 22
+        claimed.truncate(5)
+        fill(claimed, b"67")
+        assert staged_bytes(claimed) == b"1234567"
         claimed.publish(how("a"))
-        assert get(store, "a") == b"12345"
+        assert get(store, "a") == b"1234567"
 
     def test_claimed_data_may_be_discarded(self, store: Store) -> None:
         store.create(ID).close()
@@ -333,12 +328,16 @@ class ResumableContract:
         published = fill(store.create(ID), b"12345").publish(how("a"))
         with pytest.raises(StorageFailed):
             store.resume(ID, 3)
-        staged = store.resume(ID, 5)
-        with pytest.raises(StorageFailed):
-            staged.write(memoryview(b"x"), 5)
-        with pytest.raises(StorageFailed):
-            staged.truncate(0)
-        staged.close()
+        for opening in (lambda: store.resume(ID, 5), lambda: store.claim(ID)):
+            staged = opening()
+            for change in (
+                lambda staged=staged: staged.write(memoryview(b"x"), 5),
+                lambda staged=staged: staged.truncate(0),
+                lambda staged=staged: staged.reserve(10),
+            ):
+                with pytest.raises(StorageFailed):
+                    change()
+            staged.close()
         assert get(store, "a") == b"12345"
         assert store.stat("a") == published.file
 

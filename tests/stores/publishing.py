@@ -239,30 +239,22 @@ class PublishingContract:
         self, store: Store, conflict: Conflict
     ) -> None:
         """What held before the body came may not hold after it."""
-        old = put(store, "a", b"old").file
-        conditions = {
-            "a": [
-                if_match(old.tag),
-                Preconditions(if_unmodified_since=old.mtime_ns // 10**9),
-            ],
-            "b": [ABSENT],
-        }
-        for name, each in conditions.items():
-            for condition in each:
-                staged = fill(store.stage(), b"mine")
-                if condition.if_unmodified_since is None or conflict in (RENAME, REPLACE):
-                    store.check_target(how(name, conflict, condition))
-                if name == "b":
-                    put(store, "b", b"theirs")
-                else:
-                    store.delete("a")
-                with pytest.raises(PreconditionFailed):
-                    staged.publish(how(name, conflict, condition))
-                staged.discard()
-                if name == "a":
-                    old = put(store, "a", b"old").file
-        assert get(store, "b") == b"theirs"
-        assert names_in(store) == ["a", "b"]
+        tag = put(store, "a", b"old").file.tag
+        long_ago = Preconditions(if_unmodified_since=10**9)
+        for name, condition in (("a", if_match(tag)), ("b", ABSENT), ("c", long_ago)):
+            staged = fill(store.stage(), b"mine")
+            store.check_target(how(name, conflict, condition))
+            put(store, name, b"theirs", REPLACE)
+            with pytest.raises(PreconditionFailed):
+                staged.publish(how(name, conflict, condition))
+            staged.discard()
+        assert [get(store, name) for name in "abc"] == [b"theirs"] * 3
+        staged = fill(store.stage(), b"mine")
+        store.delete("a")
+        with pytest.raises(PreconditionFailed):
+            staged.publish(how("a", conflict, if_match()))
+        staged.discard()
+        assert names_in(store) == ["b", "c"]
 
     # --- deleting ---
 

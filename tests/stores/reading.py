@@ -67,7 +67,7 @@ class ReadingContract:
         assert read(fd) == b"12345"
 
     def test_a_listing_is_sorted_and_comes_in_pages(self, store: Store) -> None:
-        every = sorted(f"{n}.txt" for n in range(25)) + ["ä", "文"]
+        every = [*sorted(f"{n}.txt" for n in range(25)), "ä", "文"]
         for name in reversed(every):
             put(store, f"f/{name}")
         put(store, "f/0 folder/a")
@@ -79,7 +79,7 @@ class ReadingContract:
             paged += [info.name for info in page]
         assert paged == every
         assert store.list_folder("f", after="文") == []
-        assert [info.name for info in store.list_folder("f", after="7")][0] == "7.txt"
+        assert next(iter(store.list_folder("f", after="7"))).name == "7.txt"
         assert store.list_folder("f", limit=0) == []
 
     def test_a_listing_is_whole_however_many_ask(self, store: Store) -> None:
@@ -94,7 +94,7 @@ class ReadingContract:
 
     def test_space_and_probe(self, store: Store, tmp_path: Path) -> None:
         space = store.space()
-        assert 0 < space.free
+        assert space.free > 0
         assert space.total == 0 or space.free <= space.total
         store.probe()
         assert names_in(store) == []

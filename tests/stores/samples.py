@@ -24,11 +24,13 @@ EVERY_KIND = {
     "named": {"durability": Durability.RELAXED, "unnamed": False},
 }
 """Options of `FileStore` for each of its ways to stage and to sync."""
+STRICT_NAMED = {"durability": Durability.STRICT, "unnamed": False}
 
 
 @contextlib.contextmanager
 def file_store(folder: Path, kind: str = "relaxed", **options: Any) -> Iterator[FileStore]:
-    store = FileStore(str(folder), **{"numbered": numbered, **EVERY_KIND[kind], **options})
+    known = {**EVERY_KIND, "strict-named": STRICT_NAMED}[kind]
+    store = FileStore(str(folder), **{"numbered": numbered, **known, **options})
     try:
         yield store
     finally:

@@ -11,7 +11,7 @@ from forebay.stores.base import Store
 from forebay.stores.memory import MemoryStore
 
 from .contract import StoreContract
-from .samples import ID, REPLACE, at_once, fill, get, how, put
+from .samples import ID, REPLACE, at_once, fill, get, how, put, read
 
 
 class TestMemory(StoreContract):
@@ -46,7 +46,7 @@ def test_a_full_store_takes_no_more_and_what_is_removed_counts_no_more() -> None
     put(store, "b", b"x" * 90, REPLACE)
     assert store.space().free == 10
     assert get(store, "b") == b"x" * 90
-    assert len(open(fd, "rb").read()) == 60  # noqa: SIM115
+    assert read(fd) == b"a" * 60
 
 
 def test_data_under_two_names_counts_once() -> None:

@@ -197,6 +197,8 @@ class Engine:
             raise
 
     async def _tell(self, stored: Stored, command: Receive, principal: Principal) -> None:
+        if not self.hooks.completes:
+            return
         completion = Completion(secrets.token_urlsafe(16), stored, command.media_type, principal)
         try:
             await self.hooks.complete(completion)

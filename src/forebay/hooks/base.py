@@ -62,6 +62,11 @@ class Hooks(Protocol):
         """Before publication. Raises VerificationRefused to refuse the file."""
         ...
 
+    @property
+    def completes(self) -> bool:
+        """Whether `complete` has anybody to tell; when not, it is not called."""
+        ...
+
     async def complete(self, completion: Completion) -> None:
         """After publication. What it raises is logged; the file stays."""
         ...

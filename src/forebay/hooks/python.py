@@ -44,6 +44,10 @@ class PythonHooks:
         for verifier in self.verifiers:
             await call(verifier, candidate)
 
+    @property
+    def completes(self) -> bool:
+        return bool(self.completers)
+
     async def complete(self, completion: Completion) -> None:
         for completer in self.completers:
             await call(completer, completion)

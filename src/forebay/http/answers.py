@@ -36,6 +36,10 @@ async def send_answer(send: Send, answer: Answer, extra: Iterable[Field] = ()) -
 
 def json_answer(status: int, value: object, extra: Iterable[Field] = ()) -> Answer:
     body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+    return json_bytes(status, body, extra)
+
+
+def json_bytes(status: int, body: bytes, extra: Iterable[Field] = ()) -> Answer:
     return Answer(
         status,
         (

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("uvicorn.error")
 access_logger = logging.getLogger("uvicorn.access")
 
+SMALL_BODY = 16 << 10
+"""A body with no more than this to come is read before anybody asks for it."""
 LINGER_BYTES = 1 << 30
 LINGER_IDLE = 5.0
 _HEAD_END = b"\r\n\r\n"
@@ -80,6 +82,7 @@ class DirectProtocol(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._buffer = bytearray()
         self._scanned = 0
+        self._head_begun = False
         self._exchange: Exchange | None = None
         self._lingering: int | None = None
         self._eof = False
@@ -115,8 +118,11 @@ class DirectProtocol(asyncio.Protocol):
     def eof_received(self) -> bool | None:
         self._eof = True
         exchange = self._exchange
-        if self._lingering is not None or exchange is None:
+        if self._lingering is not None:
             return None
+        if exchange is None:
+            # A pipelined request that is about to be read still gets its answer.
+            return self.can_drain and _HEAD_END in self._buffer
         if exchange.hungry and not exchange.framing.done:
             exchange.disconnect()
         # The other direction stays open for the answer; TLS cannot do that.
@@ -130,7 +136,8 @@ class DirectProtocol(asyncio.Protocol):
             return
         exchange = self._exchange
         if exchange is None:
-            if not self._buffer:
+            if not self._head_begun:  # once a head, however many empty lines come first
+                self._head_begun = True
                 self._set_deadline(self.limits.head_timeout)
             self._buffer += data
             self._read_head()
@@ -207,7 +214,7 @@ class DirectProtocol(asyncio.Protocol):
             self._scanned = len(buffer)
             if len(buffer) > self.limits.max_head:
                 self._refuse(HeadTooLarge())
-            elif not 0x41 <= buffer[0] <= 0x5A or b"\n\n" in buffer:
+            elif buffer != b"\r" and (not 0x41 <= buffer[0] <= 0x5A or b"\n\n" in buffer):
                 self._refuse(InvalidRequest("That is not HTTP/1.1."))
             return
         self._scanned = 0
@@ -290,6 +297,10 @@ class DirectProtocol(asyncio.Protocol):
             scope["extensions"]["http.response.zerocopysend"] = {}
         self._exchange = exchange
         self._deadline = 0.0
+        if not framing.done and (
+            framing.remaining is None or framing.remaining - len(self._buffer) > SMALL_BODY
+        ):
+            self._pause()  # until somebody takes it, it waits in the kernel and not here
         task = self.loop.create_task(self._run(exchange))
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
@@ -440,7 +451,7 @@ class DirectProtocol(asyncio.Protocol):
                 logger.error("ASGI callable returned without completing response.")
                 await self._fail(exchange)
         finally:
-            exchange.close_source()
+            exchange.let_go()
 
     async def _fail(self, exchange: Exchange) -> None:
         if exchange.disconnected:
@@ -489,6 +500,7 @@ class DirectProtocol(asyncio.Protocol):
             self.transport.close()
             return
         self._set_deadline(self.limits.keep_alive_timeout)
+        self._head_begun = bool(self._buffer)
         if self._buffer:
             self._set_deadline(self.limits.head_timeout)
             self.loop.call_soon(self._next_request)
@@ -500,6 +512,8 @@ class DirectProtocol(asyncio.Protocol):
         if self._exchange is None and self._lingering is None and not self.transport.is_closing():
             self._read_head()
             if self._exchange is None:
+                if self._eof:
+                    self.transport.close()
                 self._resume()
 
     def _log_access(self, exchange: Exchange) -> None:

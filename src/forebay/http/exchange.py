@@ -63,7 +63,7 @@ class Exchange:
         self._source: SocketSource | None = None
         self._body = bytearray()
         self._delivered = False
-        self._event = asyncio.Event()
+        self._event: asyncio.Event | None = None
         self._head: bytes | None = None
         self._chunked = False
         self._bodiless = False
@@ -84,7 +84,8 @@ class Exchange:
         self._body += data
 
     def wake(self) -> None:
-        self._event.set()
+        if self._event is not None:
+            self._event.set()
 
     def disconnect(self) -> None:
         """The client is gone, or the body can never be whole."""
@@ -93,9 +94,13 @@ class Exchange:
             self._source.stop(IncompleteBody())
         self.wake()
 
-    def close_source(self) -> None:
+    def let_go(self) -> None:
+        """The application has returned. Also unties the knot with the scope, so that an
+        exchange goes at once and not when the garbage is collected.
+        """
         if self._source is not None:
             self._source.close()
+        self.scope.get("extensions", {}).pop("forebay.body", None)
 
     @property
     def broken_off(self) -> bool:
@@ -114,6 +119,8 @@ class Exchange:
                     "body": body,
                     "more_body": not self._delivered,
                 }
+            if self._event is None:
+                self._event = asyncio.Event()
             self._event.clear()
             self.hungry = not self._delivered
             if self.hungry:

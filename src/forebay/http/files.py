@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import json
 import os
 import secrets
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from forebay.http.answers import (
     Send,
     answer_error,
     json_answer,
+    json_bytes,
     send_answer,
 )
 from forebay.http.asgi_source import ReceiveSource
@@ -198,23 +200,25 @@ def _query(query: bytes) -> dict[str, str]:
         raise NotFound("The query cannot be read.") from None
 
 
+_quoted = json.encoder.encode_basestring_ascii
+
+
 def _created(stored: Stored, media_type: str | None, mount: str) -> Answer:
+    """Written out rather than built and dumped: it is the answer of every small upload."""
     file = stored.file
     location = f"{mount}/{names.quote_path(file.name)}"
-    value: dict[str, Any] = {
-        "name": file.name,
-        "size": file.size,
-        "type": media_type,
-        "url": location,
-        "etag": f'"{file.tag}"',
-        "renamed": stored.renamed,
-        "duration": round(stored.duration, 6),
-    }
     extra = [(b"location", location.encode()), (b"etag", f'"{file.tag}"'.encode())]
+    digests = ""
     if stored.digests:
-        value["digest"] = {
-            entry.algorithm: base64.b64encode(entry.value).decode() for entry in stored.digests
-        }
+        encoded = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
+        digests = f'"digest": {json.dumps(encoded)}, '
         extra.append((b"repr-digest", digest.serialise(stored.digests)))
+    body = (
+        f'{{"name": {_quoted(file.name)}, "size": {file.size}, '
+        f'"type": {"null" if media_type is None else _quoted(media_type)}, '
+        f'"url": {_quoted(location)}, "etag": "\\"{file.tag}\\"", {digests}'
+        f'"renamed": {"true" if stored.renamed else "false"}, '
+        f'"duration": {stored.duration:.6f}}}\n'
+    ).encode()
     # RFC 9110, section 9.3.4: 201 for what is new, 200 for what was replaced.
-    return json_answer(200 if stored.replaced else 201, value, extra)
+    return json_bytes(200 if stored.replaced else 201, body, extra)

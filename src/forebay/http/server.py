@@ -137,6 +137,8 @@ def serve_one(settings: Settings, loader: Loader, listener: socket.socket, tally
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()
+        # A request leaves no cycles behind, so looking for them often is work for nothing.
+        gc.set_threshold(10_000, 20, 50)
 
     app = ServerApp(
         engine,

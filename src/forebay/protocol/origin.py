@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from forebay.errors import HostRefused, OriginRefused
 from forebay.protocol.fields import Headers, every, first, single
@@ -49,6 +50,7 @@ def check(
         _check_origin(headers, authority, allow_origins, scheme)
 
 
+@lru_cache(maxsize=256)  # a server hears the same few hosts all day
 def _authority(text: str) -> tuple[str, str] | None:
     """Host and port (empty if none is given) of lower-case `host[:port]`."""
     match = _AUTHORITY.fullmatch(text)
@@ -70,6 +72,7 @@ def _check_host(
         raise HostRefused()
 
 
+@lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
     """RFC 6761, section 6.3, for the name; RFC 1122, section 3.2.1.3, for the network.
 

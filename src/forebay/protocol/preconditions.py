@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from forebay.errors import InvalidField
-from forebay.model import EntityTag, Preconditions
+from forebay.model import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.protocol.fields import Headers, every, parse_http_date
 
 __all__ = ["Outcome", "evaluate", "format_tag", "if_range", "parse", "parse_tag"]
@@ -43,6 +43,9 @@ def _tag(match: re.Match[bytes]) -> EntityTag:
     return EntityTag(match[2].decode("latin-1"), weak=match[1] is not None)
 
 
+_NAMES = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"))
+
+
 def parse(headers: Headers) -> Preconditions:
     """The preconditions of a request.
 
@@ -50,6 +53,8 @@ def parse(headers: Headers) -> Preconditions:
     client asked not to be done. Dates that cannot be read are ignored, as sections 13.1.3
     and 13.1.4 say.
     """
+    if _NAMES.isdisjoint(dict(headers)):  # nearly always, so it should cost nothing
+        return NO_PRECONDITIONS
     return Preconditions(
         if_match=_tags(headers, b"if-match"),
         if_none_match=_tags(headers, b"if-none-match"),

@@ -6,7 +6,8 @@ alone is judged here, before anything is opened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 from forebay.errors import (
     InvalidField,
@@ -39,8 +40,10 @@ def command(
     `segments` is the decoded path below `/files`, `folder` whether it ended in a slash;
     `generated` is the name of a POST that gives none.
     """
-    media_type = fields.first(headers, b"content-type")
-    _check_content(method, headers, media_type, accept_types)
+    # What is not there needs no parsing: most requests have none of the rare fields.
+    known = dict(headers)
+    media_type = known.get(b"content-type")
+    _check_content(method, headers, media_type, accept_types, known)
     if method == "PUT":
         if folder:
             raise MethodNotAllowed(
@@ -64,21 +67,34 @@ def command(
         conflict=policy,
         preconditions=preconditions.parse(headers),
         media_type=media_type.decode("latin-1") if media_type is not None else None,
-        expected=_expected(headers),
-        wanted=_wanted(headers),
+        expected=() if _DIGESTS.isdisjoint(known) else _expected(headers),
+        wanted=_wanted(headers) if b"want-repr-digest" in known else (),
     )
 
 
+_DIGESTS = frozenset((b"content-digest", b"repr-digest"))
+
+
+@lru_cache(maxsize=256)
+def _kind(media_type: bytes) -> str:
+    return fields.media_type(media_type)[0]
+
+
 def _check_content(
-    method: str, headers: Headers, media_type: bytes | None, accept_types: Sequence[str]
+    method: str,
+    headers: Headers,
+    media_type: bytes | None,
+    accept_types: Sequence[str],
+    known: Collection[bytes],
 ) -> None:
-    codings = b",".join(fields.every(headers, b"content-encoding")).lower()
-    if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
-        raise UnsupportedCoding
-    if fields.first(headers, b"content-range") is not None:
+    if b"content-encoding" in known:
+        codings = b",".join(fields.every(headers, b"content-encoding")).lower()
+        if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
+            raise UnsupportedCoding
+    if b"content-range" in known:
         # RFC 9110, section 9.3.4: a fragment must never be taken for the whole.
         raise InvalidField("Content-Range: partial uploads are not offered here.")
-    kind = fields.media_type(media_type)[0] if media_type is not None else ""
+    kind = _kind(media_type) if media_type is not None else ""
     if method == "POST" and kind.startswith("multipart/"):
         raise UnsupportedMediaType(
             "Forms are not taken apart here; send the file itself as the body (curl -T FILE)."

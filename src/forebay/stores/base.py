@@ -72,8 +72,7 @@ class Staged(Protocol):
 
         Raises OffsetMismatch when `offset` is not `self.offset` (invariant 4); a
         StorageError when the disk says no, after which `offset` is unchanged and what was
-        written beyond it does not count. StorageFailed, too, for data that was claimed or is
-        published.
+        written beyond it does not count. StorageFailed, too, for data that is published.
         """
         ...
 

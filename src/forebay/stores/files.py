@@ -24,6 +24,7 @@ from forebay.errors import (
     AlreadyExists,
     NotAFolder,
     NotFound,
+    StorageDenied,
     StorageFailed,
     UploadBusy,
     from_os_error,
@@ -235,7 +236,10 @@ class FileStore:
                 os.close(fd)
 
     def claim(self, upload_id: str) -> Staged:
-        fd = self._open_locked(upload_id, os.O_RDWR)
+        try:
+            fd = self._open_locked(upload_id, os.O_RDWR)
+        except StorageDenied:  # published, and with a mode that forbids writing
+            fd = self._open_locked(upload_id, os.O_RDONLY)
         status = os.fstat(fd)
         return StagedFile(
             self,
@@ -245,6 +249,7 @@ class FileStore:
             offset=status.st_size,
             kept=True,
             sealed=status.st_nlink > 1,
+            allocated=status.st_blocks * 512,
         )
 
     def staged_ids(self) -> Iterator[str]:

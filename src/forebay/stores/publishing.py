@@ -90,10 +90,7 @@ class Publisher:
         return Published(info_of(name, os.fstat(staged.fd)), final != base, replaced)
 
     def _link(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> str:
-        # A condition on what is there holds only while nobody may replace or delete it.
-        guarded = bool(how.preconditions) and not how.preconditions.demands_absence
-        with self.locked() if guarded else contextlib.nullcontext():
-            final = self._link_first_free(staged, how, folder_fd, base)
+        final = self._link_first_free(staged, how, folder_fd, base)
         if self._strict:
             try:
                 sync(folder_fd)
@@ -107,13 +104,11 @@ class Publisher:
     def _link_first_free(
         self, staged: StagedFile, how: Publication, folder_fd: int, base: str
     ) -> str:
-        if how.preconditions:
-            judge(how, lookup(folder_fd, base))
         for number, candidate in self._candidates(how, folder_fd, base):
             try:
                 link(staged, candidate, folder_fd)
             except FileExistsError:
-                if not number:
+                if not number:  # every condition that comes here holds while there is no file
                     judge(how, lookup(folder_fd, base))
                 continue
             if number:

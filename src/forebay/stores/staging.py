@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forebay.stores.files import FileStore
 
 _WRITEBACK = 8 * MiB
+_RESERVE_FROM = MiB
 
 
 class StagedFile:
@@ -26,7 +27,8 @@ class StagedFile:
     Args:
         path: its name in `folder_fd`; None while the file has no name at all.
         kept: the data outlives this object (resumable); else it vanishes when closed.
-        sealed: the data may be published or removed, not changed.
+        sealed: the data is published and cannot be changed.
+        allocated: bytes on the disk, should a dead process have reserved more than it wrote.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class StagedFile:
         offset: int = 0,
         kept: bool = False,
         sealed: bool = False,
+        allocated: int = 0,
     ) -> None:
         self._store = store
         self.fd = fd
@@ -62,7 +65,7 @@ class StagedFile:
         self._sealed = sealed
         self._written_back = offset
         # How far a reservation or a failed write may have gone past `offset`.
-        self._beyond = offset
+        self._beyond = max(offset, allocated)
         self._dead = False
 
     def write(self, data: memoryview, offset: int) -> None:
@@ -103,9 +106,11 @@ class StagedFile:
     def reserve(self, size: int) -> None:
         """Raises DiskFull also when the reservation would leave less than `min_free`."""
         self._check_writable()
-        self._beyond = max(self._beyond, size)
+        reserved = False
         try:
-            reserved = reserve_blocks(self.fd, size)
+            if size >= _RESERVE_FROM:  # a smaller one is written before it could be promised
+                self._beyond = max(self._beyond, size)
+                reserved = reserve_blocks(self.fd, size)
         except OSError as error:
             self._release()  # a filesystem may keep the part that it could allocate
             raise from_os_error(error) from error

@@ -1,0 +1,73 @@
+"""Upload-Metadata of tus 1.0: kept byte for byte, and what is understood of it.
+
+Items are those of the tus conformance list (docs/protocol-support.md).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+
+from forebay.errors import InvalidField, InvalidName
+from forebay.protocol import fields, names
+
+__all__ = ["media_type_of", "name_of", "parse_metadata"]
+
+MAX_KEYS = 64
+"""Pairs in one field (item 52); its bytes are bounded by the size of a request head."""
+
+_KEY = re.compile(rb"[^\x00-\x20\x7f,]{1,255}")
+_MAX_MEDIA_TYPE = 255
+
+
+def parse_metadata(value: bytes) -> dict[str, bytes]:
+    """The pairs of an Upload-Metadata field (items 48 to 50).
+
+    `key SP base64`, separated by commas, spaces around a pair tolerated; a value may be left
+    out. An empty field has no pairs: tuspy sends one (item 49). Raises InvalidField for a
+    key that is missing or comes again, and for what is not base64: what a client sees stored
+    is what it sent, or it is told.
+    """
+    found: dict[str, bytes] = {}
+    if not value.strip(b" \t"):
+        return found
+    for pair in value.split(b","):
+        key, _, encoded = pair.strip(b" \t").partition(b" ")
+        if _KEY.fullmatch(key) is None:
+            raise InvalidField("Upload-Metadata has a pair without a usable key.")
+        name = key.decode("latin-1")
+        if name in found:
+            raise InvalidField("Upload-Metadata has the same key twice.")
+        if len(found) == MAX_KEYS:
+            raise InvalidField(f"Upload-Metadata has more than {MAX_KEYS} pairs.")
+        try:
+            found[name] = base64.b64decode(encoded.strip(b" \t"), validate=True)
+        except binascii.Error:
+            raise InvalidField("Upload-Metadata has a value that is not base64.") from None
+    return found
+
+
+def name_of(pairs: Mapping[str, bytes], generated: str) -> str:
+    """The name to publish under: `filename` or `name`, else `generated`.
+
+    It is a hint and no address, so one that cannot be used (hidden, not UTF-8, too long) never
+    refuses the upload: the file gets the generated name, and HEAD still tells the client's own.
+    """
+    for key in ("filename", "name"):
+        if pairs.get(key):
+            try:
+                return names.from_client_name(pairs[key].decode("utf-8"))
+            except (InvalidName, UnicodeDecodeError):
+                continue
+    return generated
+
+
+def media_type_of(pairs: Mapping[str, bytes]) -> str | None:
+    """`filetype` or `type` when it is a media type, without its parameters."""
+    for key in ("filetype", "type"):
+        value = pairs.get(key, b"")
+        if value and len(value) <= _MAX_MEDIA_TYPE and (kind := fields.media_type(value)[0]):
+            return kind
+    return None

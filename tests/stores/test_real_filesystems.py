@@ -1,0 +1,260 @@
+"""Disks that are really full, read-only, or two."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forebay.errors import DiskFull, NotAFolder, StorageDenied, StorageFailed
+from forebay.model import Conflict
+from forebay.stores.base import Staged
+from forebay.stores.files import FileStore
+
+from .filesystems import MiB, SIZES, filesystem, free, mounted, run, wait_for_free
+from .processes import line, nudge, start_together, worker
+from .samples import ID, REPLACE, at_once, file_store, fill, get, how, names_in, put
+
+SLACK = MiB
+"""What a filesystem may keep for folders and journals of its own."""
+
+
+@pytest.fixture(params=list(SIZES))
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    with filesystem(request.param, tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(params=["relaxed", "named"])
+def store(request: pytest.FixtureRequest, disk: Path) -> Iterator[FileStore]:
+    with file_store(disk / "root", request.param) as store:
+        yield store
+
+
+def fill_up(staged: Staged, size: int) -> int:
+    """Writes until the disk is full; the number of whole writes of `size` bytes."""
+    count = 0
+    while True:
+        try:
+            fill(staged, bytes([count % 256]) * size)
+        except DiskFull:
+            return count
+        count += 1
+
+
+def test_a_full_disk_is_told_and_everything_of_the_upload_goes(
+    store: FileStore, disk: Path
+) -> None:
+    put(store, "a", b"small")
+    before = free(disk)
+    for _ in range(2):
+        staged = store.stage()
+        count = fill_up(staged, 1_000_003)
+        assert count > 0
+        assert staged.offset == count * 1_000_003
+        staged.discard()
+        wait_for_free(disk, before - SLACK)
+    assert names_in(store) == ["a"]
+    assert get(store, "a") == b"small"
+    assert os.listdir(disk / "root" / ".forebay" / "tmp") == []
+    put(store, "b", b"b" * 1_000_003)
+
+
+def test_what_a_failed_write_left_is_not_published(store: FileStore) -> None:
+    """Bug: the part of a write that still fitted on the disk was in the published file."""
+    staged = store.stage()
+    count = fill_up(staged, 1_000_003)
+    assert staged.publish(how("a")).file.size == count * 1_000_003
+    assert get(store, "a") == b"".join(bytes([n % 256]) * 1_000_003 for n in range(count))
+
+
+def test_resumable_data_goes_on_when_there_is_room_again(store: FileStore, disk: Path) -> None:
+    put(store, "ballast", b"x" * 4 * MiB)
+    staged = store.create(ID)
+    fill_up(staged, 1_000_003)
+    offset = staged.commit()
+    staged.close()
+    store.delete("ballast")
+    wait_for_free(disk, 3 * MiB)
+    staged = store.resume(ID, offset)
+    fill(staged, b"y" * 1_000_003)
+    assert staged.publish(how("a")).file.size == offset + 1_000_003
+
+
+def test_a_reservation_that_fails_keeps_nothing(store: FileStore, disk: Path) -> None:
+    """Bug: what could be allocated of it stayed allocated."""
+    before = free(disk)
+    staged = fill(store.stage(), b"12345")
+    for size in (before + MiB, 2 * SIZES[disk.name], 1 << 50):
+        with pytest.raises((DiskFull, StorageFailed)):
+            staged.reserve(size)
+        wait_for_free(disk, before - SLACK)
+    store.min_free = before - 2 * MiB
+    with pytest.raises(DiskFull):
+        staged.reserve(3 * MiB)
+    wait_for_free(disk, before - SLACK)
+    staged.reserve(MiB)
+    store.min_free = before + MiB
+    with pytest.raises(DiskFull):
+        staged.reserve(0)
+    fill(staged, b"67")
+    staged.publish(how("a"))
+    assert get(store, "a") == b"1234567"
+
+
+def test_what_was_reserved_and_not_used_is_given_back(store: FileStore, disk: Path) -> None:
+    """Bug: a published file kept the blocks that were reserved for a longer one."""
+    staged = store.stage()
+    staged.reserve(8 * MiB)
+    assert free(disk) < SIZES[disk.name] - 8 * MiB
+    fill(staged, b"12345")
+    staged.publish(how("a"))
+    assert (disk / "root" / "a").stat().st_blocks * 512 <= 64 << 10
+    for end in ("close", "resume", "claim"):
+        staged = fill(store.create(f"{ID}-{end}"), b"12345")
+        staged.reserve(2 * MiB)
+        if end != "close":  # as after kill -9
+            fd = os.dup(staged.fd)
+            os.close(staged.fd)
+            staged.fd = -1
+            os.close(fd)
+            opened = (
+                store.resume(f"{ID}-{end}", 5) if end == "resume" else store.claim(f"{ID}-{end}")
+            )
+            opened.publish(how(end))
+        else:
+            staged.close()
+        data = disk / "root" / ".forebay" / "uploads" / f"{ID}-{end}"
+        assert data.stat().st_blocks * 512 <= 64 << 10
+        assert data.read_bytes() == b"12345"
+
+
+def test_ten_at_once_are_not_all_promised_the_last_room_and_promises_are_kept(
+    store: FileStore, disk: Path
+) -> None:
+    share = free(disk) * 15 // 100
+    staged = [store.stage() for _ in range(10)]
+    outcomes = at_once(10, lambda n: staged[n].reserve(share))
+    assert set(map(type, outcomes)) <= {type(None), DiskFull}
+    promised = [each for each, outcome in zip(staged, outcomes, strict=True) if outcome is None]
+    assert len(promised) <= 6
+    greedy = store.stage()
+    fill_up(greedy, 1_000_003)
+    for each in promised:
+        for _ in range(share // MiB):
+            fill(each, b"x" * MiB)
+    for each in (*staged, greedy):
+        each.discard()
+
+
+def test_two_processes_are_not_both_promised_the_last_room(disk: Path) -> None:
+    root = disk / "root"
+    with file_store(root):
+        share = free(disk) * 30 // 100
+    for size, count in ((share, 3), (2 * share, 1)):
+        with (
+            worker(root, "relaxed", "reserve", str(size), "5") as one,
+            worker(root, "named", "reserve", str(size), "5") as two,
+        ):
+            start_together([one, two])
+            assert int(line(one)) + int(line(two)) <= count
+            for each in (one, two):
+                nudge(each)
+                each.wait()
+        wait_for_free(disk, 3 * share)
+        with file_store(root) as store:
+            store.sweep_temporaries()
+            staged = store.stage()
+            staged.reserve(size)
+            staged.discard()
+        wait_for_free(disk, 3 * share)
+
+
+def test_what_must_stay_free_does(store: FileStore, disk: Path) -> None:
+    store.min_free = free(disk) - 4 * MiB
+    staged = [store.stage() for _ in range(10)]
+    outcomes = at_once(10, lambda n: staged[n].reserve(MiB))
+    assert outcomes.count(None) <= 4
+    assert set(map(type, outcomes)) <= {type(None), DiskFull}
+    for each in staged:
+        each.discard()
+    wait_for_free(disk, store.min_free + 3 * MiB)
+    last = store.stage()
+    last.reserve(2 * MiB)
+    last.discard()
+
+
+def test_a_read_only_filesystem_denies_and_recovers(store: FileStore, disk: Path) -> None:
+    put(store, "a", b"12345")
+    store.create(ID).close()
+    run("mount", "-o", "remount,ro", str(disk))
+    try:
+        for call in (
+            store.stage,
+            store.probe,
+            lambda: store.create(f"{ID}-new"),
+            lambda: store.resume(ID, 0),
+            lambda: store.delete("a"),
+            lambda: store.remove(ID),
+            lambda: FileStore(str(disk / "new"), numbered=lambda n, _: n),
+        ):
+            before = len(os.listdir("/proc/self/fd"))
+            with pytest.raises(StorageDenied):
+                call()
+            assert len(os.listdir("/proc/self/fd")) == before
+        assert store.sweep_temporaries() == 0
+        assert get(store, "a") == b"12345"
+    finally:
+        run("mount", "-o", "remount,rw", str(disk))
+    store.probe()
+    put(store, "b", b"")
+    store.remove(ID)
+    assert names_in(store) == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["strict", "relaxed", "named"])
+def test_another_filesystem_inside_the_root_is_refused(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "root"
+    with file_store(root, kind) as store, mounted(root / "f", "-t", "tmpfs", "tmpfs"):
+        for conflict in Conflict:
+            with pytest.raises(NotAFolder, match="'f' is on another filesystem"):
+                store.check_target(how("f/a", conflict))
+            with pytest.raises(NotAFolder, match="'f' is on another filesystem"):
+                put(store, "f/g/a", b"", conflict)
+        assert os.listdir(root / "f") == []
+
+
+@pytest.mark.parametrize("kind", ["strict", "relaxed", "named"])
+def test_another_mount_of_the_same_filesystem_is_refused(tmp_path: Path, kind: str) -> None:
+    """Bug: it has the same device number, and the failure of linkat was told as a broken disk."""
+    root = tmp_path / "root"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "old").write_bytes(b"old")
+    with (
+        file_store(root, kind) as store,
+        mounted(root / "f", "--bind", str(tmp_path / "other")),
+    ):
+        for conflict in Conflict:
+            with pytest.raises(NotAFolder, match="'f' is another mount"):
+                put(store, "f/a", b"", conflict)
+        with pytest.raises(NotAFolder, match="'f' is another mount"):
+            put(store, "f/old", b"", REPLACE)
+        assert get(store, "f/old") == b"old"
+        assert os.listdir(tmp_path / "other") == ["old"]
+        assert os.listdir(root / ".forebay" / "tmp") == []
+
+
+@pytest.mark.parametrize("part", ["", "tmp", "uploads"])
+def test_the_own_folder_must_be_on_the_same_filesystem(tmp_path: Path, part: str) -> None:
+    with file_store(tmp_path):
+        pass
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mounted(tmp_path / ".forebay" / part, "-t", "tmpfs", "tmpfs"))
+        with (
+            pytest.raises(StorageFailed, match="must be on the filesystem of"),
+            file_store(tmp_path),
+        ):
+            raise AssertionError("it was opened")

@@ -1,0 +1,112 @@
+"""The other process of these tests: python worker.py FOLDER KIND COMMAND..."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent))
+
+from forebay.errors import DiskFull, NameTaken, PreconditionFailed, UploadError
+from forebay.model import Conflict
+from forebay.stores.files import FileStore
+from stores.samples import file_store, fill, how, if_match, put
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def pause() -> None:
+    """Until the parent's next line, or the end of its pipe."""
+    say("ready")
+    sys.stdin.readline()
+
+
+def hold(store: FileStore, opening: str, *arguments: str) -> None:
+    """Holds data until the parent says so, or kills."""
+    staged = getattr(store, opening)(*arguments)
+    fill(staged, b"12345")
+    pause()
+    staged.close()
+    say("closed")
+
+
+def publish(store: FileStore, name: str, conflict: str, prefix: str, count: str) -> None:
+    pause()
+    for number in range(int(count)):
+        content = f"{prefix}-{number}".encode() * 500
+        try:
+            say("got", put(store, name, content, Conflict(conflict)).file.name, number)
+        except NameTaken:
+            say("taken")
+    say("done")
+
+
+def replace(store: FileStore, name: str, tag: str, content: str) -> None:
+    pause()
+    try:
+        put(store, name, content.encode(), Conflict.REPLACE, if_match(tag))
+        say("got")
+    except PreconditionFailed:
+        say("refused")
+
+
+def reserve(store: FileStore, size: str, count: str) -> None:
+    """Tells how many reservations were promised, and keeps them for a while."""
+    staged = [store.stage() for _ in range(int(count))]
+    pause()
+    promised = 0
+    for each in staged:
+        try:
+            each.reserve(int(size))
+            promised += 1
+        except DiskFull:
+            pass
+    say(promised)
+    sys.stdin.readline()
+
+
+def upload(store: FileStore, name: str, conflict: str) -> None:
+    """Steps for a tracer: each outcome is told with the number of its step."""
+    staged = store.stage()
+    steps = (
+        lambda: fill(staged, b"a" * 4096),
+        lambda: fill(staged, b"b" * 4096),
+        lambda: fill(staged, b"c" * 4096),
+        staged.commit,
+        staged.commit,
+        lambda: staged.publish(how(name, Conflict(conflict))),
+        lambda: staged.publish(how(name, Conflict(conflict))),
+        staged.discard,
+    )
+    for number, step in enumerate(steps):
+        try:
+            step()
+            say(number, "done", staged.offset)
+        except UploadError as error:
+            say(number, type(error).__name__, staged.offset)
+
+
+def make(store: FileStore) -> None:
+    """Nothing: the store is made, and closed."""
+
+
+def create(store: FileStore, upload_id: str) -> None:
+    try:
+        store.create(upload_id)
+        say("done")
+    except UploadError as error:
+        say(type(error).__name__, *os.listdir(store.uploads_fd))
+
+
+COMMANDS = {each.__name__: each for each in (hold, publish, replace, reserve, upload, make, create)}
+
+
+def main(folder: str, kind: str, command: str, *arguments: str) -> None:
+    with file_store(Path(folder), kind) as store:
+        COMMANDS[command](store, *arguments)
+
+
+main(*sys.argv[1:])
