@@ -51,6 +51,12 @@ def _live(default: object, kind: units.Kind, group: str, text: str) -> Any:
     return _fixed(default, kind, group, text, live=True)
 
 
+def _network(text: str) -> None:
+    import ipaddress  # 8 ms: not paid by a start that names none
+
+    ipaddress.ip_network(text, strict=False)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """Every setting. Sizes are bytes, times seconds, rates bytes a second.
@@ -109,6 +115,12 @@ class Settings:
     resumable: bool = _fixed(
         True, units.Switch(), _WHAT, "Offer resumable uploads (tus and the IETF draft)."
     )
+    resumable_without_version: bool = _live(
+        False,
+        units.Switch(),
+        _WHAT,
+        "Send interim responses (104) to IETF clients that name no version of the draft.",
+    )
     retention: float = _live(
         86_400.0,
         units.Duration(0, 3650 * _DAY),
@@ -160,6 +172,15 @@ class Settings:
         _WHO,
         'Origin whose web pages may use this server, such as https://example.com; "*" is any.',
     )
+    trusted_proxies: tuple[str, ...] = _live(
+        (),
+        units.Names(r"[0-9a-f:.]+(/[0-9]{1,3})?", "127.0.0.1, 10.0.0.0/8", "NETWORK", _network),
+        _WHO,
+        "Address or network of proxies whose Forwarded and X-Forwarded-* fields are believed.",
+    )
+    absolute_location: bool = _live(
+        False, units.Switch(), _WHO, "Answer with whole URLs, not paths, as Location of uploads."
+    )
     log_level: str = _live(
         "info",
         units.Choice(("critical", "error", "warning", "info", "debug")),
@@ -210,6 +231,11 @@ def changes_needing_restart(old: Settings, new: Settings) -> tuple[str, ...]:
         for setting in describe()
         if not setting.live and getattr(old, setting.name) != getattr(new, setting.name)
     )
+
+
+def only_live_changes(old: Settings, new: Settings) -> Settings:
+    """`new`, but with what takes effect only in a new process as it is in `old`."""
+    return new.replace(**{name: getattr(old, name) for name in changes_needing_restart(old, new)})
 
 
 # --- what is known about each setting --------------------------------------------------------

@@ -180,8 +180,14 @@ class CreateUpload:
     """Of the whole file; compared before publication."""
     wanted: tuple[str, ...] = ()
     max_size: int | None = None
+    preconditions: Preconditions = NO_PRECONDITIONS
+    """Judged now and again at publication."""
     partial: bool = False
     """Only a part of a later concatenation: it ends complete but is never published."""
+    parts: tuple[str, ...] = ()
+    """Ids of the partial uploads whose bytes, in this order, are its own; it takes no others."""
+    kept: tuple[tuple[str, str], ...] = ()
+    """Names and values that the dialect wants to find in the record's `extra`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -373,6 +373,7 @@ class Names(Kind):
     pattern: str
     example: str
     metavar: str
+    judge: Callable[[str], object] = str  # raises ValueError for what the pattern cannot tell
     repeats = True
 
     @property
@@ -392,6 +393,7 @@ class Names(Kind):
             _check_text(name)
             if name != name.lower() or not re.fullmatch(self.pattern, name):
                 raise ValueError(f"{name} is not of that form")
+            self.judge(name)
 
     def show(self, value: Any) -> str:
         return ",".join(value)

@@ -52,6 +52,14 @@ class Hypercorn(AnyServer):
         return [sys.executable, "-m", "hypercorn", "--bind", "127.0.0.1:0", "e2e.asgi_app:app"]
 
 
+class PlainApplication(AnyServer):
+    """uvicorn with our protocol class, and an application that knows nothing of Forebay."""
+
+    def command(self, *options: str) -> list[str]:
+        ours = ["--http", "forebay.http.direct:DirectProtocol", "--no-access-log"]
+        return [sys.executable, "-m", "uvicorn", "--port", "0", *ours, "e2e.plain_app:app"]
+
+
 SHELLS: dict[str, type[ServerProcess]] = {
     "forebay": ServerProcess,
     "uvicorn": Uvicorn,

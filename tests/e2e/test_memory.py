@@ -99,7 +99,10 @@ def test_three_hundred_slow_uploads_share_a_bounded_memory(start_server: Start, 
     clients = [RawClient(server, timeout=300) for _ in range(count)]
     try:
         for number, client in enumerate(clients):
-            client.send(head("PUT", f"/files/{number}", length=rounds * len(piece) + 4))
+            length = rounds * len(piece) + 4
+            client.send(head("PUT", f"/files/{number}", "Expect: 100-continue", length=length))
+        for client in clients:
+            assert client.head()[0] == 100
         for _ in range(rounds):
             for client in clients:
                 client.send(piece)

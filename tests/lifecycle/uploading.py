@@ -21,8 +21,10 @@ class HeldUpload:
             b"PUT /files/%s HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             b"Content-Length: %d\r\n\r\n" % (name.encode(), len(body))
         )
-        status, _ = self.client.head()
-        assert status == 100, f"not admitted but {status}"
+        status, fields = self.client.head()
+        if status != 100:
+            self.client.close()
+            raise AssertionError(f"not admitted but {status} {fields}\n{server.log}")
         self.send(first)
 
     def send(self, size: int) -> None:
@@ -31,13 +33,13 @@ class HeldUpload:
 
     def finish(self) -> tuple[int, bytes]:
         """Sends the rest; status and body of the answer."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # what it is told may still be read
             self.send(len(self.body) - self.sent)
         return self.answer()
 
     def answer(self) -> tuple[int, bytes]:
-        status, _, answer = self.client.response()
-        self.client.close()
+        with self.client:
+            status, _, answer = self.client.response()
         return status, answer
 
     def answer_or_end(self) -> int | None:

@@ -23,14 +23,16 @@ class LocalContract(StoreContract):
 
     def check_start_over(self, store: Store, folder: Path, counting: Any) -> None:
         other = self.make(folder, numbered=counting)
-        assert put(other, "a.txt", b"", RENAME).file.name == "a (2000).txt"
-        assert put(store, "a.txt", b"", RENAME).file.name == "a (2001).txt"
-        assert put(other, "a.txt", b"", RENAME).file.name == "a (2002).txt"
+        assert put(other, "a.txt", b"", RENAME).file.name == f"a ({self.many}).txt"
+        assert put(store, "a.txt", b"", RENAME).file.name == f"a ({self.many + 1}).txt"
+        assert put(other, "a.txt", b"", RENAME).file.name == f"a ({self.many + 2}).txt"
         other.close()
 
 
 class TestStrict(LocalContract):
     kind = "strict"
+    cycles = 50
+    many = 200
 
 
 class TestRelaxed(LocalContract):

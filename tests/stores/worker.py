@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from forebay.errors import DiskFull, NameTaken, PreconditionFailed, UploadError
 from forebay.model import Conflict
 from forebay.stores.files import FileStore
-from stores.samples import file_store, fill, how, if_match, put
+from stores.samples import at_once, file_store, fill, how, if_match, put
 
 
 def say(*words: object) -> None:
@@ -33,14 +33,20 @@ def hold(store: FileStore, opening: str, *arguments: str) -> None:
     say("closed")
 
 
-def publish(store: FileStore, name: str, conflict: str, prefix: str, count: str) -> None:
+def publish(
+    store: FileStore, name: str, conflict: str, prefix: str, threads: str, count: str
+) -> None:
+    def act(thread: int) -> None:
+        for number in range(int(count)):
+            content = f"{prefix}-{thread}-{number}"
+            try:
+                final = put(store, name, content.encode() * 500, Conflict(conflict)).file.name
+                say("got", content, final)
+            except NameTaken:
+                say("taken")
+
     pause()
-    for number in range(int(count)):
-        content = f"{prefix}-{number}".encode() * 500
-        try:
-            say("got", put(store, name, content, Conflict(conflict)).file.name, number)
-        except NameTaken:
-            say("taken")
+    assert at_once(int(threads), act) == [None] * int(threads)
     say("done")
 
 

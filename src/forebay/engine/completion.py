@@ -8,11 +8,21 @@ both names exist they are of one file, which is how a restart knows that publica
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 
+from forebay.engine import outcome
 from forebay.engine.workers import Workers
 from forebay.errors import NameTaken, UploadBusy, WrongState
-from forebay.model import NO_PRECONDITIONS, Conflict, Preconditions, UploadRecord, UploadState
+from forebay.model import (
+    NO_PRECONDITIONS,
+    Conflict,
+    Digest,
+    FileInfo,
+    Preconditions,
+    UploadRecord,
+    UploadState,
+)
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
 
@@ -37,15 +47,21 @@ class Completion:
         record: UploadRecord,
         staged: Staged,
         preconditions: Preconditions = NO_PRECONDITIONS,
+        digests: Iterable[Digest] = (),
     ) -> UploadRecord:
         """Publishes `staged`, which holds all bytes of `record` and is locked by the caller.
 
         Raises NameTaken, NotAFolder, PreconditionFailed or a StorageError; the upload is then
         still there, COMPLETING, and may be completed again.
         """
+        known = outcome.prepared(digests)
         for name in self._names(record):
             record = await self._sessions.update(
-                record.id, version=record.version, state=UploadState.COMPLETING, final_name=name
+                record.id,
+                version=record.version,
+                state=UploadState.COMPLETING,
+                final_name=name,
+                outcome=known,
             )
             try:
                 published = await self._publish(record, staged, preconditions)
@@ -53,7 +69,7 @@ class Completion:
                 if record.conflict is not Conflict.RENAME:
                     raise
                 continue
-            return await self._record(record, published.file.size)
+            return await self._record(record, published.file, published.replaced)
         raise AssertionError("names do not end")
 
     def _names(self, record: UploadRecord) -> Iterator[str]:
@@ -77,10 +93,16 @@ class Completion:
         how = Publication(record.final_name, policy, preconditions)
         return await self._workers.run(staged.publish, how)
 
-    async def _record(self, record: UploadRecord, size: int) -> UploadRecord:
+    async def _record(
+        self, record: UploadRecord, file: FileInfo, replaced: bool = False
+    ) -> UploadRecord:
         try:
             record = await self._sessions.update(
-                record.id, version=record.version, state=UploadState.COMPLETE, final_size=size
+                record.id,
+                version=record.version,
+                state=UploadState.COMPLETE,
+                final_size=file.size,
+                outcome=outcome.finished(record, file, replaced, time.time()),
             )
         except WrongState:
             # Publication let go of the lock, and somebody repaired this record meanwhile.
@@ -100,4 +122,4 @@ class Completion:
         if record.state is not UploadState.COMPLETING or record.final_name is None:
             return record
         file = await self._workers.run(self._store.published_from, record.id, record.final_name)
-        return record if file is None else await self._record(record, file.size)
+        return record if file is None else await self._record(record, file)

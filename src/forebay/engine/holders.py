@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from forebay.engine.receive import Source
-from forebay.errors import Interrupted, UploadBusy
+from forebay.errors import Interrupted, UploadBusy, UploadError
 from forebay.sessions.base import Sessions
 
 T = TypeVar("T")
@@ -24,15 +23,21 @@ _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
 
 
+class Stoppable(Protocol):
+    """What reads for a holder: a request's body, or a copy of parts."""
+
+    def stop(self, error: UploadError) -> None: ...
+
+
 class Holding:
-    """One request's hold of an upload; `source` is set while it reads a body."""
+    """One request's hold of an upload; `source` is set while it reads."""
 
     def __init__(self) -> None:
-        self.source: Source | None = None
+        self.source: Stoppable | None = None
         self.asked = False
         self.released = asyncio.Event()
 
-    def read_from(self, source: Source) -> None:
+    def read_from(self, source: Stoppable) -> None:
         self.source = source
         if self.asked:
             source.stop(Interrupted())
@@ -58,14 +63,19 @@ class Holders:
             holding.ask()
 
     @contextlib.asynccontextmanager
-    async def taken(self, upload_id: str, lock: Callable[[], Awaitable[T]]):  # type: ignore[no-untyped-def]
+    async def taken(  # type: ignore[no-untyped-def]
+        self, upload_id: str, lock: Callable[[], Awaitable[T]], *, ask: bool = True
+    ):
         """Holds the upload: yields `(Holding, what lock() returned)`.
 
         `lock` raises UploadBusy while another process has it. Whoever has it, here or there,
-        is made to let go first. Raises UploadBusy when that took longer than `PATIENCE`.
+        is made to let go first, unless `ask` is false: then it is left alone, UploadBusy.
+        Raises UploadBusy, too, when letting go took longer than `PATIENCE`.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE
+        if not ask and upload_id in self._held:
+            raise UploadBusy(retry_after=1)
+        deadline = loop.time() + (PATIENCE if ask else 0)
         holding = await self._enter(upload_id, deadline)
         try:
             yield holding, await self._lock(upload_id, lock, deadline)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
 from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
 from forebay.http.dialects import dialects
-from forebay.http.files import FilesApp
+from forebay.http.files import FilesApp, mount_of
+from forebay.http.ietf import Ietf
 from forebay.http.uploads import UploadsApp
 from forebay.protocol.status import Answer
 
@@ -40,10 +41,14 @@ class ServerApp:
         on_shutdown: Hook | None = None,
     ) -> None:
         self.engine = engine
-        self.files = FilesApp(engine, listening_on_loopback=listening_on_loopback)
+        offers = engine.settings.resumable
+        self.creator = Ietf(engine) if offers else None
+        self.files = FilesApp(
+            engine, listening_on_loopback=listening_on_loopback, creator=self.creator
+        )
         self.uploads = (
             UploadsApp(engine, dialects(engine), listening_on_loopback=listening_on_loopback)
-            if engine.settings.resumable
+            if offers
             else None
         )
         self._on_startup = on_startup
@@ -56,6 +61,8 @@ class ServerApp:
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
         path: bytes = scope["raw_path"]
+        root = mount_of(scope)
+        scope["forebay.files"], scope["forebay.uploads"] = f"{root}/files", f"{root}/uploads"
         if path.startswith(b"/files/") or path == b"/files":
             scope["root_path"] += "/files"
             await self.files(scope, receive, send)
@@ -71,7 +78,8 @@ class ServerApp:
 
     async def _own(self, scope: dict[str, Any], send: Send, path: bytes) -> None:
         if path == b"*" and scope["method"] == "OPTIONS":  # RFC 9110, section 9.3.7
-            await send_answer(send, Answer(204, ((b"allow", _METHODS),)))
+            offered = self.creator.offer(scope) if self.creator is not None else ()
+            await send_answer(send, Answer(204, ((b"allow", _METHODS), *offered)))
             return
         if path not in (b"/", b"/healthz", b"/readyz"):
             raise NotFound("There is nothing here; files are under /files/.")

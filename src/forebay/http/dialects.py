@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from forebay.http.ietf import Ietf
+from forebay.http.tus import Tus
+
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.http.uploads import Dialect
 
 
 def dialects(engine: Engine) -> Sequence[Dialect]:
-    return ()
+    return (Tus(engine), Ietf(engine))

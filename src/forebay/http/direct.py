@@ -15,11 +15,9 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-import httptools
 from uvicorn.protocols.utils import get_client_addr, get_local_addr, get_remote_addr, is_ssl
 
 from forebay.errors import (
@@ -29,6 +27,8 @@ from forebay.errors import (
     MalformedBody,
     UploadError,
 )
+from forebay.http import head
+from forebay.http.deadline import Deadline
 from forebay.http.drain import duplicate_socket
 from forebay.http.exchange import HIGH_WATER, STATUS_LINES, Exchange
 from forebay.http.framing import framing_of
@@ -48,7 +48,6 @@ SMALL_BODY = 16 << 10
 """A body with no more than this to come is read before anybody asks for it."""
 LINGER_BYTES = 1 << 30
 LINGER_IDLE = 5.0
-_HEAD_END = b"\r\n\r\n"
 
 
 class DirectProtocol(asyncio.Protocol):
@@ -87,10 +86,8 @@ class DirectProtocol(asyncio.Protocol):
         self._lingering: int | None = None
         self._eof = False
         self._shutting_down = False
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._url = b""
+        self._deadline = Deadline(self.loop, self._late)
+        self._accept: bytes | None = None
         self._served = 0
 
     # --- asyncio.Protocol ----------------------------------------------------------------------
@@ -103,13 +100,11 @@ class DirectProtocol(asyncio.Protocol):
         tls = is_ssl(self.transport)
         self.scheme = "https" if tls else "http"
         self.can_drain = not tls and self.transport.get_extra_info("socket") is not None
-        self._set_deadline(self.limits.head_timeout)
+        self._deadline.set(self.limits.head_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.close()
         if self._exchange is not None:
             self._exchange.disconnect()
         self.resume_writing()
@@ -122,7 +117,7 @@ class DirectProtocol(asyncio.Protocol):
             return None
         if exchange is None:
             # A pipelined request that is about to be read still gets its answer.
-            return self.can_drain and _HEAD_END in self._buffer
+            return self.can_drain and head.END in self._buffer
         if exchange.hungry and not exchange.framing.done:
             exchange.disconnect()
         # The other direction stays open for the answer; TLS cannot do that.
@@ -138,7 +133,7 @@ class DirectProtocol(asyncio.Protocol):
         if exchange is None:
             if not self._head_begun:  # once a head, however many empty lines come first
                 self._head_begun = True
-                self._set_deadline(self.limits.head_timeout)
+                self._deadline.set(self.limits.head_timeout)
             self._buffer += data
             self._read_head()
             return
@@ -174,27 +169,10 @@ class DirectProtocol(asyncio.Protocol):
         else:
             self._exchange.keep_alive = False
 
-    # --- time ----------------------------------------------------------------------------------
-
-    def _set_deadline(self, seconds: float) -> None:
-        """One timer a connection, moved lazily; 0 sets no limit."""
-        if not seconds:
-            self._deadline = 0.0
+    def _late(self) -> None:
+        if self.transport.is_closing():
             return
-        self._deadline = when = self.loop.time() + seconds
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = self.loop.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if not self._deadline or self.transport.is_closing():
-            return
-        if self._deadline > self.loop.time() + 0.001:
-            self._timer = self.loop.call_at(self._deadline, self._on_timer)
-        elif self._exchange is not None or self._lingering is not None:
+        if self._exchange is not None or self._lingering is not None:
             self.transport.abort()  # skipping or lingering: the answer has been sent
         elif self._buffer:
             self._refuse(HeadTimeout())
@@ -209,119 +187,81 @@ class DirectProtocol(asyncio.Protocol):
             del buffer[:2]
         if not buffer:
             return
-        end = buffer.find(_HEAD_END, max(0, self._scanned - 3))
+        end = buffer.find(head.END, max(0, self._scanned - 3))
         if end < 0:
             self._scanned = len(buffer)
             if len(buffer) > self.limits.max_head:
                 self._refuse(HeadTooLarge())
-            elif buffer != b"\r" and (not 0x41 <= buffer[0] <= 0x5A or b"\n\n" in buffer):
+            elif head.cannot_become_one(buffer):
                 self._refuse(InvalidRequest("That is not HTTP/1.1."))
             return
         self._scanned = 0
-        end += len(_HEAD_END)
-        if end > self.limits.max_head:
-            self._refuse(HeadTooLarge())
-            return
-        head = bytes(buffer[:end])
+        end += len(head.END)
+        data = bytes(buffer[:end])
         del buffer[:end]
-        self._headers = []
-        self._url = b""
-        parser = httptools.HttpRequestParser(self)
-        upgrade = False
+        self._accept = None
         try:
-            parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            upgrade = True
-        except httptools.HttpParserError as error:
-            self._refuse(InvalidRequest(f"The request head is malformed ({error})."))
-            return
-        try:
-            self._begin(parser, upgrade, head)
+            if end > self.limits.max_head:
+                raise HeadTooLarge
+            self._begin(head.Head(data), data)
         except UploadError as error:
             self._refuse(error)
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # The parser leaves what comes after a value (RFC 9112, section 5.1).
-        self._headers.append((name.lower(), value.rstrip(b" \t")))
-
-    def _begin(self, parser: Any, upgrade: bool, head: bytes) -> None:
-        version: str = parser.get_http_version()
-        headers = self._headers
-        if version not in ("1.1", "1.0"):
-            raise InvalidRequest(f"HTTP/{version} is not spoken here.")
-        if len(fields.every(headers, b"host")) != 1 and (
-            version == "1.1" or fields.every(headers, b"host")
-        ):
-            raise InvalidRequest("A request needs exactly one Host field.")
-        framing = framing_of(headers, version)
-        if upgrade and self._wants_websocket():
-            self._upgrade(head)
+    def _begin(self, request: head.Head, data: bytes) -> None:
+        self._accept = fields.first(request.headers, b"accept")
+        framing = framing_of(request.headers, request.version)
+        if request.wants_websocket and self.config.ws_protocol_class is not None:
+            self._upgrade(data)
             return
-        raw_path, query = _target(self._url)
+        exchange = Exchange(
+            self,
+            self._scope(request),
+            framing,
+            keep_alive=request.keep_alive and not self._shutting_down,
+            continue_due=not framing.done and not self._buffer and request.expects_continue,
+        )
+        self._exchange = exchange
+        self._deadline.clear()
+        rest = framing.remaining
+        if not framing.done and (rest is None or rest - len(self._buffer) > SMALL_BODY):
+            self._pause()  # until somebody takes it, it waits in the kernel and not here
+        task = self.loop.create_task(exchange.run(self.app))
+        self.server_state.tasks.add(task)
+        task.add_done_callback(self.server_state.tasks.discard)
+
+    def _scope(self, request: head.Head) -> dict[str, Any]:
+        raw_path, query = request.target()
         path = raw_path.decode("latin-1")
         root_path = self.config.root_path
-        scope: dict[str, Any] = {
+        extensions: dict[str, Any] = {"forebay.informational": {}}
+        if self.can_drain:
+            extensions["http.response.zerocopysend"] = {}
+        return {
             "type": "http",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
+            "http_version": request.version,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "method": parser.get_method().decode("latin-1"),
+            "method": request.method,
             "root_path": root_path,
             "path": root_path + (unquote(path) if "%" in path else path),
             "raw_path": root_path.encode("latin-1") + raw_path if root_path else raw_path,
             "query_string": query,
-            "headers": headers,
+            "headers": request.headers,
             "state": self.app_state.copy(),
+            "extensions": extensions,
         }
-        expect = fields.first(headers, b"expect")
-        exchange = Exchange(
-            self,
-            scope,
-            framing,
-            keep_alive=version != "1.0" and not self._shutting_down and not _wants_close(headers),
-            continue_due=(
-                expect is not None
-                and expect.lower() == b"100-continue"
-                and version == "1.1"
-                and not framing.done
-                and not self._buffer
-            ),
-        )
-        scope["extensions"] = {"forebay.body": exchange, "forebay.informational": {}}
-        if self.can_drain:
-            scope["extensions"]["http.response.zerocopysend"] = {}
-        self._exchange = exchange
-        self._deadline = 0.0
-        if not framing.done and (
-            framing.remaining is None or framing.remaining - len(self._buffer) > SMALL_BODY
-        ):
-            self._pause()  # until somebody takes it, it waits in the kernel and not here
-        task = self.loop.create_task(self._run(exchange))
-        self.server_state.tasks.add(task)
-        task.add_done_callback(self.server_state.tasks.discard)
 
-    def _wants_websocket(self) -> bool:
-        upgrade = fields.first(self._headers, b"upgrade")
-        return (
-            upgrade is not None
-            and upgrade.lower() == b"websocket"
-            and self.config.ws_protocol_class is not None
-        )
-
-    def _upgrade(self, head: bytes) -> None:
+    def _upgrade(self, data: bytes) -> None:
         self.server_state.connections.discard(self)
-        self._deadline = 0.0
+        self._deadline.clear()
         assert self.config.ws_protocol_class is not None
         protocol = self.config.ws_protocol_class(  # type: ignore[call-arg]
             config=self.config, server_state=self.server_state, app_state=self.app_state
         )
         protocol.connection_made(self.transport)
-        protocol.data_received(head + bytes(self._buffer))
+        protocol.data_received(data + bytes(self._buffer))
         self.transport.set_protocol(protocol)
 
     # --- the body ------------------------------------------------------------------------------
@@ -409,7 +349,7 @@ class DirectProtocol(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
-    async def send_file(self, head: bytes, message: Any) -> bool:
+    async def send_file(self, start: bytes, message: Any) -> bool:
         """Sends past the transport, whose own buffer must be empty; False when that failed."""
         for _ in range(100):
             if not self.transport.get_write_buffer_size():
@@ -425,7 +365,7 @@ class DirectProtocol(asyncio.Protocol):
         runner = message.get("forebay.workers") or ThreadRunner()
         offset = message.get("offset") or 0
         try:
-            await sender.send(head, message["file"], offset, message["count"], runner)
+            await sender.send(start, message["file"], offset, message["count"], runner)
         except (OSError, EOFError) as error:
             logger.info("a download broke off: %s", error)
             self.transport.abort()
@@ -436,37 +376,6 @@ class DirectProtocol(asyncio.Protocol):
 
     def abort(self) -> None:
         self.transport.abort()
-
-    async def _run(self, exchange: Exchange) -> None:
-        try:
-            result = await self.app(exchange.scope, exchange.receive, exchange.send)
-        except Exception:
-            logger.exception("Exception in ASGI application\n")
-            await self._fail(exchange)
-        else:
-            if result is not None:
-                logger.error("ASGI callable should return None, but returned '%s'.", result)
-                self.transport.close()
-            elif not exchange.complete and not exchange.disconnected:
-                logger.error("ASGI callable returned without completing response.")
-                await self._fail(exchange)
-        finally:
-            exchange.let_go()
-
-    async def _fail(self, exchange: Exchange) -> None:
-        if exchange.disconnected:
-            return
-        if exchange.started:
-            self.transport.abort()  # an end of the connection would look like an end of content
-            return
-        exchange.keep_alive = False
-        text = b"Internal Server Error"
-        headers: Iterable[tuple[bytes, bytes]] = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", str(len(text)).encode()),
-        ]
-        await exchange.send({"type": "http.response.start", "status": 500, "headers": headers})
-        await exchange.send({"type": "http.response.body", "body": text})
 
     def on_response_complete(self, exchange: Exchange) -> None:
         self.server_state.total_requests += 1
@@ -489,7 +398,7 @@ class DirectProtocol(asyncio.Protocol):
             used = exchange.framing.decode(memoryview(data), _ignore)
             self._buffer += data[used:]
         if not exchange.framing.done:
-            self._set_deadline(LINGER_IDLE)
+            self._deadline.set(LINGER_IDLE)
             if self._eof:
                 self.transport.close()
             else:
@@ -499,10 +408,10 @@ class DirectProtocol(asyncio.Protocol):
         if self._eof and not self._buffer:
             self.transport.close()
             return
-        self._set_deadline(self.limits.keep_alive_timeout)
+        self._deadline.set(self.limits.keep_alive_timeout)
         self._head_begun = bool(self._buffer)
         if self._buffer:
-            self._set_deadline(self.limits.head_timeout)
+            self._deadline.set(self.limits.head_timeout)
             self.loop.call_soon(self._next_request)
         else:
             self._resume()
@@ -533,7 +442,7 @@ class DirectProtocol(asyncio.Protocol):
 
     def _refuse(self, error: UploadError) -> None:
         """An answer of the connection itself, to what is not a request; then the end."""
-        answer = render(error, fields.first(self._headers, b"accept"))
+        answer = render(error, self._accept)
         lines = [STATUS_LINES[answer.status], self.default_head()[0]]
         for name, value in answer.headers:
             lines += (name, b": ", value, b"\r\n")
@@ -555,7 +464,7 @@ class DirectProtocol(asyncio.Protocol):
             return
         self._lingering = 0
         seconds = self.limits.linger_timeout
-        self._set_deadline(min(seconds, LINGER_IDLE) if self._shutting_down else seconds)
+        self._deadline.set(min(seconds, LINGER_IDLE) if self._shutting_down else seconds)
         if self.transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
                 self.transport.write_eof()
@@ -566,17 +475,6 @@ def _wants_close(headers: list[tuple[bytes, bytes]]) -> bool:
     """RFC 9112, section 9.6. The parser's own answer is lost with a request without a body."""
     options = b",".join(fields.every(headers, b"connection")).lower().split(b",")
     return any(option.strip() == b"close" for option in options)
-
-
-def _target(url: bytes) -> tuple[bytes, bytes]:
-    """Path and query of a request target (RFC 9112, section 3.2), still percent-encoded."""
-    if url == b"*":
-        return b"*", b""
-    try:
-        parsed = httptools.parse_url(url)
-    except httptools.HttpParserInvalidURLError as error:
-        raise InvalidRequest("The request target is malformed.") from error
-    return parsed.path or b"/", parsed.query or b""
 
 
 def _ignore(_: memoryview) -> None:

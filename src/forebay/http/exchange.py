@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from forebay.http.framing import Framing
 
 if TYPE_CHECKING:
     from forebay.http.direct import DirectProtocol
+
+logger = logging.getLogger("uvicorn.error")
 
 Message = MutableMapping[str, Any]
 
@@ -68,6 +71,39 @@ class Exchange:
         self._chunked = False
         self._bodiless = False
         self._owed: int | None = None
+        scope["extensions"]["forebay.body"] = self
+
+    async def run(self, app: Any) -> None:
+        """Has the application answer; answers itself where that fails."""
+        try:
+            result = await app(self.scope, self.receive, self.send)
+        except Exception:
+            logger.exception("Exception in ASGI application\n")
+            await self._fail()
+        else:
+            if result is not None:
+                logger.error("ASGI callable should return None, but returned '%s'.", result)
+                self.protocol.abort()
+            elif not self.complete and not self.disconnected:
+                logger.error("ASGI callable returned without completing response.")
+                await self._fail()
+        finally:
+            self._let_go()
+
+    async def _fail(self) -> None:
+        if self.disconnected:
+            return
+        if self.started:
+            self.protocol.abort()  # an end of the connection would look like an end of content
+            return
+        self.keep_alive = False
+        text = b"Internal Server Error"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+        ]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": text})
 
     # --- the request's body --------------------------------------------------------------------
 
@@ -94,13 +130,13 @@ class Exchange:
             self._source.stop(IncompleteBody())
         self.wake()
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """The application has returned. Also unties the knot with the scope, so that an
         exchange goes at once and not when the garbage is collected.
         """
         if self._source is not None:
             self._source.close()
-        self.scope.get("extensions", {}).pop("forebay.body", None)
+        self.scope["extensions"].pop("forebay.body", None)
 
     @property
     def broken_off(self) -> bool:

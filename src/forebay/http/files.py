@@ -7,7 +7,7 @@ import functools
 import json
 import os
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
@@ -27,9 +27,28 @@ from forebay.protocol import digest, fields, names, origin, preconditions, raw
 from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
+    from forebay import model
     from forebay.engine.engine import Engine
     from forebay.engine.receive import Source
     from forebay.model import Stored
+
+
+class Creator(Protocol):
+    """Takes a PUT or POST over and makes a resumable upload of it."""
+
+    def wants(self, scope: dict[str, Any]) -> bool:
+        """Whether the request asks for that, and it can be done."""
+        ...
+
+    async def create(
+        self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
+    ) -> Answer:
+        """Answers it, errors included; `target` is what it stores in the end."""
+        ...
+
+    def offer(self, scope: dict[str, Any]) -> Headers:
+        """Fields that OPTIONS answers with where a request may ask for that."""
+        ...
 
 
 class FilesApp:
@@ -38,11 +57,19 @@ class FilesApp:
     Args:
         engine: takes the bodies.
         listening_on_loopback: only pages and hosts of this machine are served (invariant 15).
+        creator: begins resumable uploads for requests that ask for one; None: nobody does.
     """
 
-    def __init__(self, engine: Engine, *, listening_on_loopback: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        listening_on_loopback: bool = False,
+        creator: Creator | None = None,
+    ) -> None:
         self.engine = engine
         self.listening_on_loopback = listening_on_loopback
+        self.creator = creator
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,9 +97,9 @@ class FilesApp:
         path = path_below(scope)
         folder = path in (b"", b"/") or path.endswith(b"/")
         if method == "OPTIONS":
-            answer = self._options(scope["headers"], folder)
+            answer = self._options(scope, folder)
         elif method in ("PUT", "POST"):
-            answer = await self._store(scope, receive, names.split_path(path), folder)
+            answer = await self._store(scope, receive, send, names.split_path(path), folder)
         elif method in ("GET", "HEAD"):
             segments = names.split_path(path)
             name = names.judge_path(segments) if segments else ""
@@ -90,16 +117,23 @@ class FilesApp:
         extra = ("DELETE",) if self.engine.settings.allow_delete else ()
         return (*raw.FILE_METHODS, *extra)
 
-    def _options(self, headers: Headers, folder: bool) -> Answer:
+    def _options(self, scope: dict[str, Any], folder: bool) -> Answer:
+        headers: Headers = scope["headers"]
         methods = self._methods(folder)
         if origin.is_preflight("OPTIONS", headers):
             return origin.preflight(headers, self.engine.settings.allow_origin, methods)
-        return Answer(204, ((b"allow", ", ".join(methods).encode()),))
+        offered = self.creator.offer(scope) if self.creator is not None else ()
+        return Answer(204, ((b"allow", ", ".join(methods).encode()), *offered))
 
     # --- in --------------------------------------------------------------------------------------
 
     async def _store(
-        self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
+        self,
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Send,
+        segments: list[str],
+        folder: bool,
     ) -> Answer:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
@@ -108,14 +142,16 @@ class FilesApp:
             scope["method"],
             segments,
             headers,
-            _query(query) if query else {},
+            query_of(query) if query else {},
             folder=folder,
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
         )
+        if self.creator is not None and self.creator.wants(scope):
+            return await self.creator.create(scope, receive, send, command)
         stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
-        return _created(stored, command.media_type, mount_of(scope))
+        return created(stored, command.media_type, mount_of(scope))
 
     async def _delete(self, scope: dict[str, Any], name: str) -> Answer:
         if not self.engine.settings.allow_delete:
@@ -136,7 +172,7 @@ class FilesApp:
         engine = self.engine
         if folder:
             await engine.authorise("list", name, scope)
-            query = _query(scope.get("query_string", b""))
+            query = query_of(scope.get("query_string", b""))
             call = functools.partial(list_folder, engine.store, name, query, mount_of(scope))
             listing = await engine.workers.run(call)
             no_store = ((b"cache-control", b"no-store"),)
@@ -193,7 +229,7 @@ def mount_of(scope: dict[str, Any]) -> str:
     return names.quote_path(scope.get("root_path", "").rstrip("/"))
 
 
-def _query(query: bytes) -> dict[str, str]:
+def query_of(query: bytes) -> dict[str, str]:
     try:
         return dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=16))
     except (ValueError, UnicodeDecodeError):
@@ -203,11 +239,18 @@ def _query(query: bytes) -> dict[str, str]:
 _quoted = json.encoder.encode_basestring_ascii
 
 
-def _created(stored: Stored, media_type: str | None, mount: str) -> Answer:
-    """Written out rather than built and dumped: it is the answer of every small upload."""
+def created(stored: Stored, media_type: str | None, mount: str | None) -> Answer:
+    """The answer to whoever stored a file; `mount` is where files are, None: nobody knows.
+
+    Written out rather than built and dumped: it is the answer of every small upload.
+    """
     file = stored.file
-    location = f"{mount}/{names.quote_path(file.name)}"
-    extra = [(b"location", location.encode()), (b"etag", f'"{file.tag}"'.encode())]
+    extra = [(b"etag", f'"{file.tag}"'.encode())]
+    url = "null"
+    if mount is not None:
+        location = f"{mount}/{names.quote_path(file.name)}"
+        url = _quoted(location)
+        extra.insert(0, (b"location", location.encode()))
     digests = ""
     if stored.digests:
         encoded = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
@@ -216,7 +259,7 @@ def _created(stored: Stored, media_type: str | None, mount: str) -> Answer:
     body = (
         f'{{"name": {_quoted(file.name)}, "size": {file.size}, '
         f'"type": {"null" if media_type is None else _quoted(media_type)}, '
-        f'"url": {_quoted(location)}, "etag": "\\"{file.tag}\\"", {digests}'
+        f'"url": {url}, "etag": "\\"{file.tag}\\"", {digests}'
         f'"renamed": {"true" if stored.renamed else "false"}, '
         f'"duration": {stored.duration:.6f}}}\n'
     ).encode()

@@ -17,7 +17,7 @@ from types import FrameType
 
 import uvicorn
 
-from forebay.config import Settings, changes_needing_restart
+from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.admission import Tally
 from forebay.engine.engine import Engine
 from forebay.engine.sweep import open_sessions, sweep_store
@@ -33,6 +33,8 @@ logger = logging.getLogger("forebay")
 
 Loader = Callable[[], Settings]
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 def run(settings: Settings, loader: Loader) -> int:
     """Serves until a signal ends it; returns the exit code.
@@ -45,6 +47,8 @@ def run(settings: Settings, loader: Loader) -> int:
     set_up(settings.log_level, settings.log_format, access_log=settings.access_log)
     make_store(settings).close()  # a wrong folder is told before anything is listened on
     listener = listen(settings)
+    # They wait until somebody can act on them: whoever reads the line may send one at once.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     announce(settings, listener)
     try:
         if settings.workers == 1:
@@ -119,8 +123,17 @@ def limits_of(settings: Settings) -> ConnectionLimits:
     )
 
 
-def serve_one(settings: Settings, loader: Loader, listener: socket.socket, tally: Tally) -> int:
-    """One server process: its own store, engine and event loop, on a shared listener."""
+def serve_one(
+    settings: Settings,
+    loader: Loader,
+    listener: socket.socket,
+    tally: Tally,
+    lifeline: int | None = None,
+) -> int:
+    """One server process: its own store, engine and event loop, on a shared listener.
+
+    `lifeline` is for a process with a supervisor: a descriptor at whose end that one is gone.
+    """
     store = make_store(settings)
     engine = Engine(settings, store, tally=tally)
 
@@ -161,7 +174,7 @@ def serve_one(settings: Settings, loader: Loader, listener: socket.socket, tally
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
     )
-    server = Server(config, engine, loader, Protocol)
+    server = Server(config, engine, loader, Protocol, lifeline)
     try:
         server.run(sockets=[listener])
     except ForebayError as error:
@@ -182,19 +195,32 @@ class Server(uvicorn.Server):
         engine: Engine,
         loader: Loader,
         protocol: type[DirectProtocol],
+        lifeline: int | None = None,
     ) -> None:
         super().__init__(config)
         self._engine = engine
         self._loader = loader
         self._protocol = protocol
+        self._lifeline = lifeline
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if self._lifeline is not None:
+            loop.add_reader(self._lifeline, self._orphaned, loop, self._lifeline)
         await super().startup(sockets=sockets)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+
+    def _orphaned(self, loop: asyncio.AbstractEventLoop, lifeline: int) -> None:
+        """Nobody could end us any more, and we would keep the port from the next server."""
+        loop.remove_reader(lifeline)
+        logger.error("the parent process is gone; draining")
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not noted for uvicorn to raise again: a drained server has ended well, with 0.
-        if self.should_exit:
+        # With a supervisor, that one counts: a signal to the whole group comes here twice.
+        if self.should_exit and self._lifeline is None:
             os._exit(128 + sig)  # asked twice: unnamed temporaries vanish by themselves
         self.should_exit = True
 
@@ -202,6 +228,7 @@ class Server(uvicorn.Server):
         timeout = self._engine.settings.drain_timeout
         logger.info("draining for at most %g s; %d uploads run", timeout, len(self._engine.watch))
         self._engine.drain(timeout)
+        self.config.timeout_graceful_shutdown = int(timeout) + 6  # it may have changed
         await super().shutdown(sockets=sockets)
 
     def reload(self) -> None:
@@ -215,7 +242,7 @@ class Server(uvicorn.Server):
         fixed = changes_needing_restart(old, new)
         if fixed:
             logger.warning("these settings change only at a restart: %s", ", ".join(fixed))
-            new = new.replace(**{name: getattr(old, name) for name in fixed})
+            new = only_live_changes(old, new)
         self._engine.settings = new
         self._protocol.limits = limits_of(new)
         set_up(new.log_level, new.log_format, access_log=new.access_log)

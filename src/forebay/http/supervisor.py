@@ -1,7 +1,8 @@
 """Several server processes on one listening socket.
 
-The parent never starts a thread or an event loop, so forking is safe; it only waits, hands
-signals on, and starts a new process when one dies.
+The parent never starts a thread or an event loop, so forking is safe. Signals stay blocked in
+it and are taken one at a time, so that none is lost between two steps: it hands them on, and
+starts a new process when one dies.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from types import FrameType
 
-from forebay.config import Settings
+from forebay.config import Settings, only_live_changes
 from forebay.engine.admission import Tally
+from forebay.errors import ForebayError
 
 logger = logging.getLogger("forebay")
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
 _YOUNG = 2.0
-"""Seconds; a process that dies younger than this is not replaced at once."""
+"""Seconds; a process that dies younger than this is replaced only after a second."""
 
 
 def supervise(settings: Settings, loader: Callable[[], Settings], listener: socket.socket) -> int:
+    """Serves with `settings.workers` processes; returns the exit code."""
     return _Supervisor(settings, loader, listener).run()
 
 
@@ -38,48 +40,59 @@ class _Supervisor:
         self._listener = listener
         self._tally = Tally(settings.workers)
         self._slots: dict[int, tuple[int, float]] = {}
+        self._waiting: list[int] = []
         self._stopping = False
         self._code = 0
+        # Whose only writer is the parent: its end tells the children that the parent is gone.
+        self._lifeline = os.pipe()
 
     def run(self) -> int:
-        for sig in _SIGNALS:
-            signal.signal(sig, self._pass_on)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for slot in range(self._settings.workers):
             self._start(slot)
-        while self._slots:
-            try:
-                pid, status = os.wait()
-            except ChildProcessError:
-                break
-            self._ended(pid, os.waitstatus_to_exitcode(status))
+        while self._slots or self._waiting:
+            sig = signal.sigwait(_SIGNALS)
+            if sig == signal.SIGCHLD:
+                self._reap()
+            elif sig == signal.SIGALRM:
+                self._start_waiting()
+            elif sig == signal.SIGHUP:
+                self._reload()
+            elif self._stopping:
+                self._tell(signal.SIGKILL)  # asked twice
+                return 128 + sig
+            else:
+                self._stop()
         return self._code
 
     def _start(self, slot: int) -> None:
-        # Signals wait while the child has the parent's handlers.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                os._exit(self._child(slot))
-            self._slots[pid] = (slot, time.monotonic())
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(self._child(slot))
+        self._slots[pid] = (slot, time.monotonic())
 
     def _child(self, slot: int) -> int:
         from forebay.http.server import serve_one
 
         try:
-            for sig in _SIGNALS:
-                signal.signal(sig, signal.SIG_DFL)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGALRM))
+            reading, writing = self._lifeline
+            os.close(writing)
             self._tally.take_slot(slot)
-            return serve_one(self._settings, self._loader, self._listener, self._tally)
+            return serve_one(self._settings, self._loader, self._listener, self._tally, reading)
         except SystemExit as error:
             return error.code if isinstance(error.code, int) else 1
         except BaseException:
             logger.exception("a server process failed")
             return 1
+
+    def _reap(self) -> None:
+        while self._slots:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            if pid in self._slots:
+                self._ended(pid, os.waitstatus_to_exitcode(status))
 
     def _ended(self, pid: int, code: int) -> None:
         slot, since = self._slots.pop(pid)
@@ -88,15 +101,31 @@ class _Supervisor:
             self._code = self._code or (0 if code == 0 else 1)
             return
         logger.error("server process %d ended with %d; starting another", pid, code)
-        if time.monotonic() - since < _YOUNG:
-            time.sleep(1)  # it may be dying of something that lasts
-        if not self._stopping:
+        if time.monotonic() - since < _YOUNG:  # it may be dying of something that lasts
+            self._waiting.append(slot)
+            signal.setitimer(signal.ITIMER_REAL, 1)
+        else:
             self._start(slot)
 
-    def _pass_on(self, sig: int, _: FrameType | None) -> None:
-        if sig != signal.SIGHUP:
-            self._stopping = True
-        for pid in list(self._slots):
+    def _start_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for slot in waiting:
+            self._start(slot)
+
+    def _reload(self) -> None:
+        # For processes started from now on. Those that run read, and tell, by themselves.
+        with contextlib.suppress(ForebayError):
+            self._settings = only_live_changes(self._settings, self._loader())
+        self._tell(signal.SIGHUP)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._waiting.clear()
+        self._listener.close()  # as long as anybody listens, clients wait instead of failing
+        self._tell(signal.SIGTERM)
+
+    def _tell(self, sig: signal.Signals) -> None:
+        for pid in self._slots:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sig)
 

@@ -5,35 +5,48 @@ What the dialects share is here: Host and Origin, CORS, errors, and the JSON sta
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from forebay.errors import MethodNotAllowed, NotFound, UploadError
-from forebay.http.answers import Headers, Receive, Send, answer_error, json_answer, send_answer
+from forebay.errors import MethodNotAllowed, UploadError
+from forebay.http.answers import (
+    Field,
+    Headers,
+    Receive,
+    Send,
+    answer_error,
+    json_answer,
+    send_answer,
+)
 from forebay.http.files import path_below
 from forebay.protocol import origin
 from forebay.protocol.status import Answer
+from forebay.protocol.upload_ids import upload_id_of
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.model import UploadRecord
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
-_ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
+_BARE_METHODS = ("HEAD", "DELETE")
 
 
 class Dialect(Protocol):
     """One protocol for resumable uploads. All of it is in terms of `engine.resumables`."""
 
     name: str
+    always: Sequence[Field]
+    """Fields of every answer to a request in this dialect, but not to OPTIONS."""
+    answers_get: bool
+    """Whether a GET of an upload is a question of the dialect; else it gets JSON."""
 
     def speaks(self, method: str, headers: Headers) -> bool:
         """Whether the request is in this dialect, going by its head."""
         ...
 
-    def offer(self, headers: Headers) -> Headers:
+    def offer(self, scope: dict[str, Any]) -> Headers:
         """Fields that OPTIONS answers with."""
         ...
 
@@ -41,7 +54,7 @@ class Dialect(Protocol):
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
     ) -> Answer:
         """Answers a POST to the collection (`upload_id` None), or HEAD, PATCH, DELETE, POST
-        to an upload. May send interim responses before. Raises UploadError.
+        to an upload (GET too, with `answers_get`). May send interim responses before. Raises UploadError.
         """
         ...
 
@@ -81,11 +94,16 @@ class UploadsApp:
                 allow_origins=settings.allow_origin,
                 scheme=scope.get("scheme", "http"),
             )
-            answer = await self._answer(scope, receive, send, dialect)
+            upload_id = upload_id_of(path_below(scope))
+            if dialect is None and upload_id is not None and scope["method"] in _BARE_METHODS:
+                dialect = await self._dialect_of(upload_id, scope)
+            answer = await self._answer(scope, receive, send, dialect, upload_id)
         except UploadError as error:
             answer = answer_error(error, scope)
             if dialect is not None:
                 answer = dialect.decorate(error, answer, scope)
+        if dialect is not None and scope["method"] != "OPTIONS":
+            answer = _with(answer, dialect.always)
         if scope["method"] == "HEAD":
             answer = Answer(answer.status, answer.headers)
         await send_answer(send, answer, cors)
@@ -93,14 +111,25 @@ class UploadsApp:
     def _dialect(self, method: str, headers: Headers) -> Dialect | None:
         return next((d for d in self.dialects if d.speaks(method, headers)), None)
 
+    async def _dialect_of(self, upload_id: str, scope: dict[str, Any]) -> Dialect | None:
+        """HEAD and DELETE need no field that tells the protocol: the upload's own is meant."""
+        assert self.engine.resumables is not None
+        record = await self.engine.resumables.peek(upload_id, context=scope)
+        return next((d for d in self.dialects if d.name == record.dialect), None)
+
     async def _answer(
-        self, scope: dict[str, Any], receive: Receive, send: Send, dialect: Dialect | None
+        self,
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Send,
+        dialect: Dialect | None,
+        upload_id: str | None,
     ) -> Answer:
         method: str = scope["method"]
-        upload_id = _upload_id(path_below(scope))
         if method == "OPTIONS":
-            return self._options(scope["headers"])
-        if method == "GET" and upload_id is not None:
+            return self._options(scope)
+        asked = dialect is not None and dialect.answers_get
+        if method == "GET" and upload_id is not None and not asked:
             return await self._status(scope, upload_id)
         if dialect is None or method not in METHODS:
             raise MethodNotAllowed(
@@ -110,8 +139,9 @@ class UploadsApp:
             )
         return await dialect.handle(scope, receive, send, upload_id)
 
-    def _options(self, headers: Headers) -> Answer:
-        offered = [field for dialect in self.dialects for field in dialect.offer(headers)]
+    def _options(self, scope: dict[str, Any]) -> Answer:
+        headers: Headers = scope["headers"]
+        offered = [field for dialect in self.dialects for field in dialect.offer(scope)]
         if origin.is_preflight("OPTIONS", headers):
             allowed = origin.preflight(headers, self.engine.settings.allow_origin, METHODS)
             # 200, since old browsers refuse a preflight answered by 204 (tus, item 39)
@@ -144,11 +174,8 @@ def describe(record: UploadRecord) -> dict[str, Any]:
     return value
 
 
-def _upload_id(path: bytes) -> str | None:
-    """The id in a path, None for the collection. Judged like any id (invariant 8)."""
-    text = path.strip(b"/").decode("latin-1")
-    if not text:
-        return None
-    if not _ID.match(text):
-        raise NotFound
-    return text
+def _with(answer: Answer, fields: Sequence[Field]) -> Answer:
+    """The answer with those of `fields` that it does not have yet."""
+    there = {name for name, _ in answer.headers}
+    missing = tuple(field for field in fields if field[0] not in there)
+    return dataclasses.replace(answer, headers=(*answer.headers, *missing)) if missing else answer

@@ -322,14 +322,12 @@ class DelimiterFinder:
 
 
 def _slow_bytes(needle: bytes) -> bytes:
-    """The bytes at which two-way search moves on by less than 4 (see `fastsearch.h`).
+    """The bytes at which two-way search moves on by less than 4 (CPython's `fastsearch.h`).
 
     Like CPython it tells bytes apart by their six low bits. This is of weight for speed only.
     """
-    classes = [byte & 63 for byte in reversed(needle)]
-    shifts = {byte: classes.index(byte) for byte in classes}
-    shifts[classes[0]] = ([*classes[1:], classes[0]]).index(classes[0]) + 1
-    return bytes(byte for byte in range(256) if shifts.get(byte & 63, 4) < 4)
+    classes = {byte & 63 for byte in needle[-4:-1]}
+    return bytes(one + high for one in classes for high in (0, 64, 128, 192))
 
 
 def _searchable(view: memoryview) -> bytes | bytearray | None:

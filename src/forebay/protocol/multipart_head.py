@@ -312,7 +312,7 @@ _COUNTED = {
 }
 
 
-def _too_large(message: str, what: str, limit: int | None) -> TooLarge:
+def _too_large(message: str, what: str, limit: int) -> TooLarge:
     return TooLarge(f"{message.format(limit)} (max_{what}).", limit=limit)
 
 
@@ -328,15 +328,17 @@ class FormParts:
         "_counts",
         "_handler",
         "_limits",
+        "_maxima",
         "_part",
         "_pending",
         "_size",
     )
 
     def __init__(self, limits: FormLimits, handler: FormHandler) -> None:
-        self._limits = limits
-        self._handler = handler
+        self._limits, self._handler = limits, handler
         self._counts = dict.fromkeys(_COUNTED, 0)
+        self._maxima: dict[str, int | None]
+        self._maxima = {what: getattr(limits, f"max_{what}") for what in _COUNTED}
         self._charset = "utf-8"
         self._charset_value: bytearray | None = None
         self._part: PartHead | None = None
@@ -346,7 +348,7 @@ class FormParts:
     def count(self, what: str, more: int) -> None:
         """Count against the limit of that name, without its `max_`."""
         self._counts[what] += more
-        limit: int | None = getattr(self._limits, f"max_{what}")
+        limit = self._maxima[what]
         if limit is not None and self._counts[what] > limit:
             raise _too_large(_COUNTED[what], what, limit)
 
@@ -378,10 +380,10 @@ class FormParts:
 
     def _count_content(self, part: PartHead, size: int) -> None:
         self._size += size
-        what = "file_size" if part.is_file else "field_size"
-        limit: int | None = getattr(self._limits, f"max_{what}")
+        limit = self._limits.max_file_size if part.is_file else self._limits.max_field_size
         if limit is not None and self._size > limit:
-            raise _too_large(f"The part {part.name[:80]!r} is larger than {{}} bytes", what, limit)
+            what = "file_size" if part.is_file else "field_size"
+            raise _too_large("A part of the form is larger than {} bytes", what, limit)
         if not part.is_file:
             self.count("fields_size", size)
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from forebay import errors
 from forebay.errors import UploadError
 
-__all__ = ["STATUS", "Answer", "phrase", "render", "status_of"]
+__all__ = ["STATUS", "Answer", "phrase", "render", "restated", "status_of"]
 
 # Sections are of RFC 9110 where no other document is named.
 STATUS: Mapping[type[UploadError], int] = MappingProxyType(
@@ -162,6 +162,17 @@ def render(error: UploadError, accept: bytes | None, *, upload_id: str | None = 
         (b"x-content-type-options", b"nosniff"),
         *_fields(error, status),
     )
+    return Answer(status, headers, body)
+
+
+def restated(answer: Answer, status: int) -> Answer:
+    """The same answer with the status that a protocol has of its own, in its body as well."""
+    body = answer.body
+    if (b"content-type", b"application/problem+json") in answer.headers:
+        problem = {**json.loads(body), "title": phrase(status), "status": status}
+        body = json.dumps(problem).encode("ascii") + b"\n"
+    length = (b"content-length", b"%d" % len(body))
+    headers = tuple(length if name == b"content-length" else (name, v) for name, v in answer.headers)
     return Answer(status, headers, body)
 
 

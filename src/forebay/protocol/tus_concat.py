@@ -16,7 +16,8 @@ MAX_PARTS = 10_000
 # since behind a proxy nobody here knows what the client calls this server.
 _ABSOLUTE = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)", re.IGNORECASE)
 # Nothing is unescaped and no dot segment is resolved: what we handed out needs neither.
-_PATH = re.compile(r"(?:/?[A-Za-z0-9_~!$&'()*+,=:@.-]+)+/?")
+_SEGMENT = r"[A-Za-z0-9_~!$&'()*+,=:@.-]+"
+_PATH = re.compile(rf"/?{_SEGMENT}(?:/{_SEGMENT})*/?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

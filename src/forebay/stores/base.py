@@ -76,11 +76,21 @@ class Staged(Protocol):
         """
         ...
 
+    def append_from(self, source: int, start: int, size: int) -> int:
+        """Writes at most `size` bytes of the descriptor `source`, from its byte `start` on, at
+        `offset`; the bytes taken, at least one.
+
+        Without a copy where the filesystem can share them, and within the kernel where not.
+        Raises what `write` does; StorageFailed when `source` ends at `start`.
+        """
+        ...
+
     def reserve(self, size: int) -> None:
         """Makes room for `size` bytes in all, so that nobody else is promised it.
 
-        Raises DiskFull or QuotaExceeded, after which nothing beyond `offset` is reserved. A
-        store that cannot reserve does nothing. What is not used is given back in the end.
+        Raises DiskFull, QuotaExceeded or TooLarge, after which nothing beyond `offset` is
+        reserved. A store that cannot reserve does nothing. What is not used is given back in
+        the end.
         """
         ...
 
@@ -167,6 +177,14 @@ class Store(Protocol):
         (truncate and go on, publish, discard, close) follows from the state. Published data
         cannot be changed any more. Raises UploadBusy while a living writer holds it,
         NotFound when there is none.
+        """
+        ...
+
+    def open_staged(self, upload_id: str) -> int:
+        """A descriptor to read resumable data, without its lock; the caller closes it.
+
+        For data that nobody writes to any more. It stays whole for those who have opened it
+        when it is removed. Raises NotFound.
         """
         ...
 

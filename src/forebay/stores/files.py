@@ -252,6 +252,16 @@ class FileStore:
             allocated=status.st_blocks * 512,
         )
 
+    def open_staged(self, upload_id: str) -> int:
+        self._check_id(upload_id)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(upload_id, flags, dir_fd=self.uploads_fd)
+        except FileNotFoundError as error:
+            raise NotFound from error
+        except OSError as error:
+            raise from_os_error(error) from error
+
     def staged_ids(self) -> Iterator[str]:
         try:
             with scan(self.uploads_fd) as entries:

@@ -23,7 +23,7 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
+from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, MiB, Preconditions
 from forebay.stores.base import Capabilities, Publication, Published, Space, Staged
 from forebay.stores.naming import Numbers, check_path, judge, replaces, split
 
@@ -69,6 +69,13 @@ class StagedMemory:
         self._store._charge(self._data, max(end, self._data.charged))
         self._data.content += data
         self.offset = end
+
+    def append_from(self, source: int, start: int, size: int) -> int:
+        data = os.pread(source, min(size, MiB), start)
+        if not data:
+            raise StorageFailed("A part of the upload ended too soon.")
+        self.write(memoryview(data), self.offset)
+        return len(data)
 
     def _check_writable(self) -> None:
         if self._sealed or not self._open:
@@ -271,6 +278,13 @@ class MemoryStore:
             del self._uploads[upload_id]
             data.names -= 1
             self._free(data)
+
+    def open_staged(self, upload_id: str) -> int:
+        with self._lock:
+            data = self._uploads.get(upload_id)
+            if data is None:
+                raise NotFound
+            return _descriptor(data.content)
 
     def staged_ids(self) -> Iterator[str]:
         with self._lock:

@@ -12,7 +12,7 @@ from forebay.errors import DiskFull, OffsetMismatch, StorageFailed, SyncFailed, 
 from forebay.model import MiB
 from forebay.stores.base import Publication, Published
 from forebay.stores.folders import sync
-from forebay.stores.syscalls import reserve_blocks, start_writeback
+from forebay.stores.syscalls import copy_range, reserve_blocks, start_writeback
 
 if TYPE_CHECKING:
     from forebay.stores.files import FileStore
@@ -91,6 +91,21 @@ class StagedFile:
             start_writeback(self.fd, self._written_back, self.offset - self._written_back)
             self._written_back = self.offset
 
+    def append_from(self, source: int, start: int, size: int) -> int:
+        self._check_writable()
+        try:
+            done = copy_range(source, start, self.fd, self.offset, size)
+        except OSError as error:
+            self._beyond = max(self._beyond, self.offset + size)
+            with contextlib.suppress(OSError):
+                self._trim()
+            raise from_os_error(error) from error
+        if not done:
+            raise StorageFailed("A part of the upload ended too soon.")
+        self._beyond = max(self._beyond, self.offset + done)
+        self.offset += done
+        return done
+
     def _check_writable(self) -> None:
         if self._dead:
             raise SyncFailed
@@ -106,6 +121,10 @@ class StagedFile:
     def reserve(self, size: int) -> None:
         """Raises DiskFull also when the reservation would leave less than `min_free`."""
         self._check_writable()
+        # Asked first: allocating more than there is fills the disk before it fails, and takes
+        # everybody else's room meanwhile.
+        missing = max(0, size - max(self.offset, self._beyond))
+        self._require(missing)
         reserved = False
         try:
             if size >= _RESERVE_FROM:  # a smaller one is written before it could be promised
@@ -114,11 +133,15 @@ class StagedFile:
         except OSError as error:
             self._release()  # a filesystem may keep the part that it could allocate
             raise from_os_error(error) from error
-        # Asked after the blocks are ours, so that ten at once cannot all be promised them.
-        wanted = 0 if reserved else max(0, size - self.offset)
-        if self._store.space().free - wanted < self._store.min_free:
+        # Asked again when the blocks are ours, so that ten at once cannot all be promised them.
+        if reserved:
+            self._require(0)
+
+    def _require(self, size: int) -> None:
+        free = self._store.space().free
+        if free - size < self._store.min_free:
             self._release()
-            raise DiskFull(free=self._store.space().free)
+            raise DiskFull(free=free)
 
     def _release(self) -> None:
         with contextlib.suppress(OSError):

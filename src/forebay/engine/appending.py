@@ -1,0 +1,118 @@
+"""Receiving one request's bytes into a resumable upload that the caller holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from forebay.engine import lengths
+from forebay.engine.commits import Commits
+from forebay.engine.ending import Ending, hash_stored
+from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.errors import (
+    InconsistentLength,
+    StorageFailed,
+    SyncFailed,
+    TooLarge,
+    UploadError,
+)
+from forebay.model import AppendUpload, Digest, UploadRecord
+from forebay.sessions.base import Sessions
+from forebay.stores.base import Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+LateDigests = Callable[[], tuple[Digest, ...]]
+
+
+class Appending:
+    def __init__(self, engine: Engine, sessions: Sessions, ending: Ending) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._ending = ending
+
+    async def receive(
+        self,
+        record: UploadRecord,
+        staged: Staged,
+        wish: AppendUpload,
+        source: Source,
+        told: Callable[[int], None] | None,
+        late: LateDigests | None,
+    ) -> UploadRecord:
+        """The record as it is when all of the body is committed. Raises what broke it off;
+        the prefix is kept then, unless digests were to be compared.
+        """
+        engine = self._engine
+        verified = bool(wish.expected) or wish.late
+        bound = lengths.bound(record)
+        hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
+        intake = Intake(
+            staged,
+            offset=record.offset,
+            limit=None if bound is None else bound - record.offset,
+            hashing=hashing,
+            reserve=source.length is None,
+        )
+        commits = Commits(
+            record.id,
+            staged,
+            store=engine.store,
+            sessions=self._sessions,
+            workers=engine.workers,
+            committed=record.offset,
+            retention=engine.settings.retention,
+            told=told,
+        )
+        if source.length:
+            await engine.workers.run(staged.reserve, record.offset + source.length)
+        try:
+            after = None if verified else commits.after_turn
+            await engine.pump(source, intake, after)
+            if verified:
+                await self._verify_request(record, staged, hashing, wish, late)
+        except (SyncFailed, StorageFailed) as error:
+            await commits.settle()
+            await self._ending.fail(record, staged, error)
+            raise
+        except BaseException as error:
+            await commits.settle()
+            if verified:
+                await engine.workers.run(staged.truncate, record.offset)
+            elif isinstance(error, UploadError):
+                await commits.finish()
+            if isinstance(error, TooLarge) and wish.completes is not None:
+                raise await self._overrun(record, staged, error) from error
+            raise
+        await commits.finish()
+        return await self._sessions.load(record.id)
+
+    async def _verify_request(
+        self,
+        record: UploadRecord,
+        staged: Staged,
+        hashing: Hashing,
+        wish: AppendUpload,
+        late: LateDigests | None,
+    ) -> None:
+        """Compares the digests of this request's content. Raises DigestMismatch."""
+        hashing.verify(wish.expected)
+        behind = late() if late is not None else ()
+        if behind:
+            await self._engine.workers.run(_verify_stored, staged, behind, record.offset)
+
+    async def _overrun(
+        self, record: UploadRecord, staged: Staged, error: UploadError
+    ) -> UploadError:
+        """More bytes came than may: the upload is of no use any more."""
+        if record.length is not None:
+            error = InconsistentLength(f"More came than the {record.length} bytes announced.")
+        else:
+            error.detail["ended"] = True
+        await self._ending.fail(record, staged, error)
+        return error
+
+
+def _verify_stored(staged: Staged, expected: tuple[Digest, ...], offset: int) -> None:
+    hash_stored(staged, sorted({d.algorithm for d in expected}), offset).verify(expected)

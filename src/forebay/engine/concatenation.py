@@ -1,0 +1,332 @@
+"""Final uploads: their data is made of that of partial ones (tus, extension concatenation).
+
+A final upload is an upload whose bytes come from parts and not from requests: it is held,
+committed, finished and cleaned up like any other. Copying goes on without the request that
+asked for it, and whoever asks for the upload next starts it again where a crash ended it.
+
+Parts stay as they are, for other finals, until they expire. While a final is being made of
+it a finished part remembers that (`finals` in its record's `extra`), and is not removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine import lengths
+from forebay.engine.commits import Commits, expiry
+from forebay.engine.ending import Ending
+from forebay.engine.holders import Holders
+from forebay.errors import (
+    Interrupted,
+    InvalidRequest,
+    NotFound,
+    StorageFailed,
+    SyncFailed,
+    TooLarge,
+    UploadBusy,
+    UploadError,
+    WrongState,
+)
+from forebay.model import MiB, UploadRecord, UploadState
+from forebay.sessions.base import Sessions
+from forebay.stores.base import Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+logger = logging.getLogger("forebay")
+
+STEP = 64 * MiB
+"""Bytes a worker thread copies at a time: a stop is looked at between two steps."""
+SOON = 2.0
+"""Seconds a request waits for a final upload to be made; then it goes on by itself."""
+_UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
+
+Claim = Callable[[str], Awaitable[Staged | None]]
+
+
+class _Stop:
+    """Ends a copy between two steps."""
+
+    def __init__(self) -> None:
+        self.error: UploadError | None = None
+
+    def stop(self, error: UploadError) -> None:
+        self.error = self.error or error
+
+
+class Concatenation:
+    """Makes the final uploads of one process. Used on the event loop only.
+
+    Args:
+        claim: locks the data of an upload; None when there is none. Raises UploadBusy.
+    """
+
+    def __init__(
+        self, engine: Engine, sessions: Sessions, holders: Holders, ending: Ending, claim: Claim
+    ) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._holders = holders
+        self._ending = ending
+        self._claim = claim
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, set[str]] = {}
+
+    # --- from requests ---------------------------------------------------------------------------
+
+    async def begin(self, record: UploadRecord) -> UploadRecord:
+        """Starts to make a final upload that has just been created; as it is soon after.
+
+        Raises NotFound, and removes it again, when a part went meanwhile.
+        """
+        try:
+            await self._parts(record)
+        except BaseException:
+            await self._engine.workers.run(self._engine.store.remove, record.id)
+            await self._sessions.delete(record.id)
+            raise
+        return await self.standing(record)
+
+    async def standing(self, record: UploadRecord) -> UploadRecord:
+        """A final upload as it is in a moment; it is being made from now on, if it was not.
+
+        Raises what the making ran into.
+        """
+        if record.state in _UNFINISHED:
+            task = self.resume(record.id)
+            await asyncio.wait([task], timeout=SOON)
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+            record = await self._sessions.load(record.id)
+        if record.state is UploadState.OPEN:  # whoever waits for its parts keeps it alive
+            with contextlib.suppress(WrongState):
+                lives = expiry(self._engine.settings.retention)
+                await self._sessions.advance(record.id, record.offset, lives)
+        return record
+
+    def part_ended(self, upload_id: str) -> None:
+        """A part is complete, or gone: whichever final uploads wait for it go on."""
+        for final in self._waiting.pop(upload_id, ()):
+            self.resume(final)
+
+    # --- in the background -----------------------------------------------------------------------
+
+    def resume(self, upload_id: str) -> asyncio.Task[None]:
+        """Goes on with a final upload, unless some process is at it already."""
+        task = self._tasks.get(upload_id)
+        if task is None or task.done():
+            task = asyncio.ensure_future(self._make(upload_id))
+            self._tasks[upload_id] = task
+            task.add_done_callback(lambda done: self._ended(upload_id, done))
+        return task
+
+    def _ended(self, upload_id: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(upload_id) is task:
+            del self._tasks[upload_id]
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, Interrupted):  # somebody cancels it
+            return
+        known = isinstance(error, UploadError)
+        logger.log(
+            logging.WARNING if known else logging.ERROR,
+            "upload %s could not be made of its parts: %s",
+            upload_id,
+            error,
+            exc_info=None if known else error,
+        )
+
+    async def resume_all(self) -> None:
+        """After a start: goes on with every final upload that is not finished."""
+        for state in _UNFINISHED:
+            after = ""
+            while page := await self._sessions.page(state=state, after=after, limit=500):
+                for record in page:
+                    if parts_of(record):
+                        self.resume(record.id)
+                after = page[-1].id
+
+    async def close(self) -> None:
+        """Stops all copies; they can be gone on with."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _make(self, upload_id: str) -> None:
+        """Copies what there is; finishes the upload when that was all."""
+        run = self._engine.workers.run
+        stop = _Stop()
+        with contextlib.suppress(UploadBusy, NotFound):  # another process is at it, or it went
+            async with self._holders.taken(
+                upload_id, lambda: self._claim(upload_id), ask=False
+            ) as (holding, staged):
+                if staged is None:
+                    return
+                try:
+                    holding.read_from(stop)
+                    record = await self._sessions.load(upload_id)
+                    if record.state is UploadState.OPEN:
+                        record = await self._fill(record, staged, stop)
+                    if record.state in _UNFINISHED and record.offset == record.length:
+                        await self._ending.finish(record, staged)
+                finally:
+                    await run(staged.close)
+
+    async def _fill(self, record: UploadRecord, staged: Staged, stop: _Stop) -> UploadRecord:
+        """Takes all parts that are complete, in their order. Raises what ended the upload."""
+        run = self._engine.workers.run
+        try:
+            parts = await self._parts(record)
+            record = await self._settle_length(record, parts)
+            if staged.offset < record.offset:
+                raise StorageFailed("The data of this upload was lost; start a new one.")
+            if staged.offset > record.offset:
+                await run(staged.truncate, record.offset)
+            if record.length:
+                await run(staged.reserve, record.length)
+            await self._copy(record, staged, parts, stop)
+        except (NotFound, TooLarge, StorageFailed, SyncFailed) as error:
+            ended = error
+            if isinstance(error, NotFound):
+                ended = WrongState("A part of this upload was removed before it was finished.")
+            await self._ending.fail(record, staged, ended)
+            raise ended from error
+        return await self._sessions.load(record.id)
+
+    async def _settle_length(
+        self, record: UploadRecord, parts: Sequence[UploadRecord]
+    ) -> UploadRecord:
+        """Records the length once all parts have one. Raises TooLarge."""
+        length = total(parts)
+        known = sum(part.length if part.length is not None else part.offset for part in parts)
+        limit = lengths.limit_of(record)
+        if limit is not None and known > limit:
+            raise TooLarge(f"The parts have {known} bytes; at most {limit} are taken.", limit=limit)
+        if length is None or record.length is not None:
+            return record
+        return await self._sessions.update(record.id, version=record.version, length=length)
+
+    async def _copy(
+        self, record: UploadRecord, staged: Staged, parts: Sequence[UploadRecord], stop: _Stop
+    ) -> None:
+        engine = self._engine
+        commits = Commits(
+            record.id,
+            staged,
+            store=engine.store,
+            sessions=self._sessions,
+            workers=engine.workers,
+            committed=record.offset,
+            retention=engine.settings.retention,
+        )
+        start = 0
+        try:
+            for part in parts:
+                if part.state is not UploadState.COMPLETE:
+                    self._waiting.setdefault(part.id, set()).add(record.id)
+                    break
+                end = start + part.offset
+                if end > staged.offset:
+                    await self._copy_part(part.id, staged, start, end, stop, commits)
+                start = end
+        except UploadError:
+            await commits.settle()
+            with contextlib.suppress(UploadError):  # the first error is the one to tell
+                await commits.finish()
+            raise
+        except BaseException:
+            await commits.settle()
+            raise
+        await commits.finish()
+
+    async def _copy_part(
+        self, part_id: str, staged: Staged, start: int, end: int, stop: _Stop, commits: Commits
+    ) -> None:
+        """Appends what is missing of the part whose bytes are those from `start` to `end`."""
+        run = self._engine.workers.run
+        source = await run(self._engine.store.open_staged, part_id, undo=os.close)
+        try:
+            while staged.offset < end:
+                if stop.error is not None:
+                    raise stop.error
+                step = min(STEP, end - staged.offset)
+                await run(staged.append_from, source, staged.offset - start, step)
+                commits.after_turn()
+        finally:
+            await run(os.close, source)
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    async def _parts(self, record: UploadRecord) -> list[UploadRecord]:
+        """Its parts in order, the complete ones kept from now on. Raises NotFound."""
+        ids = parts_of(record)
+        found = {part_id: await self._keep(part_id, record.id) for part_id in dict.fromkeys(ids)}
+        return [found[part_id] for part_id in ids]
+
+    async def _keep(self, part_id: str, final_id: str) -> UploadRecord:
+        while True:
+            part = await self._sessions.load(part_id)
+            if part.state in (UploadState.FAILED, UploadState.CANCELLED):
+                raise NotFound("A part has failed or was removed.")
+            extra = json.loads(part.extra)
+            if part.state is not UploadState.COMPLETE or final_id in extra.get("finals", ()):
+                return part
+            extra["finals"] = [*extra.get("finals", ()), final_id]
+            with contextlib.suppress(WrongState):  # it changed meanwhile: look again
+                return await self._sessions.update(
+                    part_id, version=part.version, extra=json.dumps(extra).encode()
+                )
+
+
+def parts_of(record: UploadRecord) -> tuple[str, ...]:
+    """Ids of the parts of a final upload; () for any other."""
+    if b'"parts"' not in record.extra:
+        return ()
+    return tuple(json.loads(record.extra).get("parts", ()))
+
+
+def is_partial(record: UploadRecord) -> bool:
+    """Whether it is a part of final uploads to come."""
+    return b'"partial"' in record.extra and bool(json.loads(record.extra).get("partial"))
+
+
+def check_parts(parts: Iterable[UploadRecord], dialect: str) -> None:
+    """Refuses what no final upload can be made of. Raises InvalidRequest, NotFound."""
+    for part in parts:
+        if part.state in (UploadState.FAILED, UploadState.CANCELLED):
+            raise NotFound("An upload in the list has failed or was removed.")
+        if part.dialect != dialect or not is_partial(part):
+            raise InvalidRequest("An upload in the list is not a partial one.")
+
+
+def total(parts: Iterable[UploadRecord]) -> int | None:
+    """Bytes of all parts together, None while one of them has no length yet."""
+    sizes = [part.length for part in parts]
+    return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+async def release_part(sessions: Sessions, record: UploadRecord) -> None:
+    """Before a partial upload is removed: from now on no final can be made of it.
+
+    Raises UploadBusy while one is being made.
+    """
+    extra: dict[str, Any] = json.loads(record.extra)
+    for final_id in extra.get("finals", ()):
+        with contextlib.suppress(NotFound):
+            if (await sessions.load(final_id)).state in _UNFINISHED:
+                raise UploadBusy("A final upload is being made of this one.", retry_after=5)
+    try:
+        await sessions.update(record.id, version=record.version, state=UploadState.CANCELLED)
+    except WrongState:
+        raise UploadBusy(retry_after=1) from None
+
+
+__all__ = ["Concatenation", "check_parts", "is_partial", "parts_of", "release_part", "total"]

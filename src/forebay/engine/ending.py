@@ -1,0 +1,182 @@
+"""The end of a resumable upload: verified, published, told of; or failed for good."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from forebay.engine import outcome
+from forebay.engine.completion import Completion
+from forebay.engine.receive import Hashing
+from forebay.errors import (
+    DigestMismatch,
+    NameTaken,
+    NotAFolder,
+    NotFound,
+    PreconditionFailed,
+    UploadError,
+    VerificationRefused,
+)
+from forebay.hooks.base import Candidate
+from forebay.hooks.base import Completion as Completed
+from forebay.model import (
+    NO_PRECONDITIONS,
+    Digest,
+    EntityTag,
+    MiB,
+    Preconditions,
+    Principal,
+    UploadRecord,
+    UploadState,
+)
+from forebay.protocol.names import numbered
+from forebay.sessions.base import Sessions
+from forebay.stores.base import Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+logger = logging.getLogger("forebay")
+
+_FINAL = (DigestMismatch, VerificationRefused)
+_TARGETS = (*_FINAL, NameTaken, NotAFolder, PreconditionFailed)
+"""Refusals of the finished file itself: to send its bytes again would not help."""
+
+
+class Ending:
+    """Ends uploads whose lock the caller holds."""
+
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._completion = Completion(engine.store, sessions, engine.workers, numbered)
+
+    async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
+        """Verifies, publishes, commits, tells. Raises what refuses it.
+
+        Refused by a digest or `on_verify` it has FAILED; on any other error it stays
+        COMPLETING, and the next question tries again. `detail["ended"]` of an error is True
+        when the file itself was refused, not the sending of it.
+        """
+        extra = json.loads(record.extra)
+        record = await self._sessions.update(
+            record.id,
+            version=record.version,
+            state=UploadState.COMPLETING,
+            length=record.offset,
+        )
+        if extra.get("partial"):
+            return await self._sessions.update(
+                record.id, version=record.version, state=UploadState.COMPLETE
+            )
+        repaired = await self._completion.repair(record)
+        if repaired.state is UploadState.COMPLETE:
+            await self._tell(repaired)
+            return repaired
+        try:
+            digests = await self._verify(record, staged, extra)
+            conditions = preconditions_of(extra)
+            record = await self._completion.complete(record, staged, conditions, digests)
+        except _TARGETS as error:
+            error.detail["ended"] = True
+            if isinstance(error, _FINAL):
+                await self.fail(record, staged, error)
+            raise
+        await self._tell(record)
+        return record
+
+    async def _verify(
+        self, record: UploadRecord, staged: Staged, extra: Mapping[str, Any]
+    ) -> tuple[Digest, ...]:
+        engine = self._engine
+        expected = tuple(Digest(a, bytes.fromhex(v)) for a, v in extra.get("expected", ()))
+        wanted = tuple(extra.get("wanted", ()))
+        digests: tuple[Digest, ...] = ()
+        if expected or wanted:
+            names = sorted({d.algorithm for d in expected} | set(wanted))
+            hashing = await engine.workers.run(hash_stored, staged, names, 0)
+            hashing.verify(expected)
+            digests = hashing.digests(wanted)
+        if engine.hooks.verifies:
+
+            def reader() -> BinaryIO:
+                return os.fdopen(staged.open_read(), "rb")
+
+            await engine.hooks.verify(
+                Candidate(
+                    record.name,
+                    record.offset,
+                    record.media_type,
+                    digests,
+                    Principal(record.principal),
+                    reader,
+                )
+            )
+        return digests
+
+    async def _tell(self, record: UploadRecord) -> None:
+        stored = outcome.stored(record)
+        if stored is None or not self._engine.hooks.completes:
+            return
+        completed = Completed(record.id, stored, record.media_type, Principal(record.principal))
+        try:
+            await self._engine.hooks.complete(completed)
+        except Exception:
+            logger.exception("on_complete failed for %r; the file stays", record.final_name)
+
+    async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
+        """The upload ends here: its data goes, and whoever comes back is told why."""
+        told = outcome.refused(error.code, error.message)
+        with contextlib.suppress(NotFound):
+            await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
+        await self._engine.workers.run(staged.discard)
+
+
+def hash_stored(staged: Staged, names: list[str], offset: int) -> Hashing:
+    """In a thread: digests of what is stored from `offset` on."""
+    hashing = Hashing(names)
+    with os.fdopen(staged.open_read(), "rb", buffering=0) as reader:
+        reader.seek(offset)
+        buffer = bytearray(MiB)
+        view = memoryview(buffer)
+        left = staged.offset - offset
+        while left and (got := reader.readinto(view[: min(left, MiB)])):
+            hashing.update(view[:got])
+            left -= got
+    return hashing
+
+
+# --- preconditions, which hold again at publication (invariant 3) ----------------------------
+
+
+def keep_preconditions(given: Preconditions) -> dict[str, Any]:
+    """As part of a record's `extra`."""
+
+    def tags(entries: tuple[EntityTag, ...] | None) -> list[tuple[str, bool]] | None:
+        return None if entries is None else [(entry.opaque, entry.weak) for entry in entries]
+
+    return {
+        "if_match": tags(given.if_match),
+        "if_none_match": tags(given.if_none_match),
+        "if_unmodified_since": given.if_unmodified_since,
+    }
+
+
+def preconditions_of(extra: Mapping[str, Any]) -> Preconditions:
+    kept = extra.get("preconditions")
+    if not kept:
+        return NO_PRECONDITIONS
+
+    def tags(name: str) -> tuple[EntityTag, ...] | None:
+        entries = kept[name]
+        return None if entries is None else tuple(EntityTag(*entry) for entry in entries)
+
+    return Preconditions(
+        if_match=tags("if_match"),
+        if_none_match=tags("if_none_match"),
+        if_unmodified_since=kept["if_unmodified_since"],
+    )

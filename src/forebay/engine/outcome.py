@@ -1,0 +1,50 @@
+"""What a finished upload came to, kept in its record so that a lost answer can be given again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from forebay.model import Digest, FileInfo, Stored, UploadRecord, UploadState
+
+__all__ = ["finished", "prepared", "refused", "stored"]
+
+
+def prepared(digests: Iterable[Digest]) -> bytes:
+    """What is known before publication; a crash after it finds the rest on the disk."""
+    return _dump({"digests": [(d.algorithm, d.value.hex()) for d in digests]})
+
+
+def finished(record: UploadRecord, file: FileInfo, replaced: bool, now: float) -> bytes:
+    """What is known once `file` is published, at the time `now`."""
+    known = json.loads(record.outcome or b"{}")
+    known |= {"tag": file.tag, "mtime_ns": file.mtime_ns, "replaced": replaced}
+    return _dump({**known, "duration": max(0.0, now - record.created_at)})
+
+
+def refused(code: str, message: str) -> bytes:
+    """Why an upload failed."""
+    return _dump({"code": code, "message": message})
+
+
+def stored(record: UploadRecord) -> Stored | None:
+    """How a complete upload ended; None for one that is not, or that published nothing."""
+    if record.state is not UploadState.COMPLETE or record.final_name is None:
+        return None
+    known = json.loads(record.outcome or b"{}")
+    return Stored(
+        FileInfo(
+            record.final_name,
+            record.final_size if record.final_size is not None else record.offset,
+            known.get("mtime_ns", 0),
+            known.get("tag", ""),
+        ),
+        record.final_name != record.name,
+        known.get("replaced", False),
+        tuple(Digest(name, bytes.fromhex(value)) for name, value in known.get("digests", ())),
+        known.get("duration", 0.0),
+    )
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value).encode("ascii")

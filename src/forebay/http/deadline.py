@@ -1,0 +1,49 @@
+"""One timer for a connection, moved without touching the event loop's heap each time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Deadline:
+    """Calls `passed` when the time that was set last has come."""
+
+    __slots__ = ("_loop", "_passed", "_timer", "_when")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, passed: Callable[[], None]) -> None:
+        self._loop = loop
+        self._passed = passed
+        self._timer: asyncio.TimerHandle | None = None
+        self._when = 0.0
+
+    def set(self, seconds: float) -> None:
+        """From now on; 0 is never."""
+        self._when = 0.0
+        if not seconds:
+            return
+        self._when = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._timer.when() <= self._when:
+                return  # it fires, sees that it is early, and goes on
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._when, self._fire)
+
+    def clear(self) -> None:
+        self._when = 0.0
+
+    def close(self) -> None:
+        self._when = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        self._timer = None
+        if not self._when:
+            return
+        if self._when > self._loop.time() + 0.001:
+            self._timer = self._loop.call_at(self._when, self._fire)
+        else:
+            self._when = 0.0
+            self._passed()

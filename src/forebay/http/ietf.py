@@ -1,0 +1,351 @@
+"""The IETF's resumable uploads over HTTP: `protocol.resumable` put to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine.lengths import limit_of, whole_length
+from forebay.errors import (
+    InconsistentLength,
+    MethodNotAllowed,
+    NameTaken,
+    NotAFolder,
+    NotFound,
+    OffsetMismatch,
+    PreconditionFailed,
+    TooLarge,
+    UnsupportedMediaType,
+    UploadError,
+    VerificationRefused,
+)
+from forebay.http.answers import Field, Headers, Receive, Send, answer_error
+from forebay.http.files import created, query_of, source_of
+from forebay.http.links import upload_location
+from forebay.model import AppendUpload, MiB, UploadRecord
+from forebay.protocol import digest, fields, raw, resumable
+from forebay.protocol.resumable import Asked, Limits
+from forebay.protocol.status import Answer
+
+if TYPE_CHECKING:
+    from forebay import model
+    from forebay.engine.engine import Engine
+    from forebay.engine.receive import Source
+    from forebay.engine.resumable import LateDigests, Resumables, Standing
+
+_TARGETS = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
+"""Refusals that a plain PUT or POST would have met as well: resuming does not help."""
+
+_NO_STORE = (b"cache-control", b"no-store")
+_ACCEPT_PATCH = (b"accept-patch", resumable.PARTIAL_UPLOAD.encode())
+
+
+class Ietf:
+    """See `forebay.http.uploads.Dialect`, and `create` for `/files`."""
+
+    name = resumable.NAME
+    always: Sequence[Field] = ()
+    answers_get = True
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def _resumables(self) -> Resumables:
+        resumables = self._engine.resumables
+        assert resumables is not None
+        return resumables
+
+    def _read(self, headers: Headers) -> Asked:
+        return resumable.read(
+            headers, without_version=self._engine.settings.resumable_without_version
+        )
+
+    # --- the port --------------------------------------------------------------------------------
+
+    def speaks(self, method: str, headers: Headers) -> bool:
+        return resumable.speaks(method, headers)
+
+    def offer(self, scope: dict[str, Any]) -> Headers:
+        """Section 4.1.4. To a request with Upload-Complete this would be no offer."""
+        if resumable.asks(scope["headers"]):
+            return []
+        return [self._limits().field(), _ACCEPT_PATCH]
+
+    async def handle(
+        self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
+    ) -> Answer:
+        method = scope["method"]
+        if upload_id is None:
+            if method != "POST":
+                raise MethodNotAllowed(allow=("POST", "OPTIONS"))
+            return await self._create(scope, receive, send, self._target(scope))
+        if method == "PATCH":
+            return await self._append(scope, receive, send, upload_id)
+        if method == "DELETE":
+            await self._resumables.cancel(upload_id, context=scope, dialect=self.name)
+            return Answer(204, tuple(resumable.draft(self._read(scope["headers"]).version)))
+        if method in ("HEAD", "GET"):
+            return await self._where(scope, upload_id)
+        raise MethodNotAllowed(allow=("HEAD", "PATCH", "DELETE", "GET", "OPTIONS"))
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        asked = self._read(scope["headers"])
+        found = resumable.draft(asked.version)
+        detail = error.detail
+        appends = scope["method"] == "PATCH"
+        if scope["method"] in ("PUT", "POST", "PATCH"):
+            ended = (
+                detail.get("ended", False)
+                or isinstance(error, _TARGETS)
+                or (isinstance(error, TooLarge) and not appends)
+            )
+            found.append(resumable.completeness(asked.version, ended))
+        if "location" in detail:
+            found.append((b"location", detail["location"]))
+        if isinstance(error, TooLarge):
+            limits = Limits(detail.get("max_size", self._limits().max_size))
+            found.append(limits.field(asked.version))
+        if isinstance(error, UnsupportedMediaType) and appends:
+            found.append(_ACCEPT_PATCH)
+        if isinstance(error, OffsetMismatch) and "expected" in detail:
+            found.append(resumable.offset(detail["expected"]))
+            answer = _with_problem(answer, resumable.mismatch(**detail))
+        if isinstance(error, InconsistentLength):
+            answer = _with_problem(answer, resumable.inconsistent())
+        return Answer(answer.status, (*answer.headers, *found), answer.body)
+
+    # --- creation --------------------------------------------------------------------------------
+
+    def wants(self, scope: dict[str, Any]) -> bool:
+        """Whether a request to `/files` begins a resumable upload (section 4.2.2)."""
+        headers: Headers = scope["headers"]
+        return (
+            resumable.asks(headers)
+            and self._engine.resumables is not None
+            and "forebay.uploads" in scope
+            and self._read(headers).complete is not None
+        )
+
+    async def create(
+        self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
+    ) -> Answer:
+        """Answers a request to `/files` that `wants` an upload; `target` is what it stores."""
+        try:
+            return await self._create(scope, receive, send, target)
+        except UploadError as error:
+            return self.decorate(error, answer_error(error, scope), scope)
+
+    def _target(self, scope: dict[str, Any]) -> model.Receive:
+        """What a POST to the collection of uploads stores: the same as one to `/files/`."""
+        settings = self._engine.settings
+        query = scope.get("query_string", b"")
+        return raw.command(
+            "POST",
+            [],
+            scope["headers"],
+            query_of(query) if query else {},
+            folder=True,
+            on_conflict=settings.on_conflict,
+            accept_types=settings.accept_types,
+            generated=f"upload-{secrets.token_hex(8)}",
+        )
+
+    async def _create(
+        self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
+    ) -> Answer:
+        headers: Headers = scope["headers"]
+        asked = self._read(headers)
+        source = source_of(scope, receive)
+        length = whole_length(asked.length, asked.complete, 0, source.length)
+        interim = Interim(scope, send, asked)
+        if asked.complete and not interim.possible and length == source.length:
+            return await self._plain(scope, target, source, asked)
+        first, late = _content(AppendUpload("", self.name, 0, completes=asked.complete), scope)
+        location = b""
+
+        async def announce(record: UploadRecord) -> bool:
+            nonlocal location
+            location = upload_location(scope, self._engine.settings, record.id)
+            return await interim.announce(location, self._limits(record))
+
+        try:
+            standing = await self._resumables.create_with(
+                resumable.create(target, length, headers),
+                first,
+                source,
+                context=scope,
+                announce=announce,
+                told=None if first.expected or first.late else interim.told,
+                late=late and late(source),
+            )
+        except UploadError as error:
+            if location and interim.possible:
+                error.detail["location"] = location
+            raise
+        finally:
+            await interim.settle()
+        if standing.complete:
+            return self._final(standing, asked, scope)
+        record = standing.record
+        told = self._standing(asked, record)
+        return Answer(201, ((b"location", location), *told, (b"content-length", b"0")))
+
+    async def _plain(
+        self, scope: dict[str, Any], target: model.Receive, source: Source, asked: Asked
+    ) -> Answer:
+        """The whole file in a request that could never be resumed, since its client cannot be
+        told of an upload: no upload is made (section 4.2.2 leaves that open).
+        """
+        stored = await self._engine.receive_file(target, source, context=scope)
+        answer = created(stored, target.media_type, scope.get("forebay.files"))
+        return _completed(answer, asked, stored.file.size)
+
+    # --- append ----------------------------------------------------------------------------------
+
+    async def _append(
+        self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str
+    ) -> Answer:
+        headers: Headers = scope["headers"]
+        asked = self._read(headers)
+        wish, late = _content(resumable.append(asked, upload_id, headers), scope)
+        source = source_of(scope, receive)
+        interim = Interim(scope, send, asked)
+        try:
+            standing = await self._resumables.append(
+                wish,
+                source,
+                context=scope,
+                told=None if wish.expected or wish.late else interim.told,
+                late=late and late(source),
+            )
+        finally:
+            await interim.settle()
+        if standing.complete:
+            return self._final(standing, asked, scope)
+        return Answer(204, tuple(self._standing(asked, standing.record)))
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    async def _where(self, scope: dict[str, Any], upload_id: str) -> Answer:
+        """Section 4.3.2."""
+        asked = self._read(scope["headers"])
+        record = await self._resumables.offset(upload_id, context=scope, dialect=self.name)
+        return Answer(204, (*self._standing(asked, record), _NO_STORE))
+
+    def _standing(self, asked: Asked, record: UploadRecord) -> Headers:
+        return resumable.standing(
+            asked.version,
+            complete=record.state == "complete",
+            at=record.offset,
+            length=record.length,
+            limits=self._limits(record),
+        )
+
+    def _final(self, standing: Standing, asked: Asked, scope: dict[str, Any]) -> Answer:
+        """What a plain PUT or POST of the whole would have been answered (section 4.4.2)."""
+        stored = standing.stored
+        if stored is None:
+            raise NotFound
+        answer = created(stored, standing.record.media_type, scope.get("forebay.files"))
+        return _completed(answer, asked, standing.record.offset)
+
+    def _limits(self, record: UploadRecord | None = None) -> Limits:
+        """Those of an upload, or of those to come. They never get narrower (section 4.1.4)."""
+        if record is None:
+            settings = self._engine.settings
+            return Limits(settings.max_size, int(settings.retention) or None)
+        age = None if record.expires_at is None else int(record.expires_at - time.time())
+        return Limits(limit_of(record), age)
+
+
+def _completed(answer: Answer, asked: Asked, size: int) -> Answer:
+    version = asked.version
+    told = [resumable.completeness(version, True), resumable.offset(size)]
+    headers = (*answer.headers, *told, *resumable.draft(version))
+    return Answer(answer.status, headers, answer.body)
+
+
+def _with_problem(answer: Answer, members: dict[str, object]) -> Answer:
+    if (b"content-type", b"application/problem+json") not in answer.headers:
+        return answer
+    body = json.dumps({**json.loads(answer.body), **members}).encode("ascii") + b"\n"
+    kept = [field for field in answer.headers if field[0] != b"content-length"]
+    return Answer(answer.status, (*kept, (b"content-length", b"%d" % len(body))), body)
+
+
+# --- digests of a request's content ----------------------------------------------------------
+
+
+def _content(wish: AppendUpload, scope: dict[str, Any]) -> tuple[AppendUpload, Any]:
+    """Adds what the head says of this content's digests."""
+    headers: Headers = scope["headers"]
+    expected, announced = resumable.content_digests(headers)
+    exchange = (scope.get("extensions") or {}).get("forebay.body")
+    late = announced and exchange is not None and exchange.protocol.can_drain
+    return dataclasses.replace(wish, expected=expected, late=late), _late if late else None
+
+
+def _late(source: Source) -> LateDigests:
+    """Those that come in a trailer (RFC 9530, section 2)."""
+
+    def read() -> tuple[model.Digest, ...]:
+        trailers: Headers = getattr(source, "trailers", [])
+        return digest.parse(fields.every(trailers, b"content-digest"), "Content-Digest")
+
+    return read
+
+
+# --- interim responses -----------------------------------------------------------------------
+
+STEP = 8 * MiB
+INTERVAL = 1.0
+"""One progress report after so many bytes or seconds, whichever comes first."""
+
+
+class Interim:
+    """The 104s of one request (section 5): only to who asked for them, where they can be sent."""
+
+    def __init__(self, scope: dict[str, Any], send: Send, asked: Asked) -> None:
+        self.possible = (
+            asked.version.interim
+            and scope.get("http_version") != "1.0"
+            and "forebay.informational" in (scope.get("extensions") or {})
+        )
+        self._version = asked.version
+        self._send = send
+        self._last = time.monotonic()
+        self._offset = asked.offset or 0
+        self._sending: asyncio.Task[None] | None = None
+
+    async def announce(self, location: bytes, limits: Limits) -> bool:
+        """Names the upload; whether that could be done."""
+        if self.possible:
+            await self._write(resumable.announcement(self._version, location, limits))
+        return self.possible
+
+    def told(self, offset: int) -> None:
+        """Acknowledges what is committed, now and then."""
+        now = time.monotonic()
+        if not self.possible or (self._sending is not None and not self._sending.done()):
+            return
+        if offset - self._offset < STEP and now - self._last < INTERVAL:
+            return
+        self._offset, self._last = offset, now
+        fields = resumable.progress(self._version, offset)
+        self._sending = asyncio.ensure_future(self._write(fields))
+
+    async def _write(self, headers: Headers) -> None:
+        await self._send({"type": "forebay.informational", "status": 104, "headers": headers})
+
+    async def settle(self) -> None:
+        """Nothing is on its way any more: the final answer may go."""
+        if self._sending is not None:
+            with contextlib.suppress(Exception):
+                await self._sending

@@ -1,0 +1,167 @@
+"""tus 1.0 over HTTP: the wire rules of `protocol.tus` put to the engine's resumable uploads."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine.hashes import known
+from forebay.errors import (
+    DigestMismatch,
+    OffsetMismatch,
+    PreconditionFailed,
+    TooLarge,
+    UploadError,
+    WrongState,
+)
+from forebay.http.answers import Headers, Receive, Send
+from forebay.http.files import mount_of, source_of
+from forebay.http.links import upload_location
+from forebay.model import AppendUpload, UploadRecord, UploadState
+from forebay.protocol import tus
+from forebay.protocol.status import Answer, restated
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.engine.receive import Source
+    from forebay.engine.resumable import LateDigests, Resumables
+
+CHECKSUM_MISMATCH = 460
+
+
+class Tus:
+    """See `forebay.http.uploads.Dialect`."""
+
+    name = "tus"
+    always = (tus.RESUMABLE,)
+    answers_get = False
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._sizes = {name: known()[name][1] for name in tus.ALGORITHMS if name in known()}
+
+    @property
+    def _resumables(self) -> Resumables:
+        resumables = self._engine.resumables
+        assert resumables is not None
+        return resumables
+
+    def speaks(self, method: str, headers: Headers) -> bool:
+        return tus.speaks(method, headers)
+
+    def offer(self, scope: dict[str, Any]) -> Headers:
+        max_size = self._engine.settings.max_size
+        return tus.offer(self._sizes, max_size, trailers=_reads_trailers(scope))
+
+    async def handle(
+        self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
+    ) -> Answer:
+        headers: Headers = scope["headers"]
+        method = tus.method_of(scope["method"], headers)
+        tus.check_version(method, headers)
+        if upload_id is None:
+            if method == "POST":
+                return await self._create(scope, receive)
+        elif method == "HEAD":
+            record = await self._resumables.offset(upload_id, context=scope, dialect=self.name)
+            return Answer(200, tuple(tus.head(record)))
+        elif method == "PATCH":
+            return await self._append(scope, receive, upload_id)
+        elif method == "DELETE":
+            await self._resumables.cancel(upload_id, context=scope)
+            return Answer(204)
+        raise tus.refuse_method(upload_id)
+
+    # --- creation --------------------------------------------------------------------------------
+
+    async def _create(self, scope: dict[str, Any], receive: Receive) -> Answer:
+        headers: Headers = scope["headers"]
+        settings = self._engine.settings
+        wish = tus.create(
+            headers,
+            mount=mount_of(scope),
+            generated=f"upload-{secrets.token_hex(8)}",
+            on_conflict=settings.on_conflict,
+            accept_types=settings.accept_types,
+        )
+        source = source_of(scope, receive)
+        content = tus.content_of_creation(
+            headers,
+            wish,
+            source.length,
+            self._sizes,
+            max_size=settings.max_size,
+            trailers=_reads_trailers(scope),
+        )
+        told: Headers = [(b"content-length", b"0")]
+
+        async def announce(made: UploadRecord) -> bool:
+            location = upload_location(scope, self._engine.settings, made.id)
+            told.append((b"location", location))
+            return True
+
+        try:
+            if content is not None:
+                late = self._late(content, scope) if content.late else None
+                standing = await self._resumables.create_with(
+                    wish, content, source, context=scope, announce=announce, late=late
+                )
+                record = standing.record
+                told.append((b"upload-offset", b"%d" % record.offset))
+            else:
+                record = await self._resumables.create(wish, context=scope)
+                await announce(record)
+                if record.length == 0:
+                    record = await self._resumables.offset(record.id, context=scope)
+        except UploadError as error:
+            # What was kept can be gone on with, so the client is told where (item 67).
+            error.detail["fields"] = [field for field in told if field[0] == b"location"]
+            raise
+        return Answer(201, (*told, *tus.expires(record)))
+
+    # --- append ----------------------------------------------------------------------------------
+
+    async def _append(self, scope: dict[str, Any], receive: Receive, upload_id: str) -> Answer:
+        trailers = _reads_trailers(scope)
+        wish = tus.append(scope["headers"], upload_id, self._sizes, trailers=trailers)
+        record = await self._take(wish, source_of(scope, receive), scope)
+        offset = (b"upload-offset", b"%d" % record.offset)
+        return Answer(204, (offset, *tus.expires(record)))
+
+    async def _take(
+        self, wish: AppendUpload, source: Source, scope: dict[str, Any]
+    ) -> UploadRecord:
+        late = self._late(wish, scope) if wish.late else None
+        try:
+            standing = await self._resumables.append(wish, source, context=scope, late=late)
+        except WrongState as error:
+            if error.detail.get("state") == UploadState.COMPLETE:  # item 33
+                raise TooLarge("The upload is complete; nothing can be added.", limit=0) from error
+            raise
+        return standing.record
+
+    def _late(self, wish: AppendUpload, scope: dict[str, Any]) -> LateDigests:
+        exchange = scope["extensions"]["forebay.body"]
+        return lambda: tus.late_checksums(exchange.framing.trailers, wish.expected, self._sizes)
+
+    # --- errors ----------------------------------------------------------------------------------
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        if isinstance(error, DigestMismatch):
+            answer = restated(answer, CHECKSUM_MISMATCH)
+        extra: Headers = []
+        if isinstance(error, PreconditionFailed):
+            extra.append((b"tus-version", tus.VERSION))
+        if isinstance(error, OffsetMismatch) and "expected" in error.detail:
+            extra.append((b"upload-offset", b"%d" % error.detail["expected"]))
+        extra += error.detail.get("fields", ())
+        return dataclasses.replace(answer, headers=(*answer.headers, *extra))
+
+
+def _reads_trailers(scope: dict[str, Any]) -> bool:
+    """Whether the trailers of a chunked body can be seen: on our own server, TLS or not."""
+    return "forebay.body" in (scope.get("extensions") or {})
+
+
+__all__ = ["Tus"]

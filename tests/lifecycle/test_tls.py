@@ -1,0 +1,110 @@
+"""Uploads over TLS, where no worker can read the socket itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from durability.missing import need, no_program
+from e2e.server import ServerProcess
+
+Start = Callable[..., ServerProcess]
+MiB = 1 << 20
+
+
+@pytest.fixture
+def start_tls(start_server: Start, tmp_path: Path) -> Start:
+    need(no_program("openssl", "curl"))
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+        + ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )
+    tls = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+
+    def start(*options: str) -> ServerProcess:
+        server = start_server("--durability", "relaxed", *tls, *options)
+        assert server.scheme == "https"
+        return server
+
+    return start
+
+
+def curl(*arguments: str) -> tuple[int, bytes]:
+    """Status and body; curl must not have complained."""
+    done = subprocess.run(
+        ["curl", "-sS", "-k", "--max-time", "60", "-w", "\n%{http_code}", *arguments],
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    body, _, status = done.stdout.rpartition(b"\n")
+    return int(status), body
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "fifty.bin"
+    path.write_bytes(hashlib.shake_128(b"fifty").digest(50 * MiB))
+    return path
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_fifty_mebibytes_come_and_go_unchanged(
+    start_tls: Start, source: Path, workers: str
+) -> None:
+    server = start_tls("--workers", workers)
+    status, _ = curl("-T", str(source), f"{server.url}/files/")
+    assert status == 201
+    stored = server.folder / "fifty.bin"
+    wanted = hashlib.sha256(source.read_bytes()).digest()
+    assert hashlib.sha256(stored.read_bytes()).digest() == wanted
+    status, found = curl(f"{server.url}/files/fifty.bin")
+    assert status == 200
+    assert hashlib.sha256(found).digest() == wanted
+    assert server.leftovers() == []
+    assert server.stop() == 0
+
+
+def test_a_chunked_body_comes_whole(start_tls: Start, source: Path) -> None:
+    server = start_tls()
+    status, _ = curl(
+        "-T", str(source), "-H", "Transfer-Encoding: chunked", f"{server.url}/files/c.bin"
+    )
+    assert status == 201
+    assert (server.folder / "c.bin").read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("expect", ["Expect: 100-continue", "Expect:"])
+@pytest.mark.parametrize("framing", ["Content-Type: a/b", "Transfer-Encoding: chunked"])
+def test_a_refusal_can_be_read_while_the_client_still_sends(
+    start_tls: Start, source: Path, expect: str, framing: str
+) -> None:
+    server = start_tls("--max-size", "1MiB")
+    arguments = ["-T", str(source), "-H", expect, "-H", framing, "-H", "Accept: application/json"]
+    status, body = curl(*arguments, f"{server.url}/files/big.bin")
+    assert status == 413
+    assert json.loads(body)["code"] == "FB_TOO_LARGE"
+    assert server.published() == {}
+    assert server.leftovers() == []
+
+
+def test_a_client_that_goes_away_leaves_nothing(start_tls: Start, source: Path) -> None:
+    server = start_tls()
+    cut = subprocess.run(
+        ["curl", "-sk", "--max-time", "1", "--limit-rate", "2M", "-T", str(source)]
+        + [f"{server.url}/files/cut.bin"],
+        capture_output=True,
+    )
+    assert cut.returncode == 28  # its own time-out
+    server.wait_for_log("FB_INCOMPLETE_BODY")
+    assert server.published() == {}
+    assert server.leftovers() == []
+    assert curl("-T", str(source), f"{server.url}/files/again.bin")[0] == 201
