@@ -52,7 +52,7 @@ def test_an_address_that_is_not_of_this_machine_is_told(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()
     done = forebay(command, str(tmp_path / "file"))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert str(tmp_path / "file") in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -62,7 +62,7 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, command: str) 
     need(no_root() or no_program("unshare", "mount"))
     script = f'mount -t tmpfs -o ro tmpfs "{tmp_path}" && exec "$0" "$@"'
     done = forebay(command, str(tmp_path), wrap=["unshare", "-m", "sh", "-c", script])
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert "may not write" in done.stderr
     assert "Read-only file system" in done.stderr
     assert str(tmp_path) in done.stderr

@@ -51,7 +51,7 @@ def nudge(process: subprocess.Popen[str]) -> None:
 def lines_until(process: subprocess.Popen[str], last: str) -> list[str]:
     found = []
     while (each := line(process)) != last:
-        assert each, "the worker ended early"
+        assert each, f"the worker ended early: {process.wait()}"
         found.append(each)
     return found
 

@@ -46,8 +46,8 @@ def publish(
                 say("taken")
 
     pause()
-    assert at_once(int(threads), act) == [None] * int(threads)
-    say("done")
+    outcomes = at_once(int(threads), act)
+    say("done" if outcomes == [None] * int(threads) else outcomes)
 
 
 def replace(store: FileStore, name: str, tag: str, content: str) -> None:

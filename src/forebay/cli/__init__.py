@@ -6,13 +6,11 @@ from typing import NoReturn
 
 
 def main() -> NoReturn:
-    """Runs the command that `sys.argv` names, and exits: 2 is a wrong flag or setting, 1 a folder
-    or a state that cannot be used.
-    """
+    """Runs the command that `sys.argv` names, and exits: 2 is a wrong flag or setting."""
     import sys
 
     from forebay.cli.program import program
-    from forebay.errors import ConfigError, ForebayError
+    from forebay.errors import ConfigError
 
     try:
         # The name is given because under `python -m` it would be "python -m forebay".
@@ -20,8 +18,4 @@ def main() -> NoReturn:
     except ConfigError as error:
         print(f"forebay: {error}", file=sys.stderr)
         sys.exit(2)
-    except ForebayError as error:  # a folder that cannot be used
-        cause = f" ({error.__cause__})" if isinstance(error.__cause__, OSError) else ""
-        print(f"forebay: {error}{cause}", file=sys.stderr)
-        sys.exit(1)
     sys.exit(0)

@@ -6,10 +6,11 @@ reads the same whether it came by flag, environment or file.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -25,6 +26,7 @@ from forebay.config import (
     describe,
     load,
 )
+from forebay.errors import ConfigError, StorageError
 from forebay.units import Switch
 
 _ABOUT_SETTINGS = (
@@ -66,6 +68,18 @@ def help_text(setting: Setting) -> str:
     live = " *" if setting.live else ""
     more = " Repeatable." if setting.kind.repeats else ""
     return f"{setting.help}{more}  [{setting.env}; default: {default}]{live}"
+
+
+@contextlib.contextmanager
+def folder_in_use(settings: Settings) -> Iterator[None]:
+    """Tells of a folder that cannot be used as of any other wrong setting: by ConfigError."""
+    try:
+        yield
+    except StorageError as error:
+        cause = error.__cause__
+        why = f" ({cause.strerror})" if isinstance(cause, OSError) else ""
+        folder = os.path.abspath(settings.dir)
+        raise ConfigError(f"{folder} (DIR) cannot be used: {error}{why}") from error
 
 
 class SettingsCommand(click.Command):

@@ -9,7 +9,12 @@ from typing import Any
 
 import click
 
-from forebay.cli.options import SettingsCommand, setting_params, settings_loader
+from forebay.cli.options import (
+    SettingsCommand,
+    folder_in_use,
+    setting_params,
+    settings_loader,
+)
 from forebay.config import Settings
 from forebay.errors import ConfigError
 
@@ -42,7 +47,8 @@ def _serve(**params: Any) -> None:
         click.echo(f"forebay: {warning}", err=True)
     from forebay.http.server import run
 
-    sys.exit(run(settings, load))
+    with folder_in_use(settings):
+        sys.exit(run(settings, load))
 
 
 serve = SettingsCommand(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from forebay.cli.options import setting_params, settings_loader
+from forebay.cli.options import folder_in_use, setting_params, settings_loader
 from forebay.config import describe
 
 _HELP = """Remove what expired or crashed uploads left in DIR, once.
@@ -21,7 +21,8 @@ def _sweep(**params: Any) -> None:
     settings = settings_loader(params)()
     from forebay.engine.sweep import sweep_directory
 
-    click.echo(sweep_directory(settings).summary())
+    with folder_in_use(settings):
+        click.echo(sweep_directory(settings).summary())
 
 
 sweep = click.Command(

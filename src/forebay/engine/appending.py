@@ -109,7 +109,7 @@ class Appending:
         if record.length is not None:
             error = InconsistentLength(f"More came than the {record.length} bytes announced.")
         else:
-            error.detail["ended"] = True
+            error.detail |= {"ended": True, "max_size": lengths.limit_of(record)}
         await self._ending.fail(record, staged, error)
         return error
 

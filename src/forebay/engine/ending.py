@@ -14,6 +14,7 @@ from forebay.engine.completion import Completion
 from forebay.engine.receive import Hashing
 from forebay.errors import (
     DigestMismatch,
+    Forbidden,
     NameTaken,
     NotAFolder,
     NotFound,
@@ -127,6 +128,19 @@ class Ending:
             await self._engine.hooks.complete(completed)
         except Exception:
             logger.exception("on_complete failed for %r; the file stays", record.final_name)
+
+    async def remove_file(self, record: UploadRecord, context: Mapping[str, Any] | None) -> None:
+        """Removes what a complete upload published, if it is still that. Raises Forbidden."""
+        engine = self._engine
+        if not engine.settings.allow_delete:
+            raise Forbidden("Finished uploads are removed only where the server allows it.")
+        stored = outcome.stored(record)
+        if stored is None:
+            return
+        await engine.authorise("delete", stored.file.name, context)
+        unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
+        with contextlib.suppress(NotFound, PreconditionFailed):
+            await engine.workers.run(engine.store.delete, stored.file.name, unchanged)
 
     async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
         """The upload ends here: its data goes, and whoever comes back is told why."""

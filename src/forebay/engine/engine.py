@@ -259,7 +259,9 @@ class Engine:
         self.resumables = Resumables(self, sessions)
 
     async def close_resumables(self) -> None:
-        self.resumables = None
+        resumables, self.resumables = self.resumables, None
+        if resumables is not None:
+            await resumables.concatenation.close()
         sessions, self._sessions = self._sessions, None
         if sessions is not None:
             await sessions.close()

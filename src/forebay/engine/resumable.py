@@ -18,11 +18,20 @@ from typing import TYPE_CHECKING, Any
 from forebay.engine import lengths, outcome
 from forebay.engine.appending import Appending, LateDigests
 from forebay.engine.commits import expiry
+from forebay.engine.concatenation import (
+    Concatenation,
+    check_parts,
+    is_partial,
+    parts_of,
+    release_part,
+    total,
+)
 from forebay.engine.ending import Ending, keep_preconditions
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
 from forebay.engine.receive import Source
 from forebay.errors import (
+    Forbidden,
     Gone,
     NotFound,
     OffsetMismatch,
@@ -77,6 +86,9 @@ class Resumables:
         self.holders = Holders(sessions)
         self._ending = Ending(engine, sessions)
         self._appending = Appending(engine, sessions, self._ending)
+        self.concatenation = Concatenation(
+            engine, sessions, self.holders, self._ending, self._claim
+        )
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -85,10 +97,15 @@ class Resumables:
     ) -> UploadRecord:
         """Makes an upload; it exists durably when this returns.
 
-        Raises what authorisation raises, TooLarge, NameTaken (policy refuse),
-        PreconditionFailed, StorageError.
+        One that is made of parts is being made from then on. Raises what authorisation raises,
+        TooLarge, NameTaken (policy refuse), PreconditionFailed, StorageError; NotFound or
+        InvalidRequest for its parts.
         """
-        record, staged = await self._begin(wish, context)
+        if wish.parts:
+            parts = {i: await self.peek(i, context=context) for i in dict.fromkeys(wish.parts)}
+            check_parts(parts.values(), wish.dialect)
+            wish = dataclasses.replace(wish, length=total(parts[i] for i in wish.parts))
+        record, staged = await self._begin(wish, context, (wish.length or 0) if wish.parts else 0)
         await self._engine.workers.run(staged.close)
         return record
 
@@ -204,8 +221,15 @@ class Resumables:
 
         An upload that has all its bytes is completed first (invariant 11). Raises NotFound,
         Gone, UploadBusy, WrongState (begun in another dialect than `dialect`), and what
-        completion raises.
+        completion raises. One that is being made of parts goes on meanwhile.
         """
+        record = await self._sessions.load(upload_id)
+        if parts_of(record) and record.state in (UploadState.OPEN, UploadState.COMPLETING):
+            await self._check_owner(record, Command.OFFSET, context)
+            self._check_alive(record)
+            record = await self.concatenation.standing(record)
+            if record.state is not UploadState.FAILED:
+                return record
         async with self._held(upload_id, Command.OFFSET, context, dialect) as (
             record,
             staged,
@@ -237,14 +261,20 @@ class Resumables:
     ) -> UploadRecord:
         """Ends an upload: its data goes, a running append is ended first.
 
-        A finished one is only forgotten; its file stays. Raises NotFound, Gone, UploadBusy.
+        A finished one needs `--allow-delete`: its file goes, unless it has changed since.
+        Raises NotFound, Gone, Forbidden, UploadBusy (a final upload is being made of it).
         """
         async with self._held(upload_id, Command.CANCEL, context, dialect) as held:
-            record, staged, _, todo = held
-            if todo is Answer.REMOVE and staged is not None:
+            record, staged, _, _ = held
+            if is_partial(record):
+                await release_part(self._sessions, record)
+            elif record.state is UploadState.COMPLETE:
+                await self._ending.remove_file(record, context)
+            if staged is not None:
                 await self._engine.workers.run(staged.discard)
             await self._sessions.delete(upload_id)
-            return record
+        self.concatenation.part_ended(upload_id)
+        return record
 
     # --- append ----------------------------------------------------------------------------------
 
@@ -304,6 +334,7 @@ class Resumables:
         record = await self._appending.receive(record, staged, wish, source, told, late)
         if lengths.ends(record, wish.completes):
             record = await self._ending.finish(record, staged)
+            self.concatenation.part_ended(record.id)
         return Standing(record)
 
     def _replay(self, record: UploadRecord, wish: AppendUpload, source: Source) -> Standing:
@@ -341,6 +372,8 @@ class Resumables:
         await self._check_owner(record, command, context)
         if dialect is not None:
             _check_dialect(record, dialect)
+        if command is Command.APPEND and parts_of(record):
+            raise Forbidden("A final upload is made of its parts; nothing can be added.")
         async with self.holders.taken(upload_id, lambda: self._claim(upload_id)) as taken:
             holding, staged = taken
             try:

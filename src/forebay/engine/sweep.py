@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.completion import Completion
 from forebay.engine.workers import Workers
-from forebay.errors import NotFound, UploadBusy
-from forebay.model import UploadRecord, UploadState
+from forebay.errors import NotFound, StorageError, UploadBusy
+from forebay.model import UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Store
@@ -84,18 +84,38 @@ class Sweeper:
             if not fresh:
                 return
             for record in fresh:
-                if not await self._end(sessions, record, swept):
+                if not await self._end(sessions, record.id, now, swept):
                     kept.add(record.id)  # asked for again, it would come again
 
-    async def _end(self, sessions: Sessions, record: UploadRecord, swept: Swept) -> bool:
+    async def _end(self, sessions: Sessions, upload_id: str, now: float, swept: Swept) -> bool:
+        run = self._workers.run
         try:
-            await self._workers.run(self._store.remove, record.id)
+            staged = await run(self._store.claim, upload_id)
+        except NotFound:  # it has no data (any more)
+            staged = None
         except UploadBusy:  # never in the middle of an append
             swept.busy += 1
             return False
-        await sessions.delete(record.id)
+        except StorageError as error:
+            logger.warning("the expired upload %s cannot be removed: %s", upload_id, error)
+            return False
+        # Asked again under the lock: its client may have come back since the page was read.
+        if not await self._is_expired(sessions, upload_id, now):
+            if staged is not None:
+                await run(staged.close)
+            return False
+        if staged is not None:
+            await run(staged.discard)
+        await sessions.delete(upload_id)
         swept.expired += 1
         return True
+
+    async def _is_expired(self, sessions: Sessions, upload_id: str, now: float) -> bool:
+        try:
+            record = await sessions.load(upload_id)
+        except NotFound:
+            return False
+        return record.expires_at is not None and record.expires_at <= now
 
     async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
         ids = await self._workers.run(lambda: list(self._store.staged_ids()))
@@ -106,6 +126,9 @@ class Sweeper:
                 swept.busy += 1
                 continue
             except NotFound:
+                continue
+            except StorageError as error:  # one that nobody can open must not stop a start
+                logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)
                 continue
             # Looked at under the lock: whoever creates an upload holds it until the record is
             # there, so data without a record now is data that nobody will ask for.

@@ -43,7 +43,11 @@ class Creator(Protocol):
     async def create(
         self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
     ) -> Answer:
-        """Answers it, errors included; `target` is what it stores in the end."""
+        """Answers it; `target` is what it stores in the end. Raises UploadError."""
+        ...
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        """Its form of the answer to a request that `wants` that and failed."""
         ...
 
     def offer(self, scope: dict[str, Any]) -> Headers:
@@ -88,7 +92,10 @@ class FilesApp:
             )
             await self._dispatch(scope, receive, send, cors)
         except UploadError as error:
-            await send_answer(send, answer_error(error, scope), cors)
+            answer = answer_error(error, scope)
+            if self.creator is not None and self.creator.wants(scope):
+                answer = self.creator.decorate(error, answer, scope)
+            await send_answer(send, answer, cors)
 
     async def _dispatch(
         self, scope: dict[str, Any], receive: Receive, send: Send, cors: Headers

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from forebay.errors import InvalidRequest, UnknownTransferCoding
+from forebay.errors import InvalidRequest, MalformedBody, UnknownTransferCoding
 from forebay.protocol import fields
 from forebay.protocol.chunked import ChunkedDecoder
+
+_LARGE_CHUNK = 16 << 10
+_TOGETHER = 256
 
 Feed = Callable[[memoryview], object]
 
@@ -91,7 +94,31 @@ class ChunkedFraming:
         return size
 
     def decode(self, data: memoryview, feed: Feed) -> int:
-        return self._decoder.decode(data, feed)
+        """Small chunks go on together: a body of one-byte chunks must not be a write each."""
+        small: list[memoryview] = []
+
+        def flush() -> None:
+            if small:
+                together = b"".join(small)
+                small.clear()
+                feed(memoryview(together))
+
+        def take(piece: memoryview) -> None:
+            if len(piece) >= _LARGE_CHUNK:
+                flush()
+                feed(piece)
+                return
+            small.append(piece)
+            if len(small) == _TOGETHER:
+                flush()
+
+        try:
+            used = self._decoder.decode(data, take)
+        except MalformedBody:
+            flush()  # what came before is content all the same: a resumable upload keeps it
+            raise
+        flush()
+        return used
 
 
 def framing_of(headers: Sequence[tuple[bytes, bytes]], http_version: str) -> Framing:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.lengths import limit_of, whole_length
 from forebay.errors import (
+    DigestMismatch,
     InconsistentLength,
+    InvalidName,
     MethodNotAllowed,
     NameTaken,
     NotAFolder,
@@ -21,11 +23,12 @@ from forebay.errors import (
     OffsetMismatch,
     PreconditionFailed,
     TooLarge,
+    UnsupportedCoding,
     UnsupportedMediaType,
     UploadError,
     VerificationRefused,
 )
-from forebay.http.answers import Field, Headers, Receive, Send, answer_error
+from forebay.http.answers import Field, Headers, Receive, Send
 from forebay.http.files import created, query_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord
@@ -40,7 +43,10 @@ if TYPE_CHECKING:
     from forebay.engine.resumable import LateDigests, Resumables, Standing
 
 _TARGETS = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
-"""Refusals that a plain PUT or POST would have met as well: resuming does not help."""
+_TARGETS_AT_ONCE = (*_TARGETS, InvalidName, TooLarge, UnsupportedCoding, UnsupportedMediaType)
+"""Refusals that a plain PUT or POST would have met as well, later or at its head: resuming
+does not help.
+"""
 
 _NO_STORE = (b"cache-control", b"no-store")
 _ACCEPT_PATCH = (b"accept-patch", resumable.PARTIAL_UPLOAD.encode())
@@ -85,7 +91,7 @@ class Ietf:
         if upload_id is None:
             if method != "POST":
                 raise MethodNotAllowed(allow=("POST", "OPTIONS"))
-            return await self._create(scope, receive, send, self._target(scope))
+            return await self.create(scope, receive, send, self._target(scope))
         if method == "PATCH":
             return await self._append(scope, receive, send, upload_id)
         if method == "DELETE":
@@ -101,10 +107,8 @@ class Ietf:
         detail = error.detail
         appends = scope["method"] == "PATCH"
         if scope["method"] in ("PUT", "POST", "PATCH"):
-            ended = (
-                detail.get("ended", False)
-                or isinstance(error, _TARGETS)
-                or (isinstance(error, TooLarge) and not appends)
+            ended = detail.get("ended", False) or isinstance(
+                error, _TARGETS if appends else _TARGETS_AT_ONCE
             )
             found.append(resumable.completeness(asked.version, ended))
         if "location" in detail:
@@ -127,7 +131,8 @@ class Ietf:
         """Whether a request to `/files` begins a resumable upload (section 4.2.2)."""
         headers: Headers = scope["headers"]
         return (
-            resumable.asks(headers)
+            scope["method"] in ("PUT", "POST")
+            and resumable.asks(headers)
             and self._engine.resumables is not None
             and "forebay.uploads" in scope
             and self._read(headers).complete is not None
@@ -136,30 +141,7 @@ class Ietf:
     async def create(
         self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
     ) -> Answer:
-        """Answers a request to `/files` that `wants` an upload; `target` is what it stores."""
-        try:
-            return await self._create(scope, receive, send, target)
-        except UploadError as error:
-            return self.decorate(error, answer_error(error, scope), scope)
-
-    def _target(self, scope: dict[str, Any]) -> model.Receive:
-        """What a POST to the collection of uploads stores: the same as one to `/files/`."""
-        settings = self._engine.settings
-        query = scope.get("query_string", b"")
-        return raw.command(
-            "POST",
-            [],
-            scope["headers"],
-            query_of(query) if query else {},
-            folder=True,
-            on_conflict=settings.on_conflict,
-            accept_types=settings.accept_types,
-            generated=f"upload-{secrets.token_hex(8)}",
-        )
-
-    async def _create(
-        self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
-    ) -> Answer:
+        """Answers a request that `wants` an upload; `target` is what it stores in the end."""
         headers: Headers = scope["headers"]
         asked = self._read(headers)
         source = source_of(scope, receive)
@@ -197,13 +179,33 @@ class Ietf:
         told = self._standing(asked, record)
         return Answer(201, ((b"location", location), *told, (b"content-length", b"0")))
 
+    def _target(self, scope: dict[str, Any]) -> model.Receive:
+        """What a POST to the collection of uploads stores: the same as one to `/files/`."""
+        settings = self._engine.settings
+        query = scope.get("query_string", b"")
+        return raw.command(
+            "POST",
+            [],
+            scope["headers"],
+            query_of(query) if query else {},
+            folder=True,
+            on_conflict=settings.on_conflict,
+            accept_types=settings.accept_types,
+            generated=f"upload-{secrets.token_hex(8)}",
+        )
+
     async def _plain(
         self, scope: dict[str, Any], target: model.Receive, source: Source, asked: Asked
     ) -> Answer:
         """The whole file in a request that could never be resumed, since its client cannot be
         told of an upload: no upload is made (section 4.2.2 leaves that open).
         """
-        stored = await self._engine.receive_file(target, source, context=scope)
+        try:
+            stored = await self._engine.receive_file(target, source, context=scope)
+        except DigestMismatch as error:
+            # Content-Digest is about the transfer, Repr-Digest about the file.
+            error.detail["ended"] = fields.first(scope["headers"], b"content-digest") is None
+            raise
         answer = created(stored, target.media_type, scope.get("forebay.files"))
         return _completed(answer, asked, stored.file.size)
 

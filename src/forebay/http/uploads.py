@@ -37,10 +37,13 @@ class Dialect(Protocol):
     """One protocol for resumable uploads. All of it is in terms of `engine.resumables`."""
 
     name: str
-    always: Sequence[Field]
-    """Fields of every answer to a request in this dialect, but not to OPTIONS."""
     answers_get: bool
     """Whether a GET of an upload is a question of the dialect; else it gets JSON."""
+
+    @property
+    def always(self) -> Sequence[Field]:
+        """Fields of every answer to a request in this dialect, but not to OPTIONS."""
+        ...
 
     def speaks(self, method: str, headers: Headers) -> bool:
         """Whether the request is in this dialect, going by its head."""
@@ -54,7 +57,8 @@ class Dialect(Protocol):
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
     ) -> Answer:
         """Answers a POST to the collection (`upload_id` None), or HEAD, PATCH, DELETE, POST
-        to an upload (GET too, with `answers_get`). May send interim responses before. Raises UploadError.
+        (GET too, with `answers_get`) to an upload. May send interim responses before. Raises
+        UploadError.
         """
         ...
 

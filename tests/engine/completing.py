@@ -1,0 +1,172 @@
+"""One completion on a real store and real sessions, with a place to stop or to look in between.
+
+As a program it is a process that dies: `python -m engine.completing FOLDER ID POINT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from forebay.engine.completion import Completion
+from forebay.engine.sweep import Sweeper, Swept
+from forebay.engine.workers import Workers
+from forebay.model import Conflict, Durability, UploadRecord, UploadState
+from forebay.protocol.names import numbered
+from forebay.sessions.sqlite import SqliteSessions
+from forebay.stores.base import Publication, Published, Staged
+from forebay.stores.files import OWN_FOLDER, FileStore
+
+Point = Callable[[str], None]
+
+
+class Watched:
+    """Stands for another object, and calls `point` before and after chosen methods."""
+
+    def __init__(self, inner: Any, point: Point, methods: tuple[str, ...]) -> None:
+        self._inner = inner
+        self._point = point
+        self._methods = methods
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._inner, name)
+        if name not in self._methods:
+            return value
+        if asyncio.iscoroutinefunction(value):
+
+            async def call(*args: Any, **more: Any) -> Any:
+                self._point(f"before {name}")
+                result = await value(*args, **more)
+                self._point(f"after {name}")
+                return result
+
+            return call
+
+        def call_now(*args: Any, **more: Any) -> Any:
+            self._point(f"before {name}")
+            result = value(*args, **more)
+            self._point(f"after {name}")
+            return result
+
+        return call_now
+
+
+class Place:
+    """A store and its sessions in one folder, as a server has them."""
+
+    def __init__(self, folder: Path, durability: Durability = Durability.RELAXED) -> None:
+        self.folder = folder
+        self.store = FileStore(str(folder), durability=durability, numbered=numbered)
+        own = folder / OWN_FOLDER
+        self.sessions = SqliteSessions(str(own / "state.db"), durability, str(own))
+        self.workers = Workers(2, 64 << 10)
+
+    async def create(
+        self,
+        upload_id: str,
+        body: bytes,
+        *,
+        name: str = "a.bin",
+        conflict: Conflict = Conflict.RENAME,
+        expires_at: float | None = None,
+        state: UploadState = UploadState.OPEN,
+    ) -> UploadRecord:
+        """An upload with all its bytes, held by nobody."""
+        staged = self.store.create(upload_id)
+        staged.write(memoryview(body), 0)
+        staged.commit()
+        record = UploadRecord(
+            id=upload_id,
+            principal="",
+            dialect="tus",
+            state=state,
+            offset=len(body),
+            length=len(body),
+            name=name,
+            created_at=time.time(),
+            expires_at=expires_at,
+            conflict=conflict,
+        )
+        await self.sessions.create(record)
+        staged.close()
+        return record
+
+    async def complete(self, upload_id: str, point: Point | None = None) -> UploadRecord:
+        """As a server would after a restart: repair, and complete what was not published."""
+        watch: Point = point or (lambda _: None)
+        completion = Completion(
+            Watched(self.store, watch, ("remove",)),
+            Watched(self.sessions, watch, ("update",)),
+            self.workers,
+            numbered,
+        )
+        record = await completion.repair(await self.sessions.load(upload_id))
+        if record.state is UploadState.COMPLETE:
+            return record
+        staged = self.store.resume(upload_id, record.offset)
+        try:
+            return await completion.complete(record, Watched(staged, watch, ("publish",)))
+        finally:
+            staged.close()
+
+    async def sweep(self, now: float | None = None) -> Swept:
+        return await Sweeper(self.store, self.sessions, self.workers).run(now or time.time())
+
+    def published(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for path in self.folder.rglob("*")
+            if path.is_file() and OWN_FOLDER not in path.parts
+        }
+
+    def staged_ids(self) -> set[str]:
+        return set(self.store.staged_ids())
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path, durability: Durability = Durability.RELAXED) -> AsyncIterator[Place]:
+    place = Place(folder, durability)
+    await place.sessions.open()
+    try:
+        yield place
+    finally:
+        await place.sessions.close()
+        place.workers.close()
+        place.store.close()
+
+
+class WatchedStaged:
+    """A staged upload that lets somebody look at each try to publish."""
+
+    def __init__(self, inner: Staged, look: Callable[[Publication], None]) -> None:
+        self._inner = inner
+        self._look = look
+
+    def publish(self, how: Publication) -> Published:
+        self._look(how)
+        return self._inner.publish(how)
+
+
+async def die_at(folder: Path, upload_id: str, wanted: int) -> None:
+    """Completes the upload, but ends this process at the point number `wanted`."""
+    passed = 0
+
+    def point(name: str) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == wanted:
+            print(name, flush=True)
+            os._exit(77)
+
+    async with opened(folder) as place:
+        await place.complete(upload_id, point)
+
+
+if __name__ == "__main__":
+    asyncio.run(die_at(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

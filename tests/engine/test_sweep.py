@@ -1,0 +1,303 @@
+"""The sweep against real crashes: nothing published twice, nothing wanted removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from engine.completing import Place, WatchedStaged, opened
+from forebay.engine.completion import Completion
+from forebay.engine.sweep import Sweeper
+from forebay.errors import NotFound
+from forebay.model import Conflict, UploadRecord, UploadState
+from forebay.protocol.names import numbered
+from forebay.stores.base import Publication
+
+ID = "0123456789abcdef"
+OTHER = "fedcba9876543210"
+BODY = bytes(range(256)) * 300
+TESTS = Path(__file__).parents[1]
+POINTS = 8  # before and after: update, publish, update, remove
+DEAD = 77
+
+
+def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def die(folder: Path, point: int) -> str | None:
+    """Completes in a process that dies at `point`; its name, None if it lived."""
+    done = run_program("-m", "engine.completing", str(folder), ID, str(point))
+    assert done.returncode in (0, DEAD), done.stderr
+    return done.stdout.strip() if done.returncode == DEAD else None
+
+
+# --- crashes in the middle of a completion -------------------------------------------------------
+
+
+@pytest.mark.parametrize("conflict", [Conflict.RENAME, Conflict.REFUSE, Conflict.REPLACE])
+@pytest.mark.parametrize("point", range(1, POINTS + 1))
+def test_a_crash_at_any_step_of_a_completion_is_made_good(
+    tmp_path: Path, point: int, conflict: Conflict
+) -> None:
+    async def before() -> None:
+        async with opened(tmp_path) as place:
+            await place.create(ID, BODY, conflict=conflict)
+
+    async def after(where: str) -> None:
+        async with opened(tmp_path) as place:
+            visible = place.published()
+            assert visible in ({}, {"a.bin": BODY})  # never a part
+            swept = await place.sweep()
+            record = await place.sessions.load(ID)
+            if visible:
+                assert record.state is UploadState.COMPLETE
+                assert (record.final_name, record.final_size) == ("a.bin", len(BODY))
+                assert place.staged_ids() == set()
+            else:
+                assert place.staged_ids() == {ID}, f"died {where}: the data must stay"
+                assert swept.repaired == 0
+            record = await place.complete(ID)
+            assert (record.state, record.final_name) == (UploadState.COMPLETE, "a.bin")
+            assert place.published() == {"a.bin": BODY}, f"died {where}"
+            assert place.staged_ids() == set()
+            assert await place.sweep() == await place.sweep()  # nothing is left to do
+
+    asyncio.run(before())
+    where = die(tmp_path, point)
+    assert where is not None
+    asyncio.run(after(where))
+
+
+def test_there_are_no_more_steps_than_are_crashed_at(tmp_path: Path) -> None:
+    async def before() -> None:
+        async with opened(tmp_path) as place:
+            await place.create(ID, BODY)
+
+    asyncio.run(before())
+    assert die(tmp_path, POINTS + 1) is None
+
+
+@pytest.mark.parametrize("point", [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14])
+def test_a_crash_while_names_collide_gives_one_name(tmp_path: Path, point: int) -> None:
+    taken = {"a.bin": b"somebody's", "a (1).bin": b"somebody else's"}
+
+    async def before() -> None:
+        async with opened(tmp_path) as place:
+            await place.create(ID, BODY)
+        for name, content in taken.items():
+            (tmp_path / name).write_bytes(content)
+
+    async def after() -> None:
+        async with opened(tmp_path) as place:
+            await place.sweep()
+            record = await place.complete(ID)
+            assert record.final_name == "a (2).bin"
+            assert place.published() == {**taken, "a (2).bin": BODY}
+            assert place.staged_ids() == set()
+
+    asyncio.run(before())
+    die(tmp_path, point)
+    asyncio.run(after())
+
+
+async def test_each_candidate_is_recorded_before_it_is_linked(tmp_path: Path) -> None:
+    tried: list[str] = []
+    loop = asyncio.get_running_loop()
+    async with opened(tmp_path) as place:
+        record = await place.create(ID, BODY, name="folder/a.bin")
+        (tmp_path / "folder").mkdir()
+        for name in ("a.bin", "a (1).bin", "a (2).bin"):
+            (tmp_path / "folder" / name).write_bytes(b"taken")
+
+        def look(how: Publication) -> None:
+            now = asyncio.run_coroutine_threadsafe(place.sessions.load(ID), loop).result(30)
+            assert now.state is UploadState.COMPLETING
+            assert now.final_name == how.name
+            assert how.conflict is Conflict.REFUSE  # the store must not choose another name
+            tried.append(how.name)
+
+        completion = Completion(place.store, place.sessions, place.workers, numbered)
+        staged = place.store.resume(ID, len(BODY))
+        done = await completion.complete(record, WatchedStaged(staged, look))  # type: ignore[arg-type]
+        staged.close()
+        assert tried == [f"folder/a{n}.bin" for n in ("", " (1)", " (2)", " (3)")]
+        assert done.final_name == "folder/a (3).bin"
+        assert (tmp_path / "folder" / "a (3).bin").read_bytes() == BODY
+
+
+async def test_a_name_that_somebody_else_took_is_not_repaired_to(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        record = await place.create(ID, BODY)
+        await place.sessions.update(
+            ID, version=record.version, state=UploadState.COMPLETING, final_name="a.bin"
+        )
+        (tmp_path / "a.bin").write_bytes(BODY)  # the same bytes, but not this upload
+        swept = await place.sweep()
+        assert swept.repaired == 0
+        assert (await place.sessions.load(ID)).state is UploadState.COMPLETING
+        assert place.staged_ids() == {ID}
+
+
+# --- what goes and what stays --------------------------------------------------------------------
+
+
+async def test_expired_uploads_go_and_others_stay(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        now = time.time()
+        await place.create(ID, BODY, expires_at=now - 1)
+        await place.create(OTHER, BODY, expires_at=now + 1000)
+        swept = await place.sweep(now)
+        assert (swept.expired, swept.busy) == (1, 0)
+        assert place.staged_ids() == {OTHER}
+        with pytest.raises(NotFound):
+            await place.sessions.load(ID)
+        assert (await place.sessions.load(OTHER)).offset == len(BODY)
+
+
+HOLD = """
+import sys
+from forebay.protocol.names import numbered
+from forebay.stores.files import FileStore
+store = FileStore(sys.argv[1], numbered=numbered)
+staged = store.resume(sys.argv[2], int(sys.argv[3])) if sys.argv[3] != "new" else store.create(sys.argv[2])
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+class Holder:
+    """Another process that holds an upload as its writer, until it is killed."""
+
+    def __init__(self, folder: Path, upload_id: str, offset: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(folder), upload_id, offset],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "held\n"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def __enter__(self) -> Holder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+async def test_an_expired_upload_stays_while_another_process_writes_it(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        await place.create(ID, BODY, expires_at=time.time() - 10)
+        with Holder(tmp_path, ID, str(len(BODY))):
+            swept = await place.sweep()
+            assert swept.expired == 0
+            assert swept.busy >= 1
+            assert (await place.sessions.load(ID)).offset == len(BODY)
+            assert place.staged_ids() == {ID}
+        swept = await place.sweep()  # its writer is dead: the lock went with it
+        assert (swept.expired, swept.busy) == (1, 0)
+        assert place.staged_ids() == set()
+
+
+async def test_data_without_a_record_goes_but_not_while_it_is_being_created(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as place:
+        with Holder(tmp_path, ID, "new"):  # made, and its record not yet
+            swept = await place.sweep()
+            assert (swept.orphans, swept.busy) == (0, 1)
+            assert place.staged_ids() == {ID}
+        swept = await place.sweep()
+        assert (swept.orphans, swept.busy) == (1, 0)
+        assert place.staged_ids() == set()
+
+
+@pytest.mark.parametrize(
+    ("state", "stays"),
+    [
+        (UploadState.OPEN, True),
+        (UploadState.COMPLETING, True),
+        (UploadState.COMPLETE, False),
+        (UploadState.FAILED, False),
+        (UploadState.CANCELLED, False),
+    ],
+)
+async def test_data_stays_as_long_as_somebody_may_ask_for_it(
+    tmp_path: Path, state: UploadState, stays: bool
+) -> None:
+    async with opened(tmp_path) as place:
+        await place.create(ID, BODY, state=state)
+        swept = await place.sweep()
+        assert swept.orphans == (not stays)
+        assert place.staged_ids() == ({ID} if stays else set())
+        assert (await place.sessions.load(ID)).state is state
+        if stays:
+            staged = place.store.resume(ID, len(BODY))  # whole, and let go of
+            assert os.pread(fd := staged.open_read(), len(BODY) + 1, 0) == BODY
+            os.close(fd)
+            staged.close()
+
+
+class ComingBack:
+    """Sessions whose expired uploads are taken up again right after they were listed."""
+
+    def __init__(self, place: Place, later: float) -> None:
+        self._place = place
+        self._later = later
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._place.sessions, name)
+
+    async def expired(self, now: float, limit: int) -> Sequence[UploadRecord]:
+        found = await self._place.sessions.expired(now, limit)
+        for record in found:
+            staged = self._place.store.resume(record.id, record.offset)
+            staged.write(memoryview(b"more"), record.offset)
+            await self._place.sessions.advance(record.id, staged.commit(), self._later)
+            staged.close()
+        return found
+
+
+async def test_an_upload_whose_client_comes_back_during_the_sweep_stays(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        now = time.time()
+        await place.create(ID, BODY, expires_at=now - 1)
+        sessions = ComingBack(place, now + 1000)
+        swept = await Sweeper(place.store, sessions, place.workers).run(now)  # type: ignore[arg-type]
+        assert swept.expired == 0
+        record = await place.sessions.load(ID)
+        assert record.offset == len(BODY) + 4
+        assert place.staged_ids() == {ID}
+        assert (tmp_path / ".forebay" / "uploads" / ID).read_bytes() == BODY + b"more"
+
+
+async def test_more_expired_uploads_than_one_step_takes_all_go(tmp_path: Path) -> None:
+    async with opened(tmp_path) as place:
+        past = time.time() - 1
+        for number in range(520):
+            await place.create(f"{number:016d}", b"x", expires_at=past)
+        held = [place.store.claim(f"{number:016d}") for number in (0, 3, 519)]
+        swept = await place.sweep()
+        assert swept.expired == 517
+        for staged in held:
+            staged.close()
+        assert (await place.sweep()).expired == 3
+        assert place.staged_ids() == set()
