@@ -23,6 +23,9 @@ def kill_after(server: ServerProcess, history: History, rng: random.Random) -> N
 
 def kill_worker(server: ServerProcess, rng: random.Random) -> int:
     """SIGKILL to one of several worker processes; its number."""
+    deadline = time.monotonic() + 30
+    while len(server.processes()) == 1 and time.monotonic() < deadline:
+        time.sleep(0.01)  # the one before is being replaced
     victim = rng.choice(server.processes()[1:])
     os.kill(victim, signal.SIGKILL)
     return victim

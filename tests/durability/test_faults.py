@@ -87,9 +87,7 @@ def test_a_failed_sync_of_the_folder_takes_the_name_back(
 def test_a_failed_sync_of_the_folder_does_not_cost_the_file_that_was_to_be_replaced(
     start_server: Start, tmp_path: Path
 ) -> None:
-    server = start_server(
-        "--durability", "strict", "--threads", "1", "--on-conflict", "replace"
-    )
+    server = start_server("--durability", "strict", "--threads", "1", "--on-conflict", "replace")
     assert server.request("PUT", "/files/a.bin", b"old")[0] == 201
     with Tracer(server, tmp_path, "fsync:error=EIO:when=2"):
         status, _, _ = server.request("PUT", "/files/a.bin", b"new")

@@ -69,9 +69,7 @@ def wait_for_readiness(server: ServerProcess, wanted: int) -> bytes:
 # --- full ----------------------------------------------------------------------------------------
 
 
-def test_what_cannot_fit_is_refused_before_a_byte_is_read(
-    disk: Disk, start_on_disk: Start
-) -> None:
+def test_what_cannot_fit_is_refused_before_a_byte_is_read(disk: Disk, start_on_disk: Start) -> None:
     server = start_on_disk("--min-free", "0")
     with RawClient(server) as client:
         client.send(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,9 +47,9 @@ class Run:
             history = History()
             checker = Checker(self._folder, history, replacing=self._replacing)
             label = f"r{number}"
-            with Watcher(checker) as watcher:
-                with traffic(server.port, history, self.rng, label):
-                    kill_after(server, history, self.rng)
+            going = traffic(server.port, history, self.rng, label)
+            with Watcher(checker) as watcher, going:
+                kill_after(server, history, self.rng)
             assert watcher.rounds, "the watcher never looked"
             self._judge(label, "while uploads ran", watcher.violations)
             self._judge(label, "after the kill", checker.check())
@@ -111,7 +112,7 @@ def test_what_was_acknowledged_outlives_kill_9(
 def test_what_was_acknowledged_outlives_many_kills(
     start_server: Start, store_folder: Path, durability: str, workers: int, conflict: str
 ) -> None:
-    play(start_server, store_folder, durability, workers, conflict, rounds=60)
+    play(start_server, store_folder, durability, workers, conflict, rounds=25)
 
 
 def test_a_killed_worker_takes_nothing_acknowledged_along(
@@ -126,7 +127,7 @@ def test_a_killed_worker_takes_nothing_acknowledged_along(
             with traffic(server.port, history, rng, f"w{number}"):
                 wanted = len(history.acknowledged()) + rng.randrange(5)
                 while len(history.acknowledged()) < wanted:
-                    pass
+                    time.sleep(0.002)
                 kill_worker(server, rng)
     assert watcher.violations == [], seed
     assert checker.check() == [], seed

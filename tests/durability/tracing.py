@@ -31,9 +31,7 @@ class Tracer:
     thread, so it means something for a server with `--threads 1`.
     """
 
-    def __init__(
-        self, server: ServerProcess, folder: Path, *inject: str, trace: str = ""
-    ) -> None:
+    def __init__(self, server: ServerProcess, folder: Path, *inject: str, trace: str = "") -> None:
         self._output = folder / "strace.txt"
         calls = trace or ",".join(expression.partition(":")[0] for expression in inject)
         command = ["strace", "-f", "-y", "-s", "64", "-o", str(self._output)]

@@ -6,8 +6,19 @@ import os
 
 from forebay.config import load
 from forebay.engine.engine import Engine
+from forebay.engine.sweep import open_sessions
 from forebay.http.app import ServerApp
 from forebay.http.server import make_store
 
 settings = load({}, os.environ, os.getcwd()).settings
-app = ServerApp(Engine(settings, make_store(settings)), listening_on_loopback=True)
+store = make_store(settings)
+engine = Engine(settings, store)
+
+
+async def start() -> None:
+    await engine.open_resumables(open_sessions(settings, store))
+
+
+app = ServerApp(
+    engine, listening_on_loopback=True, on_startup=start, on_shutdown=engine.close_resumables
+)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ class Watched:
         value = getattr(self._inner, name)
         if name not in self._methods:
             return value
-        if asyncio.iscoroutinefunction(value):
+        if inspect.iscoroutinefunction(value):
 
             async def call(*args: Any, **more: Any) -> Any:
                 self._point(f"before {name}")
@@ -151,6 +153,16 @@ class WatchedStaged:
     def publish(self, how: Publication) -> Published:
         self._look(how)
         return self._inner.publish(how)
+
+
+def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Makes a coroutine function a test."""
+
+    @functools.wraps(test)
+    def run(*args: Any, **more: Any) -> None:
+        asyncio.run(test(*args, **more))
+
+    return run
 
 
 async def die_at(folder: Path, upload_id: str, wanted: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.completing import Place, WatchedStaged, opened
+from engine.completing import Place, WatchedStaged, on_a_loop, opened
 from forebay.engine.completion import Completion
 from forebay.engine.sweep import Sweeper
 from forebay.errors import NotFound
@@ -114,6 +114,7 @@ def test_a_crash_while_names_collide_gives_one_name(tmp_path: Path, point: int) 
     asyncio.run(after())
 
 
+@on_a_loop
 async def test_each_candidate_is_recorded_before_it_is_linked(tmp_path: Path) -> None:
     tried: list[str] = []
     loop = asyncio.get_running_loop()
@@ -139,6 +140,7 @@ async def test_each_candidate_is_recorded_before_it_is_linked(tmp_path: Path) ->
         assert (tmp_path / "folder" / "a (3).bin").read_bytes() == BODY
 
 
+@on_a_loop
 async def test_a_name_that_somebody_else_took_is_not_repaired_to(tmp_path: Path) -> None:
     async with opened(tmp_path) as place:
         record = await place.create(ID, BODY)
@@ -155,6 +157,7 @@ async def test_a_name_that_somebody_else_took_is_not_repaired_to(tmp_path: Path)
 # --- what goes and what stays --------------------------------------------------------------------
 
 
+@on_a_loop
 async def test_expired_uploads_go_and_others_stay(tmp_path: Path) -> None:
     async with opened(tmp_path) as place:
         now = time.time()
@@ -173,7 +176,8 @@ import sys
 from forebay.protocol.names import numbered
 from forebay.stores.files import FileStore
 store = FileStore(sys.argv[1], numbered=numbered)
-staged = store.resume(sys.argv[2], int(sys.argv[3])) if sys.argv[3] != "new" else store.create(sys.argv[2])
+_, _, upload, offset = sys.argv
+staged = store.create(upload) if offset == "new" else store.resume(upload, int(offset))
 print("held", flush=True)
 sys.stdin.readline()
 """
@@ -203,6 +207,7 @@ class Holder:
         self.kill()
 
 
+@on_a_loop
 async def test_an_expired_upload_stays_while_another_process_writes_it(tmp_path: Path) -> None:
     async with opened(tmp_path) as place:
         await place.create(ID, BODY, expires_at=time.time() - 10)
@@ -217,6 +222,7 @@ async def test_an_expired_upload_stays_while_another_process_writes_it(tmp_path:
         assert place.staged_ids() == set()
 
 
+@on_a_loop
 async def test_data_without_a_record_goes_but_not_while_it_is_being_created(
     tmp_path: Path,
 ) -> None:
@@ -240,6 +246,7 @@ async def test_data_without_a_record_goes_but_not_while_it_is_being_created(
         (UploadState.CANCELLED, False),
     ],
 )
+@on_a_loop
 async def test_data_stays_as_long_as_somebody_may_ask_for_it(
     tmp_path: Path, state: UploadState, stays: bool
 ) -> None:
@@ -251,8 +258,8 @@ async def test_data_stays_as_long_as_somebody_may_ask_for_it(
         assert (await place.sessions.load(ID)).state is state
         if stays:
             staged = place.store.resume(ID, len(BODY))  # whole, and let go of
-            assert os.pread(fd := staged.open_read(), len(BODY) + 1, 0) == BODY
-            os.close(fd)
+            with os.fdopen(staged.open_read(), "rb") as file:
+                assert file.read() == BODY
             staged.close()
 
 
@@ -276,6 +283,7 @@ class ComingBack:
         return found
 
 
+@on_a_loop
 async def test_an_upload_whose_client_comes_back_during_the_sweep_stays(tmp_path: Path) -> None:
     async with opened(tmp_path) as place:
         now = time.time()
@@ -289,6 +297,7 @@ async def test_an_upload_whose_client_comes_back_during_the_sweep_stays(tmp_path
         assert (tmp_path / ".forebay" / "uploads" / ID).read_bytes() == BODY + b"more"
 
 
+@on_a_loop
 async def test_more_expired_uploads_than_one_step_takes_all_go(tmp_path: Path) -> None:
     async with opened(tmp_path) as place:
         past = time.time() - 1

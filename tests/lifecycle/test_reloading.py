@@ -88,9 +88,7 @@ def test_a_setting_that_needs_a_restart_is_named_and_the_others_apply(
     assert configured.put("a.bin") == 413
 
 
-def test_a_changed_port_is_named_as_needing_a_restart(
-    start_server: Start, tmp_path: Path
-) -> None:
+def test_a_changed_port_is_named_as_needing_a_restart(start_server: Start, tmp_path: Path) -> None:
     """`--port 0` of the harness decides over the file, so the file has to win by another way."""
     file = tmp_path / "f.toml"
     file.write_text("port = 0")

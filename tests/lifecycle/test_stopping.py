@@ -126,7 +126,7 @@ def test_idle_connections_do_not_hold_up_the_end(start_server: Start, workers: i
 
 @pytest.mark.parametrize("sig", SIGNALS)
 def test_a_signal_while_the_workers_start_ends_them_all(start_server: Start, sig: int) -> None:
-    for _ in range(4):
+    for _ in range(2):
         server = start_server("--durability", "relaxed", "--workers", "4")
         children = server.processes()[1:]  # as many as there are yet
         server.process.send_signal(sig)
@@ -135,9 +135,7 @@ def test_a_signal_while_the_workers_start_ends_them_all(start_server: Start, sig
         eventually("nobody listens", lambda: refused(server))  # noqa: B023
 
 
-def test_a_longer_time_to_drain_can_be_given_while_running(
-    start_server: Start, tmp_path
-) -> None:
+def test_a_longer_time_to_drain_can_be_given_while_running(start_server: Start, tmp_path) -> None:
     """uvicorn has a time limit of its own, which must follow."""
     file = tmp_path / "forebay.toml"
     file.write_text('drain-timeout = "0s"\n')

@@ -22,9 +22,11 @@ def start_tls(start_server: Start, tmp_path: Path) -> Start:
     need(no_program("openssl", "curl"))
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-        + ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
         check=True,
         capture_output=True,
     )
@@ -99,8 +101,10 @@ def test_a_refusal_can_be_read_while_the_client_still_sends(
 def test_a_client_that_goes_away_leaves_nothing(start_tls: Start, source: Path) -> None:
     server = start_tls()
     cut = subprocess.run(
-        ["curl", "-sk", "--max-time", "1", "--limit-rate", "2M", "-T", str(source)]
-        + [f"{server.url}/files/cut.bin"],
+        [
+            *("curl", "-sk", "--max-time", "1", "--limit-rate", "2M"),
+            *("-T", str(source), f"{server.url}/files/cut.bin"),
+        ],
         capture_output=True,
     )
     assert cut.returncode == 28  # its own time-out

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody, TooLarge, UploadError
-from forebay.protocol.multipart import FormLimits, MultipartParser
+from forebay.protocol.multipart import DelimiterFinder, FormLimits, MultipartParser
 
 B = b"frontier"
 
@@ -56,7 +56,8 @@ def as_whole_view(parser, piece):
 
 
 def as_slice_of_view(parser, piece):
-    parser.decode(memoryview(b"\r\n" + piece + b"--")[2 : 2 + len(piece)])
+    view = memoryview(b"\r\n-" + piece + b"--\r\n")[1:-2]
+    parser.decode(view, 2, 2 + len(piece))
 
 
 FEEDS = (as_bytes, as_worker_buffer, as_whole_view, as_slice_of_view)
@@ -181,6 +182,29 @@ def test_delimiters_are_found_wherever_they_are_in_a_large_buffer(feed, size, fi
     parser, recorder = parse([wire[i : i + step] for i in range(0, len(wire), step)], feed=feed)
     assert recorder.contents == contents
     assert parser.done
+
+
+@pytest.mark.parametrize("end", [b"", b"!x", b"\r!", b"-!"])
+def test_a_delimiter_is_found_in_every_split_into_three(end):
+    content = b"x" * 9 + (b"\r\n--frontier" + end if end else b"") + b"y"
+    wire = form(content)
+    for first in range(len(wire)):
+        for last in range(first, min(first + 20, len(wire))):
+            parser, recorder = parse([wire[:first], wire[first:last], wire[last:]])
+            assert (recorder.contents, parser.done) == ([content], True)
+
+
+@pytest.mark.parametrize("filler", [b"x", b"er\r", b"e"])
+def test_the_search_finds_the_first_delimiter_at_every_edge_of_its_windows(filler):
+    delimiter = b"\r\n--" + B
+    finder = DelimiterFinder(delimiter)
+    plain = b"\r" + (filler * 100_000)[:100_000]
+    for place in range(64 * 1024 - 20, 64 * 1024 + 20):
+        data = plain[:place] + delimiter + b"=" * 100 + delimiter + plain
+        for position in (0, place - 40_000, place - 20, place):
+            for end in (place + len(delimiter), len(data)):
+                assert finder.find(data, position, end) == place
+            assert finder.find(data, position, place + len(delimiter) - 1) == -1
 
 
 # --- table: forms that are taken -----------------------------------------------------------

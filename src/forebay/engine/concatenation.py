@@ -194,7 +194,7 @@ class Concatenation:
                 await run(staged.reserve, record.length)
             await self._copy(record, staged, parts, stop)
         except (NotFound, TooLarge, StorageFailed, SyncFailed) as error:
-            ended = error
+            ended: UploadError = error
             if isinstance(error, NotFound):
                 ended = WrongState("A part of this upload was removed before it was finished.")
             await self._ending.fail(record, staged, ended)

@@ -12,7 +12,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import lengths, outcome
@@ -26,16 +26,13 @@ from forebay.engine.concatenation import (
     release_part,
     total,
 )
+from forebay.engine.custody import Custody, check_alive, check_dialect
 from forebay.engine.ending import Ending, keep_preconditions
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
-from forebay.engine.receive import Source
+from forebay.engine.receive import Intake, Source
 from forebay.errors import (
-    Forbidden,
-    Gone,
-    NotFound,
     OffsetMismatch,
-    StorageFailed,
     TooLarge,
     UploadError,
     WrongState,
@@ -86,8 +83,9 @@ class Resumables:
         self.holders = Holders(sessions)
         self._ending = Ending(engine, sessions)
         self._appending = Appending(engine, sessions, self._ending)
+        self._custody = Custody(engine, sessions, self.holders)
         self.concatenation = Concatenation(
-            engine, sessions, self.holders, self._ending, self._claim
+            engine, sessions, self.holders, self._ending, self._custody.claim
         )
 
     # --- create ----------------------------------------------------------------------------------
@@ -207,7 +205,7 @@ class Resumables:
     ) -> UploadRecord:
         """The committed state; disturbs nobody. Raises NotFound."""
         record = await self._sessions.load(upload_id)
-        await self._check_owner(record, "read", context)
+        await self._custody.check_owner(record, "read", context)
         return record
 
     async def offset(
@@ -225,12 +223,12 @@ class Resumables:
         """
         record = await self._sessions.load(upload_id)
         if parts_of(record) and record.state in (UploadState.OPEN, UploadState.COMPLETING):
-            await self._check_owner(record, Command.OFFSET, context)
-            self._check_alive(record)
+            await self._custody.check_owner(record, Command.OFFSET, context)
+            check_alive(record)
             record = await self.concatenation.standing(record)
             if record.state is not UploadState.FAILED:
                 return record
-        async with self._held(upload_id, Command.OFFSET, context, dialect) as (
+        async with self._custody.held(upload_id, Command.OFFSET, context, dialect) as (
             record,
             staged,
             _,
@@ -264,7 +262,7 @@ class Resumables:
         A finished one needs `--allow-delete`: its file goes, unless it has changed since.
         Raises NotFound, Gone, Forbidden, UploadBusy (a final upload is being made of it).
         """
-        async with self._held(upload_id, Command.CANCEL, context, dialect) as held:
+        async with self._custody.held(upload_id, Command.CANCEL, context, dialect) as held:
             record, staged, _, _ = held
             if is_partial(record):
                 await release_part(self._sessions, record)
@@ -295,16 +293,16 @@ class Resumables:
         Interrupted or StorageError when it broke off: the prefix is kept and committed,
         unless digests were to be compared.
         """
-        async with self._held(wish.upload_id, Command.APPEND, context) as held:
+        async with self._custody.held(wish.upload_id, Command.APPEND, context) as held:
             record, staged, holding, todo = held
             if todo is Answer.FINISH:
                 assert staged is not None
                 record = await self._ending.finish(record, staged)
                 todo = answer(record.state, Command.APPEND)
             if todo is Answer.REPLAY:
-                return self._replay(record, wish, source)
+                return await self._replay(record, wish, source)
             assert staged is not None
-            _check_dialect(record, wish.dialect)
+            check_dialect(record, wish.dialect)
             with self._admitted():
                 return await self._take(record, staged, holding, wish, source, told, late)
 
@@ -337,12 +335,12 @@ class Resumables:
             self.concatenation.part_ended(record.id)
         return Standing(record)
 
-    def _replay(self, record: UploadRecord, wish: AppendUpload, source: Source) -> Standing:
+    async def _replay(self, record: UploadRecord, wish: AppendUpload, source: Source) -> Standing:
         """The last answer was lost: whoever asks to end the upload again is told how it ended.
 
         That is an empty request at the end, or the last one as it was. No byte is taken.
         """
-        _check_dialect(record, wish.dialect)
+        check_dialect(record, wish.dialect)
         size = source.length
         at_end = wish.offset == record.offset
         if wish.completes is not None and size is not None and wish.offset + size == record.offset:
@@ -351,77 +349,22 @@ class Resumables:
                 return Standing(record, replayed=True)
         if not at_end:
             raise OffsetMismatch(expected=record.offset, provided=wish.offset)
-        if size != 0 or wish.completes is not None:
+        lengths.agree(wish.length, record.length)
+        if size is None and wish.completes is None:
+            await self._engine.pump(source, Intake(_Nowhere(), limit=0))  # raises TooLarge
+        elif size != 0 or wish.completes is not None:
             raise WrongState("The upload is complete; nothing can be added.", state=record.state)
         return Standing(record, replayed=True)
 
-    # --- holding ---------------------------------------------------------------------------------
 
-    @contextlib.asynccontextmanager
-    async def _held(
-        self,
-        upload_id: str,
-        command: Command,
-        context: Mapping[str, Any] | None,
-        dialect: str | None = None,
-    ) -> AsyncIterator[tuple[UploadRecord, Staged | None, Holding, Answer]]:
-        """Holds an upload and loads its state under the lock. Raises NotFound, Gone."""
-        run = self._engine.workers.run
-        # Asked first, so that a stranger cannot interrupt anybody.
-        record = await self._sessions.load(upload_id)
-        await self._check_owner(record, command, context)
-        if dialect is not None:
-            _check_dialect(record, dialect)
-        if command is Command.APPEND and parts_of(record):
-            raise Forbidden("A final upload is made of its parts; nothing can be added.")
-        async with self.holders.taken(upload_id, lambda: self._claim(upload_id)) as taken:
-            holding, staged = taken
-            try:
-                record = await self._sessions.load(upload_id)
-                self._check_alive(record)
-                todo = answer(record.state, command)
-                if todo is Answer.GONE:
-                    raise _gone(record)
-                if staged is None and record.state in (UploadState.OPEN, UploadState.COMPLETING):
-                    raise await self._lost(record)
-                if staged is not None and record.state is UploadState.OPEN:
-                    if staged.offset < record.offset:
-                        raise await self._lost(record, staged)
-                    if staged.offset > record.offset:
-                        await run(staged.truncate, record.offset)
-                yield record, staged, holding, todo
-            finally:
-                if staged is not None:
-                    await run(staged.close)
+class _Nowhere:
+    """The sink of a body that must turn out to be empty."""
 
-    async def _claim(self, upload_id: str) -> Staged | None:
-        try:
-            return await self._engine.workers.run(self._engine.store.claim, upload_id, undo=_close)
-        except NotFound:
-            return None
+    def write(self, data: memoryview, offset: int) -> None:
+        raise AssertionError("its limit is 0")
 
-    def _check_alive(self, record: UploadRecord) -> None:
-        """Refused from its moment on, also before the sweeper came."""
-        if record.expires_at is not None and record.expires_at <= time.time():
-            raise Gone("This upload has expired; start a new one.")
-
-    async def _check_owner(
-        self, record: UploadRecord, action: str, context: Mapping[str, Any] | None
-    ) -> None:
-        principal = await self._engine.authorise(action, record.name, context)
-        if principal.id != record.principal:
-            raise NotFound  # that it exists is nobody else's business
-
-    async def _lost(self, record: UploadRecord, staged: Staged | None = None) -> UploadError:
-        error = StorageFailed("The data of this upload was lost; start a new one.")
-        logger.error(
-            "upload %s: %d bytes were committed and are not there", record.id, record.offset
-        )
-        told = outcome.refused(error.code, error.message)
-        await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
-        if staged is not None:
-            await self._engine.workers.run(staged.discard)
-        return Gone(error.message)
+    def reserve(self, size: int) -> None:
+        raise AssertionError("its limit is 0")
 
 
 def _extra(wish: CreateUpload, limit: int | None) -> bytes:
@@ -441,24 +384,5 @@ def _extra(wish: CreateUpload, limit: int | None) -> bytes:
     return json.dumps(extra).encode()
 
 
-def _check_dialect(record: UploadRecord, dialect: str) -> None:
-    if record.dialect != dialect:
-        raise WrongState(
-            f"This upload was begun in the {record.dialect} protocol and goes on in it.",
-            state=record.state,
-        )
-
-
-def _gone(record: UploadRecord) -> Gone:
-    if record.outcome:
-        told = json.loads(record.outcome)
-        return Gone(f"This upload has ended: {told['message']}")
-    return Gone()
-
-
 def _discard(staged: Staged) -> None:
     staged.discard()
-
-
-def _close(staged: Staged) -> None:
-    staged.close()

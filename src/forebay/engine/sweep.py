@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from forebay.engine.completion import Completion
+from forebay.engine.concatenation import is_partial, release_part
 from forebay.engine.workers import Workers
 from forebay.errors import NotFound, StorageError, UploadBusy
 from forebay.model import UploadState
@@ -115,7 +116,14 @@ class Sweeper:
             record = await sessions.load(upload_id)
         except NotFound:
             return False
-        return record.expires_at is not None and record.expires_at <= now
+        if record.expires_at is None or record.expires_at > now:
+            return False
+        if is_partial(record):
+            try:
+                await release_part(sessions, record)
+            except UploadBusy:  # a final upload is being made of it
+                return False
+        return True
 
     async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
         ids = await self._workers.run(lambda: list(self._store.staged_ids()))
@@ -141,6 +149,8 @@ class Sweeper:
             record = await sessions.load(upload_id)
         except NotFound:
             return False
+        if record.state is UploadState.COMPLETE:
+            return is_partial(record)  # until it expires: finals may be made of it
         return record.state in (UploadState.OPEN, UploadState.COMPLETING)
 
 

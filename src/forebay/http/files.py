@@ -233,7 +233,8 @@ def path_below(scope: dict[str, Any]) -> bytes:
 
 def mount_of(scope: dict[str, Any]) -> str:
     """Where this application is mounted, for links; without a slash at its end."""
-    return names.quote_path(scope.get("root_path", "").rstrip("/"))
+    root: str = scope.get("root_path", "")
+    return names.quote_path(root.rstrip("/")) if root else ""
 
 
 def query_of(query: bytes) -> dict[str, str]:

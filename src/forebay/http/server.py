@@ -145,6 +145,8 @@ def serve_one(
         if sessions is not None:
             await engine.open_resumables(sessions)
         swept = await sweep_store(settings, store, engine.workers, sessions)
+        if engine.resumables is not None:
+            await engine.resumables.concatenation.resume_all()
         if any(dataclasses.astuple(swept)):
             logger.info("swept: %s", swept.summary())
         # What start-up made stays for good; collections need not look at it again.

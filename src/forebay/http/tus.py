@@ -69,7 +69,7 @@ class Tus:
         elif method == "PATCH":
             return await self._append(scope, receive, upload_id)
         elif method == "DELETE":
-            await self._resumables.cancel(upload_id, context=scope)
+            await self._resumables.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
         raise tus.refuse_method(upload_id)
 

@@ -218,7 +218,6 @@ class MultipartParser:
         """A delimiter ended the part, or the preamble, before it."""
         self._parts.end()
         self._held = b""
-        self._unsent = 0
         if follow is _Follow.NEXT:
             self._begin_head()
         elif follow is _Follow.PADDED:

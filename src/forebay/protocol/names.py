@@ -30,6 +30,7 @@ MAX_DEPTH = 64
 
 # C0, DEL and C1; they also end lines and move cursors wherever a name is printed.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+_ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.()-]{0,200}")
 # They show "exe.gpj" as "jpg.exe" (Unicode Technical Report 36, section 2.4).
 _BIDI_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
 # Invisible, and not compared by some filesystems (HFS+): behind one, a dot is still the first.
@@ -40,6 +41,8 @@ _IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064
 
 def judge_name(name: str) -> str:
     """`name` unchanged if it can be one component of a path; raises `InvalidName`."""
+    if _ORDINARY.fullmatch(name):  # most names are, and need no second look
+        return name
     if not name:
         raise InvalidName("The file name is empty.")
     if name in (".", ".."):
@@ -124,9 +127,12 @@ def split_path(raw_path: bytes) -> list[str]:
         raise InvalidName("The path is not UTF-8.") from None
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/()-]*")
+
+
 def quote_path(name: str) -> str:
     """A judged name as the path of a URL (RFC 3986, section 3.3), for a Location field."""
-    return quote(name, safe="/()")
+    return name if _PLAIN.fullmatch(name) else quote(name, safe="/()")
 
 
 # What people call the extension: short and without spaces, so not the end of "Dr. Smith".

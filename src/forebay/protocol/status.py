@@ -172,7 +172,7 @@ def restated(answer: Answer, status: int) -> Answer:
         problem = {**json.loads(body), "title": phrase(status), "status": status}
         body = json.dumps(problem).encode("ascii") + b"\n"
     length = (b"content-length", b"%d" % len(body))
-    headers = tuple(length if name == b"content-length" else (name, v) for name, v in answer.headers)
+    headers = tuple(length if field[0] == length[0] else field for field in answer.headers)
     return Answer(status, headers, body)
 
 

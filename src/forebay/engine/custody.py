@@ -1,0 +1,120 @@
+"""Who may work on an upload, and how it is held meanwhile (invariants 4 and 10)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine import outcome
+from forebay.engine.concatenation import parts_of
+from forebay.engine.holders import Holders, Holding
+from forebay.engine.lifecycle import Answer, Command, answer
+from forebay.errors import Forbidden, Gone, NotFound, StorageFailed, UploadError, WrongState
+from forebay.model import UploadRecord, UploadState
+from forebay.sessions.base import Sessions
+from forebay.stores.base import Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+logger = logging.getLogger("forebay")
+
+
+class Custody:
+    """Lets one request at a time work on an upload, if it is its owner's."""
+
+    def __init__(self, engine: Engine, sessions: Sessions, holders: Holders) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._holders = holders
+
+    @contextlib.asynccontextmanager
+    async def held(
+        self,
+        upload_id: str,
+        command: Command,
+        context: Mapping[str, Any] | None,
+        dialect: str | None = None,
+    ) -> AsyncIterator[tuple[UploadRecord, Staged | None, Holding, Answer]]:
+        """Holds an upload and loads its state under the lock. Raises NotFound, Gone."""
+        run = self._engine.workers.run
+        # Asked first, so that a stranger cannot interrupt anybody.
+        record = await self._sessions.load(upload_id)
+        await self.check_owner(record, command, context)
+        if dialect is not None:
+            check_dialect(record, dialect)
+        if command is Command.APPEND and parts_of(record):
+            raise Forbidden("A final upload is made of its parts; nothing can be added.")
+        async with self._holders.taken(upload_id, lambda: self.claim(upload_id)) as taken:
+            holding, staged = taken
+            try:
+                record = await self._sessions.load(upload_id)
+                check_alive(record)
+                todo = answer(record.state, command)
+                if todo is Answer.GONE:
+                    raise _gone(record)
+                if staged is None and record.state in (UploadState.OPEN, UploadState.COMPLETING):
+                    raise await self._lost(record)
+                if staged is not None and record.state is UploadState.OPEN:
+                    if staged.offset < record.offset:
+                        raise await self._lost(record, staged)
+                    if staged.offset > record.offset:
+                        await run(staged.truncate, record.offset)
+                yield record, staged, holding, todo
+            finally:
+                if staged is not None:
+                    await run(staged.close)
+
+    async def claim(self, upload_id: str) -> Staged | None:
+        try:
+            return await self._engine.workers.run(self._engine.store.claim, upload_id, undo=_close)
+        except NotFound:
+            return None
+
+    async def check_owner(
+        self, record: UploadRecord, action: str, context: Mapping[str, Any] | None
+    ) -> None:
+        principal = await self._engine.authorise(action, record.name, context)
+        if principal.id != record.principal:
+            raise NotFound  # that it exists is nobody else's business
+
+    async def _lost(self, record: UploadRecord, staged: Staged | None = None) -> UploadError:
+        error = StorageFailed("The data of this upload was lost; start a new one.")
+        logger.error(
+            "upload %s: %d bytes were committed and are not there", record.id, record.offset
+        )
+        told = outcome.refused(error.code, error.message)
+        await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
+        if staged is not None:
+            await self._engine.workers.run(staged.discard)
+        return Gone(error.message)
+
+
+def check_alive(record: UploadRecord) -> None:
+    """Refused from its moment on, also before the sweeper came. Raises Gone."""
+    if record.expires_at is not None and record.expires_at <= time.time():
+        raise Gone("This upload has expired; start a new one.")
+
+
+def check_dialect(record: UploadRecord, dialect: str) -> None:
+    """Raises WrongState."""
+    if record.dialect != dialect:
+        raise WrongState(
+            f"This upload was begun in the {record.dialect} protocol and goes on in it.",
+            state=record.state,
+        )
+
+
+def _gone(record: UploadRecord) -> Gone:
+    if record.outcome:
+        told = json.loads(record.outcome)
+        return Gone(f"This upload has ended: {told['message']}")
+    return Gone()
+
+
+def _close(staged: Staged) -> None:
+    staged.close()
