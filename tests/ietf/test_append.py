@@ -209,13 +209,17 @@ def test_an_upload_that_was_cancelled_is_gone(server: ServerProcess) -> None:
     assert server.leftovers() == []
 
 
-def test_a_finished_file_outlives_the_cancelling_of_its_upload(server: ServerProcess) -> None:
-    """Item 63."""
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_finished_file_goes_only_where_files_may_be_deleted(
+    reuse_server: Start, allowed: bool
+) -> None:
+    """Item 63: to cancel what is finished removes it, which needs --allow-delete."""
+    server = reuse_server(*(["--allow-delete"] if allowed else []))
     upload = Upload.begin(server, body=BODY)
     upload.append(len(BODY), b"", last=True)
-    assert upload.ask("DELETE", v()).status == 204
-    assert upload.where(v()).status == 404
-    assert upload.stored() == BODY
+    assert upload.ask("DELETE", v()).status == (204 if allowed else 403)
+    assert upload.where(v()).status == (404 if allowed else 204)
+    assert (server.folder / "f.bin").exists() is not allowed
 
 
 @pytest.mark.parametrize("path", ["/uploads/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "/uploads/..%2f.."])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,3 +109,13 @@ def test_what_belongs_to_nobody_in_the_servers_folder_does_not_stop_it(
     sweep(store_folder)
     assert (store_folder / "precious").read_bytes() == BODY
     assert ready(start_server("--durability", "relaxed")).stop() == 0
+
+
+def test_sweeping_a_mistyped_folder_makes_none(tmp_path: Path):
+    missing = tmp_path / "typo"
+    done = subprocess.run(
+        [sys.executable, "-m", "forebay", "sweep", str(missing)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "typo" in done.stderr
+    assert not missing.exists()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from forebay.engine.completion import Completion
 from forebay.engine.concatenation import is_partial, release_part
 from forebay.engine.workers import Workers
-from forebay.errors import NotFound, StorageError, UploadBusy
+from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy
 from forebay.model import UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
@@ -188,7 +188,12 @@ async def sweep_store(
 
 
 def sweep_directory(settings: Settings) -> Swept:
-    """`forebay sweep`: may run beside a living server. Raises StorageError."""
+    """`forebay sweep`: may run beside a living server.
+
+    Raises ConfigError when there is no such folder (none is made), StorageError.
+    """
+    if not os.path.isdir(settings.dir):
+        raise ConfigError(f"there is no folder {settings.dir!r} to sweep (DIR)")
 
     async def sweep() -> Swept:
         store = FileStore(settings.dir, durability=settings.durability, numbered=numbered)

@@ -43,6 +43,9 @@ class _Job(Generic[T]):
     def execute(self) -> None:
         try:
             self.result = self.call(*self.args)
+        except StopIteration as error:  # a future takes none: it would end a coroutine
+            self.error = RuntimeError("a job raised StopIteration")
+            self.error.__cause__ = error
         except BaseException as error:  # delivered to whoever waits
             self.error = error
 
@@ -122,7 +125,9 @@ class Workers:
         With `together` the job may share a thread with others of the same turn of the loop:
         for short ones.
         """
-        loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin_loop(loop)
         job: _Job[T] = _Job(loop.create_future(), call, args, undo)
         if together:
             if not self._together:
@@ -137,7 +142,16 @@ class Workers:
                 if stop is not None:
                     stop()
                 await self._outlive(job)
+            elif not job.future.cancelled():
+                self._undo(job)  # its result was on its way when the task was cancelled
             raise
+
+    def _begin_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """What was on its way to an earlier loop, which is closed, holds nobody up here."""
+        self._loop = loop
+        self._waking = False
+        self._together = []
+        self._finished.clear()
 
     async def _outlive(self, job: _Job[Any]) -> None:
         assert self._loop is not None
@@ -150,7 +164,24 @@ class Workers:
         jobs, self._together = self._together, []
         share = max(_BATCH, -(-len(jobs) // self.limit))
         for start in range(0, len(jobs), share):
-            self._send(jobs[start : start + share])
+            batch = jobs[start : start + share]
+            try:
+                self._send(batch)
+            except RuntimeError as error:  # closed meanwhile, or no thread to be had
+                for job in batch:
+                    job.error = error
+                self._finished.extend(batch)
+                self._deliver()
+
+    def _undo(self, job: _Job[Any]) -> None:
+        """Hands a result that nobody takes to the job's `undo`."""
+        if job.error is not None or job.undo is None:
+            return
+        undo = _Job(job.future, job.undo, (job.result,), None)
+        try:
+            self._send([undo])
+        except RuntimeError:  # closed; the result is still ours to put away
+            undo.execute()
 
     def _send(self, jobs: list[_Job[Any]] | Beside) -> None:
         if self._closed:
@@ -161,8 +192,19 @@ class Workers:
             if start:
                 self._threads += 1
         if start:
-            threading.Thread(target=self._work, name="forebay-worker", daemon=True).start()
+            self._start_thread()
         self._queue.put(jobs)
+
+    def _start_thread(self) -> None:
+        """Raises RuntimeError when there is no thread to be had and none is there."""
+        try:
+            threading.Thread(target=self._work, name="forebay-worker", daemon=True).start()
+        except RuntimeError:
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    self._busy -= 1
+                    raise
 
     def _deliver(self) -> None:
         self._waking = False
@@ -173,8 +215,7 @@ class Workers:
             if job.waiter is not None and not job.waiter.done():
                 job.waiter.set_result(None)
             if job.future.done():  # nobody waits any more
-                if job.error is None and job.undo is not None:
-                    self._send([_Job(job.future, job.undo, (job.result,), None)])
+                self._undo(job)
             elif job.error is not None:
                 job.future.set_exception(job.error)
             else:
@@ -183,27 +224,36 @@ class Workers:
     # --- in the threads ----------------------------------------------------------------------
 
     def _work(self) -> None:
-        while (jobs := self._queue.get()) is not None:
-            if isinstance(jobs, Beside):
-                jobs.execute()
-                with self._lock:
-                    self._busy -= 1
-                continue
-            for job in jobs:
-                job.execute()
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """A frame of its own: an idle thread must not hold on to what it did last."""
+        jobs = self._queue.get()
+        if jobs is None:
+            return False
+        if isinstance(jobs, Beside):
+            jobs.execute()
             with self._lock:
                 self._busy -= 1
-            self._finished.extend(jobs)
-            if not self._waking and self._loop is not None:
-                self._waking = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                    self._loop.call_soon_threadsafe(self._deliver)
+            return True
+        for job in jobs:
+            job.execute()
+        with self._lock:
+            self._busy -= 1
+        self._finished.extend(jobs)
+        if not self._waking and self._loop is not None:
+            self._waking = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._deliver)
+        return True
 
     def beside(self, call: Callable[..., object], *args: Any) -> Beside:
         """From inside a job: has `call(*args)` done by another thread; `wait` for it."""
         work = Beside(call, args)
         if not self.crowded:
-            self._send(work)
+            with contextlib.suppress(RuntimeError):  # closed: whoever waits does it
+                self._send(work)
         return work
 
     @property
@@ -221,7 +271,7 @@ class Workers:
     def buffer(self) -> contextlib.AbstractContextManager[bytearray]:
         """Lends a buffer, the one used last first: one upload keeps touching the same one.
 
-        For use inside a job. There are never more of them than threads.
+        For use inside a job. There are never more of them than running jobs use at once.
         """
         try:
             buffer = self._buffers.pop()

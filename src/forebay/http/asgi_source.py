@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.errors import IncompleteBody, Interrupted, UploadError
+from forebay.errors import IncompleteBody, Interrupted, StorageFailed, UploadError
 
 if TYPE_CHECKING:
     from forebay.engine.receive import Intake
     from forebay.engine.workers import Workers
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+logger = logging.getLogger("forebay")
 
 BATCH = 1 << 20
 SMALLEST_BATCH = 64 << 10
@@ -37,6 +40,7 @@ class ReceiveSource:
         self.length = length
         self.waiting_since: float | None = None
         self._pieces: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._ended = False
         self._stopped: UploadError | None = None
@@ -47,7 +51,6 @@ class ReceiveSource:
 
     async def turn(self, intake: Intake, workers: Workers) -> bool:
         ReceiveSource._alive += 1
-        timer: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
         batch = max(SMALLEST_BATCH, min(BATCH, TOGETHER // ReceiveSource._alive))
         try:
@@ -57,8 +60,8 @@ class ReceiveSource:
                 size = 0
                 while size < batch and not self._ended:
                     size += await self._next(loop)
-                    if timer is None and self._pieces:
-                        timer = loop.call_later(PATIENCE, self._start_flush, intake, workers)
+                    if self._timer is None and self._pieces:
+                        self._timer = loop.call_later(PATIENCE, self._start_flush, intake, workers)
         except TimeoutError:
             if self._stopped is None:
                 raise
@@ -68,8 +71,9 @@ class ReceiveSource:
             ReceiveSource._alive -= 1
             self._scope = None
             self.waiting_since = None
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             await self._settle()
         # What has arrived is kept also when the body breaks off: it is a prefix.
         if self._pieces and (self._stopped is None or isinstance(self._stopped, _KEEPING)):
@@ -97,7 +101,8 @@ class ReceiveSource:
 
     def _start_flush(self, intake: Intake, workers: Workers) -> None:
         """The client is slow: what it sent so far goes to the store while it is waited for."""
-        if self._pieces and self._flushing is None:
+        self._timer = None  # the next piece to come sets it again
+        if self._pieces and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.ensure_future(self._flush(intake, workers))
 
     async def _flush(self, intake: Intake, workers: Workers) -> None:
@@ -105,6 +110,11 @@ class ReceiveSource:
             await self._write(intake, workers)
         except UploadError as error:
             self.stop(error)
+        except Exception as error:  # these pieces are lost: nothing may come after them
+            logger.exception("a body could not be written")
+            failed = StorageFailed("The body could not be written.")
+            failed.__cause__ = error
+            self.stop(failed)
 
     async def _settle(self) -> None:
         """Waits for the flush under way: pieces go to the store in their order."""

@@ -166,6 +166,8 @@ class DirectProtocol(asyncio.Protocol):
         if self._exchange is None:
             if self._lingering is None:
                 self.transport.close()
+            else:
+                self._deadline.set(1.0)  # the answer is out; the end must not wait for readers
         else:
             self._exchange.keep_alive = False
 

@@ -107,12 +107,12 @@ class SocketSource:
             done = await workers.run(self._work, intake, early, workers, stop=self._halt)
         finally:
             self._working = False
+            surplus, self._surplus = self._surplus, b""
             if self._close_wanted:
                 self.close()
-            if self._surplus:
-                surplus, self._surplus = self._surplus, b""
+            elif surplus:
                 self._connection.give_back(surplus)
-        if self._stopped is not None and not done:
+        if self._stopped is not None and (self._close_wanted or not done):
             raise self._stopped
         return done
 
@@ -127,6 +127,8 @@ class SocketSource:
             loop.remove_reader(duplicate.fileno())
             self._readable = None
             self.waiting_since = None
+            if self._close_wanted:
+                self.close()
 
     def _work(self, intake: Intake, early: bytes, workers: Workers) -> bool:
         """In a thread: one turn."""
@@ -177,10 +179,14 @@ class SocketSource:
                 raise IncompleteBody
             taken += got
             view = memoryview(buffer)
+            before = intake.received
             used = framing.decode(view[:got], feed)
             if used < got:
                 self._surplus = bytes(view[used:got])
-            buffers.reverse()  # with two, this one is hashed while the other is filled
+            # With two, this one is hashed while the other is filled. Nothing but the framing of
+            # chunks may have come: then the other one is still looked at.
+            if intake.received != before:
+                buffers.reverse()
 
     def stop(self, error: UploadError) -> None:
         if self._stopped is None:
@@ -198,13 +204,18 @@ class SocketSource:
         return self._began and not self._framing.done
 
     def close(self) -> None:
-        """Ends the drain. While a worker reads, the descriptor stays until it is done: its
-        number must not come to mean another connection under the worker's hands.
+        """Ends the drain: not a byte is taken after it, as what comes may be another request.
+
+        While a worker reads, or the loop watches, the descriptor stays until that is over: its
+        number must not come to mean another connection under their hands.
         """
-        if self._working:
+        if self._readable is not None or self._working:
             self._close_wanted = True
             self.stop(IncompleteBody("The request has ended."))
-        elif self._socket is not None:
+            return
+        if self._stopped is None:
+            self._stopped = IncompleteBody("The request has ended.")
+        if self._socket is not None:
             self._socket.close()
             self._socket = None
 

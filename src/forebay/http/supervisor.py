@@ -66,7 +66,12 @@ class _Supervisor:
         return self._code
 
     def _start(self, slot: int) -> None:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # of processes or memory; those that run serve on
+            logger.error("no server process could be started (%s); trying again", error.strerror)
+            self._start_later(slot)
+            return
         if pid == 0:
             os._exit(self._child(slot))
         self._slots[pid] = (slot, time.monotonic())
@@ -102,10 +107,13 @@ class _Supervisor:
             return
         logger.error("server process %d ended with %d; starting another", pid, code)
         if time.monotonic() - since < _YOUNG:  # it may be dying of something that lasts
-            self._waiting.append(slot)
-            signal.setitimer(signal.ITIMER_REAL, 1)
+            self._start_later(slot)
         else:
             self._start(slot)
+
+    def _start_later(self, slot: int) -> None:
+        self._waiting.append(slot)
+        signal.setitimer(signal.ITIMER_REAL, 1)
 
     def _start_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
