@@ -165,6 +165,7 @@ def test_many_processes_may_make_a_store_in_one_new_folder(tmp_path: Path, kind:
 def test_the_umask_does_not_decide_who_may_read(tmp_path: Path, umask: int) -> None:
     for kind in EVERY_KIND:
         folder = tmp_path / kind
+        folder.mkdir()
         with worker(folder, kind, "publish", "f/a", "refuse", "w", "1", "1", umask=umask) as other:
             assert line(other) == "ready"
             nudge(other)
