@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from bench.contenders import CONTENDERS
-from bench.paths import BUILD, RESULTS
+from bench.paths import BUILD, ENDED, RESULTS
 from bench.profile_server import profile
 from bench.report import as_json, machine, markdown
 from bench.run import Run, Settings
@@ -72,6 +72,10 @@ def settings(args: argparse.Namespace) -> Settings:
         small_seconds=2 if quick else 5,
         slow_seconds=12 if quick else 24,
         memory_size=size * 10,
+        piece=8 << 20,
+        unfinished=(10, 10_000) if quick else (10, 10_000, 1_000_000),
+        heads=500 if quick else 2000,
+        takeovers=20 if quick else 100,
         families=tuple(args.contender),
     )
 
@@ -120,6 +124,8 @@ def main(argv: list[str]) -> int:
     finally:
         sources.remove()
         shutil.rmtree(base, ignore_errors=True)
+        if run.crowded:
+            ENDED.touch()
     return 1 if run.results.failures else 0
 
 

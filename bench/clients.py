@@ -11,11 +11,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench.job import Job, Step
+from bench.latency import requests, takeovers
 from bench.slow import slow_uploads
 from bench.wire import (
     PIECE,
@@ -44,11 +46,11 @@ def request(connection: Connection, step: Step, path: str, job: Job, file: int) 
     """Sends one request and reads its answer; an early answer to a body is preferred to a reset."""
     sock = connection.open()
     before, after = body_edges(step, job.size) if step.body else (b"", b"")
-    size = framed_size(job.size) if step.framing == "chunks" else job.size
+    size = framed_size(job.size) if step.framing == "chunks" else step.body_size(job.size)
     try:
         sock.sendall(head(step, path, job.size) + before)
         if step.body:
-            send_file(sock, file, size)
+            send_file(sock, file, size, step.start)
         if after:
             sock.sendall(after)
     except (BrokenPipeError, ConnectionResetError):
@@ -137,9 +139,16 @@ def run_threads(job: Job) -> list[Outcome]:
     return outcomes
 
 
+ALONE: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "slow": slow_uploads,
+    "requests": requests,
+    "takeover": takeovers,
+}
+
+
 def run(job: Job) -> dict[str, Any]:
-    if job.kind == "slow":
-        return slow_uploads(job)
+    if job.kind in ALONE:
+        return ALONE[job.kind](job)
     outcomes = run_threads(job)
     errors = [out.error for out in outcomes if out.error]
     if errors:

@@ -18,13 +18,19 @@ class Step:
     prefix: str = ""
     suffix: str = ""
     framing: Framing = "length"
+    start: int = 0
+    size: int | None = None
+    """The part of the source that is the body, in bytes; all of it when `size` is None."""
+
+    def body_size(self, whole: int) -> int:
+        return whole if self.size is None else self.size
 
 
 @dataclass(frozen=True)
 class Job:
     """What a client process is asked to do. Sizes in bytes, times in seconds."""
 
-    kind: Literal["upload", "download", "slow"]
+    kind: Literal["upload", "download", "slow", "requests", "takeover"]
     port: int
     source: str
     size: int
@@ -33,6 +39,10 @@ class Job:
     duration: float = 0.0
     digest: bool = False
     timeout: float = 300.0
+    repeat: int = 1
+    server_pid: int = 0
+    across: bool = False
+    """Takes over on a connection that another process of the server accepted."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

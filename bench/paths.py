@@ -12,6 +12,8 @@ PEERS = BUILD / "py"
 NODE = BUILD / "node"
 APPS = BENCH / "contenders" / "apps"
 RESULTS = BENCH / "results"
+ENDED = BUILD / "small-ended"
+"""Touched when very many files were deleted."""
 
 
 def program(name: str) -> str | None:

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.results import Results, Row, rows
+from bench.results import LatencyRow, Results, Row, Startup, latency_rows, rows
 from bench.targets import Verdict, verdicts
 
 MIB = 1 << 20
+RATES = ("small", "tus-small")
+"""Scenarios whose number is requests a second."""
 
 
 def machine(folder: Path) -> dict[str, Any]:
@@ -111,6 +113,24 @@ def _small_files(group: list[Row]) -> Iterator[str]:
     yield from table(header, lines)
 
 
+def _latencies(group: list[LatencyRow]) -> Iterator[str]:
+    header = ["contender", "p50 ms", "p99 ms", "range of p99", "worst ms", "measured"]
+    lines = []
+    for row in group:
+        p50, p99, low, high, worst = (
+            f"{seconds * 1e3:.2f}"
+            for seconds in (row.p50, row.p99, row.p99_low, row.p99_high, row.worst)
+        )
+        lines.append([row.contender, p50, p99, f"{low} to {high}", worst, f"{row.count:,}"])
+    yield from table(header, lines)
+
+
+def _startups(group: list[Startup]) -> Iterator[str]:
+    header = ["contender", "seconds to the first answer", "peak RSS MiB"]
+    lines = ([s.contender, f"{s.seconds:.1f}", f"{s.peak_rss / MIB:.0f}"] for s in group)
+    yield from table(header, lines)
+
+
 def _noise(group: list[Row]) -> Iterator[str]:
     """A warning when rounds differ so much that something else must have been running."""
     uneven = [
@@ -140,8 +160,9 @@ def markdown(results: Results) -> str:
     for scenario, case in dict.fromkeys((row.scenario, row.case) for row in all_rows):
         group = [row for row in all_rows if (row.scenario, row.case) == (scenario, case)]
         out += [f"### {scenario}: {case}, {max(row.rounds for row in group)} round(s)", ""]
-        out += [*(_small_files(group) if scenario == "small" else _whole_files(group)), ""]
+        out += [*(_small_files(group) if scenario in RATES else _whole_files(group)), ""]
         out += _noise(group)
+    out += _latency_sections(results)
     facts = [[f.name, f.language, f.version, f.durability] for f in results.facts.values()]
     if facts:
         out += ["### Contenders", ""]
@@ -152,11 +173,26 @@ def markdown(results: Results) -> str:
     if results.failures:
         failed = ([f.scenario, f.case, f.contender, _cell(f.reason)] for f in results.failures)
         out += ["### Failed", "", *table(["scenario", "case", "name", "why"], failed), ""]
-    targets = list(_verdict_lines(verdicts(all_rows)))
+    targets = list(_verdict_lines(verdicts(all_rows, latency_rows(results.latencies))))
     if targets:
         out += ["### Targets", ""]
         out += [*table(["scenario", "Forebay's", "goal", "found", ""], targets), ""]
     return "\n".join(out)
+
+
+def _latency_sections(results: Results) -> Iterator[str]:
+    all_rows = latency_rows(results.latencies)
+    for scenario, case in dict.fromkeys((row.scenario, row.case) for row in all_rows):
+        group = [row for row in all_rows if (row.scenario, row.case) == (scenario, case)]
+        yield f"### {scenario}: {case}, {max(row.rounds for row in group)} round(s)"
+        yield ""
+        yield from _latencies(group)
+        yield ""
+    for scenario in dict.fromkeys(startup.scenario for startup in results.startups):
+        yield f"### {scenario}: the start"
+        yield ""
+        yield from _startups([s for s in results.startups if s.scenario == scenario])
+        yield ""
 
 
 def _cell(text: str) -> str:
@@ -164,10 +200,11 @@ def _cell(text: str) -> str:
 
 
 def as_json(results: Results) -> str:
-    all_rows = rows(results.samples)
+    all_rows, latencies = rows(results.samples), latency_rows(results.latencies)
     document = {
         **asdict(results),
         "rows": [row.to_json() for row in all_rows],
-        "targets": [verdict.to_json() for verdict in verdicts(all_rows)],
+        "latency_rows": [row.to_json() for row in latencies],
+        "targets": [verdict.to_json() for verdict in verdicts(all_rows, latencies)],
     }
     return json.dumps(document, indent=1)

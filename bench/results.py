@@ -1,6 +1,7 @@
 """The values a run collects: samples, and rows that sum them up."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -19,6 +20,30 @@ class Sample:
     requests: int
     cpu_seconds: float
     idle_rss: int
+    peak_rss: int
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """How long the requests of one round took, in seconds."""
+
+    scenario: str
+    case: str
+    contender: str
+    round: int
+    count: int
+    p50: float
+    p99: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Startup:
+    """From the start of a server's process to its first answer."""
+
+    scenario: str
+    contender: str
+    seconds: float
     peak_rss: int
 
 
@@ -43,6 +68,8 @@ class Fact:
 @dataclass
 class Results:
     samples: list[Sample] = field(default_factory=list)
+    latencies: list[Latencies] = field(default_factory=list)
+    startups: list[Startup] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     facts: dict[str, Fact] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -102,3 +129,48 @@ def _row(scenario: str, case: str, contender: str, group: list[Sample]) -> Row:
         peak_rss=max(s.peak_rss for s in group),
         rss_above_idle=max(s.peak_rss - s.idle_rss for s in group),
     )
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """All rounds of one contender in one case, in seconds: the medians of the rounds."""
+
+    scenario: str
+    case: str
+    contender: str
+    rounds: int
+    count: int
+    p50: float
+    p99: float
+    p99_low: float
+    p99_high: float
+    worst: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def latency_rows(rounds: Iterable[Latencies]) -> list[LatencyRow]:
+    """One row per scenario, case and contender, in the order they first came."""
+    groups: dict[tuple[str, str, str], list[Latencies]] = {}
+    for one in rounds:
+        groups.setdefault((one.scenario, one.case, one.contender), []).append(one)
+    return [
+        LatencyRow(
+            *key,
+            rounds=len(group),
+            count=sum(one.count for one in group),
+            p50=median(one.p50 for one in group),
+            p99=median(one.p99 for one in group),
+            p99_low=min(one.p99 for one in group),
+            p99_high=max(one.p99 for one in group),
+            worst=max(one.worst for one in group),
+        )
+        for key, group in groups.items()
+    ]
+
+
+def percentile(sorted_values: Sequence[float], percent: float) -> float:
+    """The nearest rank: the smallest value that `percent` of all do not exceed."""
+    rank = math.ceil(len(sorted_values) * percent / 100)
+    return sorted_values[max(rank, 1) - 1]

@@ -16,7 +16,7 @@ from bench.contenders import CONTENDERS, Certificate, Contender, Options
 from bench.job import Job
 from bench.measure import usage_of
 from bench.paths import ROOT
-from bench.results import Fact, Failure, Results, Sample
+from bench.results import Fact, Failure, Latencies, Results, Sample, percentile
 from bench.servers import Server, ServerFailed, python_process
 from bench.sources import Sources
 
@@ -30,6 +30,10 @@ class Settings:
     small_seconds: float
     slow_seconds: float
     memory_size: int
+    piece: int
+    unfinished: tuple[int, ...]
+    heads: int
+    takeovers: int
     families: tuple[str, ...]
 
 
@@ -39,6 +43,8 @@ class Run:
     base: Path
     sources: Sources
     results: Results = field(default_factory=Results)
+    crowded: bool = False
+    """Very many files were made; `base` is deleted at the end of the run."""
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -63,17 +69,24 @@ class Run:
 
     @contextmanager
     def servers(
-        self, scenario: str, case: str, contenders: Iterable[Contender]
+        self, scenario: str, case: str, contenders: Iterable[Contender], *, many: bool = False
     ) -> Iterator[list[Server]]:
-        """Starts each contender; one that does not start is recorded and left out."""
+        """Starts each contender; one that does not start is recorded and left out.
+
+        `many`: their files are deleted at the end of the run only, because deleting 100,000
+        slows whoever makes files in the next minutes (see `Server.set_aside`).
+        """
         base = Path(tempfile.mkdtemp(prefix=f"{scenario}-", dir=self.base))
         with ExitStack() as stack:
-            stack.callback(shutil.rmtree, base, ignore_errors=True)
+            if many:
+                self.crowded = True
+            else:
+                stack.callback(shutil.rmtree, base, ignore_errors=True)
             running = []
             for contender in contenders:
                 try:
                     server = Server.start(contender, base)
-                except (ServerFailed, OSError) as error:
+                except (ServerFailed, OSError, subprocess.CalledProcessError) as error:
                     self.fail(scenario, case, contender, error)
                     continue
                 stack.callback(server.stop)
@@ -118,6 +131,25 @@ class Run:
             uploads=tuple(contender.upload(name, size) for name in names),
             certificate=certificate_path(contender),
         )
+
+    def measure_latencies(
+        self, scenario: str, case: str, server: Server, number: int, job: Job
+    ) -> None:
+        """Runs a job that times each of its requests. Nothing is recorded when it fails."""
+        found = sorted(self.client(job)["latencies"])
+        one = Latencies(
+            scenario=scenario,
+            case=case,
+            contender=server.contender.name,
+            round=number,
+            count=len(found),
+            p50=percentile(found, 50),
+            p99=percentile(found, 99),
+            worst=found[-1],
+        )
+        self.results.latencies.append(one)
+        shown = f"p50 {one.p50 * 1e3:.2f} ms, p99 {one.p99 * 1e3:.2f} ms"
+        self.say(f"  round {number + 1} {server.contender.name}: {shown}")
 
     def measure(self, scenario: str, case: str, server: Server, number: int, job: Job) -> Sample:
         """Runs a job and records what it cost. Nothing is recorded when it fails."""

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.contenders import Contender
@@ -51,6 +51,7 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    started: float = field(default_factory=time.monotonic)
 
     @classmethod
     def start(cls, contender: Contender, base: Path) -> "Server":

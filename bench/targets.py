@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from bench.results import Row
+from bench.results import LatencyRow, Row
 
 Sense = Literal["at least", "at most", "report"]
 
@@ -109,6 +109,37 @@ RATIOS: tuple[tuple[str, str, Sense, float, str, str, Callable[[Row], float]], .
     ("small", "rate of tusd", "at least", 1.0, "forebay", "tusd", rate),
     ("small", "rate of nginx", "report", 0, "forebay", "nginx", rate),
     ("small", "rate of plain uvicorn", "report", 0, "forebay", "uvicorn", rate),
+    ("tus", "one PATCH: throughput of raw PUT", "at least", 0.9, "forebay tus", "forebay", speed),
+    (
+        "tus",
+        "8 MiB PATCHes: throughput of raw PUT",
+        "at least",
+        0.7,
+        "forebay tus 8 MiB",
+        "forebay",
+        speed,
+    ),
+    ("tus", "one PATCH: throughput of tusd", "report", 0, "forebay tus", "tusd", speed),
+    (
+        "tus",
+        "strict, one PATCH: of raw PUT",
+        "report",
+        0,
+        "forebay strict tus",
+        "forebay strict",
+        speed,
+    ),
+    (
+        "tus",
+        "strict, 8 MiB PATCHes: of raw PUT",
+        "report",
+        0,
+        "forebay strict tus 8 MiB",
+        "forebay strict",
+        speed,
+    ),
+    ("tus-small", "rate of tusd", "report", 0, "forebay tus", "tusd", rate),
+    ("tus-small", "rate of raw POST", "report", 0, "forebay tus", "forebay", rate),
     ("download", "throughput of nginx", "at least", 0.9, "forebay", "nginx", speed),
 )
 
@@ -119,7 +150,29 @@ MEMORY: tuple[tuple[str, str, float], ...] = (
 )
 
 
-def verdicts(rows: list[Row]) -> Iterator[Verdict]:
+LATENCIES: tuple[tuple[str, str, Sense, float, str, str], ...] = (
+    (
+        "head",
+        "p99 with 1,000,000 unfinished, of that with 10",
+        "at most",
+        2.0,
+        "forebay 1,000,000 unfinished",
+        "forebay 10 unfinished",
+    ),
+    (
+        "head",
+        "p99 with 10,000 unfinished, of that with 10",
+        "report",
+        0,
+        "forebay 10,000 unfinished",
+        "forebay 10 unfinished",
+    ),
+    ("takeover", "p99 of tusd", "report", 0, "forebay", "tusd"),
+    ("takeover", "p99 between processes, of that in one", "report", 0, "forebay across", "forebay"),
+)
+
+
+def verdicts(rows: list[Row], latencies: list[LatencyRow]) -> Iterator[Verdict]:
     """Every target of the scenarios that ran."""
     table = Table(rows)
     for scenario, text, sense, limit, ours, other, key in RATIOS:
@@ -131,3 +184,9 @@ def verdicts(rows: list[Row]) -> Iterator[Verdict]:
             row = table.find("memory", "forebay", case)
             value = row.rss_above_idle / (1 << 20) if row else None
             yield Verdict("memory", text, "at most", limit, value)
+    p99 = {(row.scenario, row.contender): row.p99 for row in latencies}
+    for scenario, text, sense, limit, ours, other in LATENCIES:
+        if any(row.scenario == scenario for row in latencies):
+            first, second = p99.get((scenario, ours)), p99.get((scenario, other))
+            value = first / second if first is not None and second else None
+            yield Verdict(scenario, text, sense, limit, value)

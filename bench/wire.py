@@ -58,13 +58,14 @@ def _timeval(seconds: float) -> bytes:
 
 
 def head(step: Step, path: str, size: int) -> bytes:
-    """The bytes of a request's head; `size` is the size of the file to be sent."""
+    """The bytes of a request's head; `size` is the size of the whole source."""
     lines = [f"{step.method} {path} HTTP/1.1", "Host: 127.0.0.1"]
     lines += [f"{name}: {value}" for name, value in step.headers]
     if step.body and step.framing != "length":
         lines.append("Transfer-Encoding: chunked")
     elif step.method != "GET":
-        total = len(step.prefix) + size + len(step.suffix) if step.body else 0
+        body = len(step.prefix) + step.body_size(size) + len(step.suffix)
+        total = body if step.body else 0
         lines.append(f"Content-Length: {total}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
@@ -83,12 +84,12 @@ def framed_size(size: int) -> int:
     return whole * (CHUNK + edge) + (rest + len(f"{rest:x}") + 4 if rest else 0) + 5
 
 
-def send_file(sock: socket.socket, file: int, size: int) -> None:
-    """Sends `size` bytes, starting over at the file's beginning when it is shorter."""
+def send_file(sock: socket.socket, file: int, size: int, start: int = 0) -> None:
+    """Sends `size` bytes from `start` on, and again from the file's beginning at its end."""
     length = os.fstat(file).st_size
     sent = 0
     while sent < size:
-        offset = sent % length
+        offset = (start + sent) % length
         count = min(size - sent, length - offset)
         if isinstance(sock, ssl.SSLSocket):
             piece = os.pread(file, min(count, PIECE), offset)

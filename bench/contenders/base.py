@@ -31,6 +31,13 @@ class Options:
     headers: tuple[tuple[str, str], ...] = ()
     strict: bool = False
     one_worker: bool = False
+    tus: bool = False
+    """By tus, where a contender has a choice."""
+    piece: int | None = None
+    """Bytes in one PATCH; a whole upload when None."""
+    workers: int = 1
+    unfinished: int = 0
+    """Uploads that were begun before the server starts."""
 
 
 @dataclass(frozen=True)
@@ -133,18 +140,18 @@ def printed_line(*command: str, index: int = 0) -> str:
     return lines[index].strip() if lines else ""
 
 
-def tus_upload(collection: str, size: int, framing: Framing = "length") -> tuple[Step, ...]:
-    """Creation, then the whole body in one PATCH."""
-    return (
-        Step("POST", collection, (TUS, ("Upload-Length", str(size)))),
-        Step(
-            "PATCH",
-            "@location",
-            (TUS, OFFSET_STREAM, ("Upload-Offset", "0")),
-            body=True,
-            framing=framing,
-        ),
-    )
+def tus_upload(collection: str, size: int, piece: int | None = None) -> tuple[Step, ...]:
+    """Creation, then the body in PATCHes of `piece` bytes; in one when that is None."""
+    create = Step("POST", collection, (TUS, ("Upload-Length", str(size))))
+    if piece is None:
+        return create, _tus_patch(0, None)
+    starts = range(0, size, piece)
+    return create, *(_tus_patch(start, min(piece, size - start)) for start in starts)
+
+
+def _tus_patch(start: int, size: int | None) -> Step:
+    headers = (TUS, OFFSET_STREAM, ("Upload-Offset", str(start)))
+    return Step("PATCH", "@location", headers, body=True, start=start, size=size)
 
 
 def tus_small(collection: str, size: int) -> SmallRequest:

@@ -1,11 +1,14 @@
 """Ours: the command line server, and the same application under plain uvicorn."""
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders.base import Contender, SmallRequest, printed_line
+from bench.contenders.base import Contender, SmallRequest, printed_line, tus_small, tus_upload
 from bench.job import Step
-from bench.paths import APPS, forebay_program, project_python
+from bench.paths import APPS, ROOT, forebay_program, project_python
+
+UPLOADS = "/uploads/"
 
 
 @dataclass
@@ -35,21 +38,35 @@ class Forebay(Contender):
         command = [str(forebay_program()), "serve", str(folder)]
         # Nobody here writes a line per request.
         command += ["--port", str(port), "--durability", durability, "--no-access-log"]
+        command += ["--workers", str(self.options.workers)]
         if self.options.certificate:
             command += ["--ssl-certfile", str(self.options.certificate.cert)]
             command += ["--ssl-keyfile", str(self.options.certificate.key)]
         return command
 
+    def prepare(self, folder: Path) -> None:
+        if self.options.unfinished:
+            command = [str(project_python()), "-m", "bench.unfinished", str(folder)]
+            command += [str(self.options.unfinished), str(ids_file(folder))]
+            subprocess.run(command, cwd=ROOT, check=True)
+
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
+        if self.options.tus:
+            return tus_upload(UPLOADS, size, self.options.piece)
         headers = self.options.headers
         path = f"/files/{name}"
         return (Step("PUT", path, headers, body=True, framing=self.options.framing),)
 
     def small(self, size: int) -> SmallRequest:
-        return SmallRequest("POST", "/files/")
+        return tus_small(UPLOADS, size) if self.options.tus else SmallRequest("POST", "/files/")
 
     def download_path(self, name: str, stored: Path) -> str:
         return f"/files/{name}"
+
+
+def ids_file(folder: Path) -> Path:
+    """Where the ids are of the uploads that were begun before the start, one a line."""
+    return folder.parent / "unfinished-ids"
 
 
 @dataclass

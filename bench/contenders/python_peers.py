@@ -83,7 +83,7 @@ class Tuspyserver(PythonPeer):
     package = "tuspyserver"
 
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
-        return tus_upload("/files", size)
+        return tus_upload("/files", size, self.options.piece)
 
     def small(self, size: int) -> SmallRequest:
         return tus_small("/files", size)

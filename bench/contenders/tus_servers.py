@@ -35,7 +35,7 @@ class Tusd(Contender):
         return command
 
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
-        return tus_upload("/files/", size)
+        return tus_upload("/files/", size, self.options.piece)
 
     def small(self, size: int) -> SmallRequest:
         return tus_small("/files/", size)
@@ -68,7 +68,7 @@ class TusNode(Contender):
         return [program("node") or "node", str(NODE / "tus_node.mjs"), str(folder), str(port)]
 
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
-        return tus_upload("/files", size)
+        return tus_upload("/files", size, self.options.piece)
 
     def small(self, size: int) -> SmallRequest:
         return tus_small("/files", size)
@@ -98,4 +98,4 @@ class Rustus(Contender):
         return [*command, "--log-level", "ERROR", "--max-body-size", str(1 << 40)]
 
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
-        return tus_upload("/files", size)
+        return tus_upload("/files", size, self.options.piece)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 
 from bench.run import Run
 from bench.scenarios.download import download
+from bench.scenarios.latency import head, takeover
 from bench.scenarios.memory import memory
-from bench.scenarios.small import small
-from bench.scenarios.uploads import chunked, digest, one, sixteen, strict, tls
+from bench.scenarios.small import small, tus_small
+from bench.scenarios.uploads import chunked, digest, one, sixteen, strict, tls, tus
 
 SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "one": one,
@@ -15,9 +16,13 @@ SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "strict": strict,
     "digest": digest,
     "chunked": chunked,
+    "tus": tus,
+    "takeover": takeover,
     "small": small,
+    "tus-small": tus_small,
     "memory": memory,
     "download": download,
+    "head": head,
 }
 
 __all__ = ["SCENARIOS"]

@@ -5,9 +5,9 @@ import subprocess
 import time
 from contextlib import suppress
 
-from bench.contenders import Options, SmallRequest
+from bench.contenders import Contender, Options, SmallRequest
 from bench.measure import usage_of
-from bench.paths import BUILD, program
+from bench.paths import ENDED, program
 from bench.results import Sample
 from bench.run import Run
 from bench.servers import Server, ServerFailed
@@ -15,8 +15,8 @@ from bench.servers import Server, ServerFailed
 SIZE = 4096
 CONNECTIONS = 16
 SETTLE_SECONDS = 360
-ENDED = BUILD / "small-ended"
-FAMILIES = ("floor", "forebay", "nginx", "tusd", "uvicorn", "tuspyserver", "tus-node")
+TUS_FAMILIES = ("tusd", "tuspyserver", "tus-node")
+FAMILIES = ("floor", "forebay", "nginx", "uvicorn", *TUS_FAMILIES)
 
 SCRIPT = """
 wrk.method = "{method}"
@@ -62,9 +62,10 @@ def warn_of_deletions(run: Run) -> None:
             run.say(f"  warning: small files were deleted {age:.0f} s ago; ext4 is slower for now")
 
 
-def small(run: Run) -> None:
-    case = f"4 KiB, {CONNECTIONS} connections"
-    run.say(f"small: {case}")
+def rates(run: Run, scenario: str, contenders: list[Contender]) -> None:
+    """Rounds of small uploads by each of the contenders in turn."""
+    case = f"{SIZE >> 10} KiB, {CONNECTIONS} connections"
+    run.say(f"{scenario}: {case}")
     if program("wrk") is None:
         run.results.missing["wrk"] = "no wrk on PATH, so no small uploads were measured"
         return
@@ -82,7 +83,7 @@ def small(run: Run) -> None:
         server.check(SIZE, count)
         run.results.samples.append(
             Sample(
-                scenario="small",
+                scenario=scenario,
                 case=case,
                 contender=server.contender.name,
                 round=number,
@@ -96,7 +97,17 @@ def small(run: Run) -> None:
         )
         run.say(f"  round {number + 1} {server.contender.name}: {count / seconds:,.0f} a second")
 
-    contenders = run.select(FAMILIES, Options(one_worker=True))
-    with run.servers("small", case, [c for c in contenders if c.small(SIZE)]) as servers:
-        run.interleave("small", case, servers, action, after=Server.set_aside)
-    ENDED.touch()
+    able = [contender for contender in contenders if contender.small(SIZE)]
+    with run.servers(scenario, case, able, many=True) as servers:
+        run.interleave(scenario, case, servers, action, after=Server.set_aside)
+
+
+def small(run: Run) -> None:
+    rates(run, "small", run.select(FAMILIES, Options(one_worker=True)))
+
+
+def tus_small(run: Run) -> None:
+    """Creation with upload; our raw POST beside it."""
+    tus = Options(label="tus", tus=True)
+    contenders = run.select(["forebay"]) + run.select(["forebay"], tus) + run.select(TUS_FAMILIES)
+    rates(run, "tus-small", contenders)

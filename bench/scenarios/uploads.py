@@ -26,11 +26,12 @@ class Uploads:
     contenders: list[Contender]
     size: int
     count: int = 1
+    note: str = ""
 
     @property
     def case(self) -> str:
         size = size_name(self.size)
-        return size if self.count == 1 else f"{self.count} x {size}"
+        return (size if self.count == 1 else f"{self.count} x {size}") + self.note
 
     def run(self, run: Run) -> None:
         run.say(f"{self.scenario}: {self.case}")
@@ -107,3 +108,24 @@ def chunked(run: Run) -> None:
         for label, framing in FRAMINGS:
             contenders += run.select([family], replace(Options(), label=label, framing=framing))
     Uploads("chunked", contenders, run.settings.size).run(run)
+
+
+TUS_PEERS = ("tusd", "rustus", "tus-node", "tuspyserver")
+
+
+def tus(run: Run) -> None:
+    """The whole in one PATCH, and in many on one connection, beside our own raw PUT."""
+    piece = run.settings.piece
+    pieces = size_name(piece)
+    whole = Options(label="tus", tus=True)
+    many = Options(label=f"tus {pieces}", tus=True, piece=piece)
+    contenders = run.select(["forebay"])
+    contenders += run.select(["forebay"], whole) + run.select(["forebay"], many)
+    contenders += run.select(TUS_PEERS)
+    contenders += run.select(TUS_PEERS, Options(label=pieces, piece=piece))
+    Uploads("tus", contenders, run.settings.size).run(run)
+    synced = []
+    for options in (Options(), whole, many):
+        label = f"strict {options.label}".strip()
+        synced += run.select(["forebay"], replace(options, label=label, strict=True))
+    Uploads("tus", synced, run.settings.size, note=", strict").run(run)

@@ -8,8 +8,9 @@ import pytest
 
 from e2e.conftest import _reused, reuse_server, start_any, start_server, store_folder
 from e2e.server import ServerProcess
+from lifecycle.test_tls import start_tls
 
-__all__ = ["_reused", "reuse_server", "start_any", "start_server", "store_folder"]
+__all__ = ["_reused", "reuse_server", "start_any", "start_server", "start_tls", "store_folder"]
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_an_upload_in_parts(server: ServerProcess) -> None:
 
 
 def test_where_an_upload_stands(server: ServerProcess) -> None:
-    """Items 44, 45, 46, 25."""
+    """Items 44, 45, 46, 48, 25."""
     upload = Upload.begin(server, "f.bin", "Upload-Length: 10", body=b"abc")
     for fields in ((), (v(8),)):
         where = upload.where(*fields)
@@ -60,7 +60,7 @@ def test_what_a_question_carries_beside_is_ignored(server: ServerProcess) -> Non
 
 
 def test_the_offset_that_was_told_is_accepted(server: ServerProcess) -> None:
-    """Items 13, 47."""
+    """Items 13, 47, 59."""
     upload = Upload.begin(server)
     upload.cut(0, BODY[:70_001], len(BODY))
     offset = upload.where().offset
@@ -242,7 +242,11 @@ def test_an_upload_goes_on_in_the_protocol_it_began_in(server: ServerProcess) ->
     begun = ask(server, "POST", "/uploads/", "Tus-Resumable: 1.0.0", "Upload-Length: 5", body=b"")
     assert begun.status == 201
     upload = Upload(server, begun.fields["location"])
-    for reply in (upload.append(0, b"hello", last=True), upload.where(v()), upload.ask("DELETE", v())):
+    for reply in (
+        upload.append(0, b"hello", last=True),
+        upload.where(v()),
+        upload.ask("DELETE", v()),
+    ):
         assert (reply.status, "upload-offset" in reply.fields) == (409, False)
     assert upload.ask("DELETE", "Tus-Resumable: 1.0.0").status == 204
 
@@ -251,7 +255,7 @@ def test_an_upload_goes_on_in_the_protocol_it_began_in(server: ServerProcess) ->
 
 
 def test_the_first_length_that_is_told_is_kept(server: ServerProcess) -> None:
-    """Items 16, 17."""
+    """Items 16, 17, 74."""
     upload = Upload.begin(server)
     assert upload.append(0, b"abc", "Upload-Length: 10").fields["upload-length"] == "10"
     assert upload.where().fields["upload-length"] == "10"
@@ -305,7 +309,7 @@ def test_a_last_part_that_comes_out_short_does_not_complete(server: ServerProces
 
 @pytest.mark.parametrize("last", [True, False])
 def test_more_than_the_length_makes_the_upload_invalid(server: ServerProcess, last: bool) -> None:
-    """Item 18: chunked, so no head gives it away."""
+    """Items 18, 61: chunked, so no head gives it away."""
     upload = Upload.begin(server, "f.bin", "Upload-Length: 10")
     reply = upload.append_chunked(0, b"x" * 11, last=last)
     assert (reply.status, reply.complete) == (400, "?0")

@@ -83,7 +83,8 @@ def test_progress_comes_now_and_then_and_only_when_asked_for(server: ServerProce
         assert not any("location" in found for _, found in reply.interim)
         offsets = [int(found["upload-offset"]) for _, found in reply.interim]
         assert offsets == sorted(set(offsets))
-        assert (not offsets) if not fields else len(offsets) <= 5 + 40
+        # five for its size, and one a second on a slow machine
+        assert len(offsets) <= (45 if fields else 0)
         (server.folder / "f.bin").unlink()
 
 

@@ -191,7 +191,9 @@ def test_an_unreadable_upload_complete_is_as_if_it_were_not_there(
     """Items 6, 10, 31: a plain request then."""
     reply = ask(server, "PUT", "/files/f.bin", v(), f"Upload-Complete: {value}", body=BODY)
     assert (reply.status, reply.complete, reply.interim) == (201, None, [])
-    assert ask(server, "POST", "/uploads/", v(), f"Upload-Complete: {value}", body=b"").status == 405
+    assert (
+        ask(server, "POST", "/uploads/", v(), f"Upload-Complete: {value}", body=b"").status == 405
+    )
 
 
 def test_a_cut_creation_keeps_its_prefix(server: ServerProcess) -> None:
@@ -266,7 +268,9 @@ def test_a_name_taken_meanwhile_is_refused_at_the_end(server: ServerProcess) -> 
 
 def test_preconditions_hold_at_the_beginning_and_at_the_end(server: ServerProcess) -> None:
     """Item 36: as a plain PUT does."""
-    missing = ask(server, "PUT", "/files/f.bin", v(), "Upload-Complete: ?0", 'If-Match: "x"', body=b"")
+    missing = ask(
+        server, "PUT", "/files/f.bin", v(), "Upload-Complete: ?0", 'If-Match: "x"', body=b""
+    )
     assert (missing.status, missing.complete, missing.interim) == (412, "?1", [])
     upload = Upload.begin(server, "f.bin", "If-None-Match: *")
     (server.folder / "f.bin").write_bytes(b"mine")

@@ -67,7 +67,9 @@ def test_a_digest_may_come_behind_the_content(server: ServerProcess, right: bool
     value = digest(BODY if right else b"else")
     with Client(server) as client:
         client.send(upload.head(0, "Trailer: Content-Digest", length=None))
-        client.send(b"%x\r\n%b\r\n0\r\nContent-Digest: %b\r\n\r\n" % (len(BODY), BODY, value.encode()))
+        client.send(
+            b"%x\r\n%b\r\n0\r\nContent-Digest: %b\r\n\r\n" % (len(BODY), BODY, value.encode())
+        )
         reply = client.reply()
     assert (reply.status, reply.complete) == ((201, "?1") if right else (400, "?0"))
     assert upload.where().offset == (len(BODY) if right else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ Start = Callable[..., ServerProcess]
 
 @pytest.mark.parametrize("target", ["/files/", "/files/f.bin", "/uploads/", "*"])
 def test_options_tell_of_the_limits(reuse_server: Start, target: str) -> None:
-    """Items 22, 23, 24."""
+    """Items 9, 22, 23, 24."""
     for options, told in (
         (("--retention", "0"), {"min-size": 0}),
         (("--retention", "100", "--max-size", "1000"), {"max-size": 1000, "max-age": 100}),
@@ -65,7 +66,7 @@ def test_what_is_too_large_is_refused_at_its_head(reuse_server: Start) -> None:
 
 
 def test_many_small_requests_do_not_pass_the_limit(reuse_server: Start) -> None:
-    """Items 27, 83."""
+    """Items 27, 61, 83."""
     server = reuse_server("--max-size", "1000")
     upload = Upload.begin(server, body=b"x" * 600)
     over = upload.append(600, b"x" * 401)
@@ -87,29 +88,22 @@ def test_passing_the_limit_while_sending_ends_the_upload(reuse_server: Start) ->
     assert server.leftovers() == []
 
 
-def test_a_smaller_limit_is_for_new_uploads_only(start_server: Start) -> None:
+def test_a_smaller_limit_is_for_new_uploads_only(start_server: Start, tmp_path: Path) -> None:
     """Item 26."""
-    server = start_server("--durability", "relaxed", port_flag=True, env={"FOREBAY_CONFIG": ""})
-    upload = Upload.begin(server, body=b"x")
-    assert server.process.poll() is None
-    del upload
-    toml = server.folder.parent / f"{server.folder.name}.toml"
-    try:
-        toml.write_text('max-size = "1000"\n')
-        other = start_server("--config", str(toml), folder=server.folder / "other")
-        kept = Upload.begin(other)
-        toml.write_text('max-size = "10"\n')
-        other.process.send_signal(signal.SIGHUP)
-        other.wait_for_log("settings read again")
-        assert kept.where().limits["max-size"] == 1000
-        assert kept.append(0, b"x" * 1000, last=True).status == 201
-        assert ask(other, "OPTIONS", "/files/").limits["max-size"] == 10
-    finally:
-        toml.unlink()
+    toml = tmp_path / "forebay.toml"
+    toml.write_text('max-size = "1000"\ndurability = "relaxed"\n')
+    server = start_server("--config", str(toml))
+    kept = Upload.begin(server)
+    toml.write_text('max-size = "10"\ndurability = "relaxed"\n')
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for_log("settings read again")
+    assert kept.where().limits["max-size"] == 1000
+    assert kept.append(0, b"x" * 1000, last=True).status == 201
+    assert ask(server, "OPTIONS", "/files/").limits["max-size"] == 10
 
 
 def test_an_upload_past_its_age_is_gone(reuse_server: Start) -> None:
-    """Item 30."""
+    """Items 30, 50."""
     server = reuse_server("--retention", "0.000001")
     reply = ask(server, "PUT", "/files/f.bin", v(), "Upload-Complete: ?0", body=b"")
     upload = Upload(server, reply.fields["location"])

@@ -63,7 +63,7 @@ def test_an_append_ends_a_stalled_append(server: ServerProcess, attempt: int) ->
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_a_question_ends_a_stalled_creation(server: ServerProcess, attempt: int) -> None:
-    """Items 67, 33: as soon as its 104 was read."""
+    """Items 67, 33, 34: as soon as its 104 was read."""
     with Client(server) as client:
         asks = (v(), "Upload-Complete: ?1")
         client.half("PUT", "/files/f.bin", *asks, body=BODY[:50_000], length=len(BODY))

@@ -1,4 +1,4 @@
 import pytest
 
-for name in ("contract", "publishing", "reading", "samples"):
+for name in ("contract", "publishing", "reading", "resumable", "samples"):
     pytest.register_assert_rewrite(f"{__name__}.{name}")

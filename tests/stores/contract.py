@@ -4,13 +4,14 @@ class TestS3(StoreContract):
     def make(self, folder: Path, **options: Any) -> Store:
         return S3Store(..., **options)
 
-`options` are `numbered` and sometimes `min_free`. How files are published and read is in the
-two modules beside this one, which are part of the contract.
+`options` are `numbered` and sometimes `min_free`. How files are published and read, and what is
+resumable, is in the three modules beside this one, which are part of the contract.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ from forebay.stores.base import Store
 
 from .publishing import PublishingContract
 from .reading import ReadingContract
+from .resumable import ResumableContract
 from .samples import (
     ID,
-    OTHER_ID,
     fill,
     get,
     how,
@@ -42,7 +43,6 @@ from .samples import (
     names_in,
     open_descriptors,
     put,
-    read,
     staged_bytes,
 )
 
@@ -144,6 +144,43 @@ class StagingContract:
             assert staged_bytes(staged) == b"12345"
             staged.discard()
 
+    # --- taking over bytes from a descriptor ---
+
+    def test_bytes_are_taken_over_from_a_descriptor(self, store: Store, tmp_path: Path) -> None:
+        content = bytes(range(256)) * 10_000
+        (tmp_path / "source").write_bytes(content)
+        staged = fill(store.stage(), b"first ")
+        with (tmp_path / "source").open("rb") as source:
+            start, end = 1000, len(content) - 1000
+            while start < end:
+                taken = staged.append_from(source.fileno(), start, end - start)
+                assert 1 <= taken <= end - start
+                start += taken
+                assert staged.offset == 6 + start - 1000
+            assert source.tell() == 0
+        fill(staged, b" last")
+        staged.publish(how("a"))
+        assert get(store, "a") == b"first " + content[1000:-1000] + b" last"
+
+    def test_a_source_that_ends_too_soon_or_cannot_be_read_is_told(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        (tmp_path / "source").write_bytes(b"12345")
+        staged = store.stage()
+        with (tmp_path / "source").open("rb") as source:
+            assert staged.append_from(source.fileno(), 3, 100) == 2
+            with pytest.raises(StorageFailed):
+                staged.append_from(source.fileno(), 5, 100)
+            closed = os.dup(source.fileno())
+            os.close(closed)
+            with pytest.raises(StorageFailed):
+                staged.append_from(closed, 0, 100)
+            assert staged.offset == 2
+            assert staged_bytes(staged) == b"45"
+            staged.close()
+            with pytest.raises(StorageFailed):
+                staged.append_from(source.fileno(), 0, 1)
+
     # --- ends ---
 
     def test_discarded_and_closed_data_is_gone_and_both_may_be_repeated(self, store: Store) -> None:
@@ -198,182 +235,6 @@ class StagingContract:
         for _ in range(self.cycles):
             cycle()
         assert open_descriptors() == before
-
-
-class ResumableContract:
-    """Data that outlives its request, under an id."""
-
-    def test_resumable_data_stays_when_closed_and_goes_on(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"first ")
-        assert staged.commit() == 6
-        staged.close()
-        assert list(store.staged_ids()) == [ID]
-        staged = store.resume(ID, 6)
-        assert staged.offset == 6
-        fill(staged, b"second")
-        assert staged.publish(how("a")).file.size == 12
-        assert get(store, "a") == b"first second"
-
-    def test_an_id_is_created_once(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
-        with pytest.raises(AlreadyExists):
-            store.create(ID)
-        staged.close()
-        with pytest.raises(AlreadyExists):
-            store.create(ID)
-        resumed = store.resume(ID, 5)
-        assert staged_bytes(resumed) == b"12345"
-        resumed.discard()
-        store.create(ID).discard()
-
-    def test_unknown_ids_are_not_found(self, store: Store) -> None:
-        for unknown in (ID, "x", "", "..", "../names.lock", "a/b", "\0"):
-            with pytest.raises(NotFound):
-                store.resume(unknown, 0)
-            with pytest.raises(NotFound):
-                store.claim(unknown)
-            store.remove(unknown)
-            assert store.published_from(unknown, "a") is None
-
-    def test_resuming_cuts_off_what_was_never_acknowledged(self, store: Store) -> None:
-        fill(store.create(ID), b"12345-not acknowledged").close()
-        staged = store.resume(ID, 5)
-        assert staged.offset == 5
-        assert staged_bytes(staged) == b"12345"
-        fill(staged, b"67").close()
-        claimed = store.claim(ID)
-        assert staged_bytes(claimed) == b"1234567"
-        claimed.close()
-
-    def test_resuming_where_data_is_missing_is_refused_and_changes_nothing(
-        self, store: Store
-    ) -> None:
-        fill(store.create(ID), b"12345").close()
-        with pytest.raises(StorageFailed, match="5 of 6"):
-            store.resume(ID, 6)
-        staged = store.resume(ID, 5)  # the lock was let go
-        assert staged_bytes(staged) == b"12345"
-        staged.close()
-
-    @pytest.mark.parametrize("holder", ["create", "resume", "claim"])
-    def test_held_data_is_busy_for_everybody_else(self, store: Store, holder: str) -> None:
-        held = fill(store.create(ID), b"12345")
-        if holder != "create":
-            held.close()
-            held = store.resume(ID, 5) if holder == "resume" else store.claim(ID)
-        for call in (
-            lambda: store.resume(ID, 0),
-            lambda: store.claim(ID),
-            lambda: store.remove(ID),
-        ):
-            with pytest.raises(UploadBusy) as busy:
-                call()
-            assert busy.value.detail["retry_after"] == 1
-        assert staged_bytes(held) == b"12345"
-        store.create(OTHER_ID).close()  # another one is not held
-        held.close()
-        store.remove(ID)
-        assert list(store.staged_ids()) == [OTHER_ID]
-
-    def test_removed_data_is_gone_and_removing_may_be_repeated(self, store: Store) -> None:
-        store.create(ID).close()
-        store.remove(ID)
-        store.remove(ID)
-        assert list(store.staged_ids()) == []
-        with pytest.raises(NotFound):
-            store.claim(ID)
-
-    def test_claimed_data_is_all_there_and_may_go_on(self, store: Store) -> None:
-        fill(store.create(ID), b"12345-not acknowledged").close()
-        claimed = store.claim(ID)
-        assert claimed.offset == 22
-        claimed.truncate(5)
-        fill(claimed, b"67")
-        assert staged_bytes(claimed) == b"1234567"
-        claimed.publish(how("a"))
-        assert get(store, "a") == b"1234567"
-
-    def test_claimed_data_may_be_discarded(self, store: Store) -> None:
-        store.create(ID).close()
-        store.claim(ID).discard()
-        assert list(store.staged_ids()) == []
-
-    def test_discarding_after_closing_leaves_what_another_holds(self, store: Store) -> None:
-        first = fill(store.create(ID), b"12345")
-        first.close()
-        second = store.resume(ID, 5)
-        first.discard()
-        first.close()
-        with pytest.raises(UploadBusy):
-            store.claim(ID)
-        fill(second, b"67").close()
-        third = store.resume(ID, 7)
-        assert staged_bytes(third) == b"1234567"
-        third.discard()
-
-    def test_a_restart_can_tell_whether_data_was_published(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
-        assert store.published_from(ID, "f/a") is None
-        put(store, "f/a", b"12345")
-        assert store.published_from(ID, "f/a") is None  # equal, but not the very data
-        published = staged.publish(how("f/b"))
-        assert store.published_from(ID, "f/b") == published.file
-        assert store.published_from(ID, "f/a") is None
-        assert store.published_from(ID, "f/a/b") is None
-        assert store.published_from(OTHER_ID, "f/b") is None
-        assert list(store.staged_ids()) == [ID]
-        store.remove(ID)
-        assert store.published_from(ID, "f/b") is None
-        assert get(store, "f/b") == b"12345"
-        assert store.stat("f/b") == published.file
-
-    def test_published_data_is_not_changed_through_its_id(self, store: Store) -> None:
-        published = fill(store.create(ID), b"12345").publish(how("a"))
-        with pytest.raises(StorageFailed):
-            store.resume(ID, 3)
-        for opening in (lambda: store.resume(ID, 5), lambda: store.claim(ID)):
-            staged = opening()
-            for change in (
-                lambda staged=staged: staged.write(memoryview(b"x"), 5),
-                lambda staged=staged: staged.truncate(0),
-                lambda staged=staged: staged.reserve(10),
-            ):
-                with pytest.raises(StorageFailed):
-                    change()
-            staged.close()
-        assert get(store, "a") == b"12345"
-        assert store.stat("a") == published.file
-
-    def test_looking_at_published_data_leaves_its_tag(self, store: Store) -> None:
-        published = fill(store.create(ID), b"12345").publish(how("a"))
-        store.claim(ID).close()
-        store.resume(ID, 5).close()
-        assert store.stat("a") == published.file
-        store.claim(ID).discard()
-        assert store.stat("a") == published.file
-        assert get(store, "a") == b"12345"
-
-    def test_publishing_resumable_data_lets_go_of_it(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
-        staged.publish(how("a"))
-        staged.discard()  # does nothing any more
-        store.claim(ID).close()
-        store.remove(ID)
-
-    def test_all_ids_are_told_however_many_ask(self, store: Store) -> None:
-        ids = {f"{ID}-{n}" for n in range(100)}
-        for upload_id in ids:
-            store.create(upload_id).close()
-        first = store.staged_ids()
-        seen = {next(first)}
-        assert set(store.staged_ids()) == ids
-        assert seen | set(first) == ids
-
-    def test_a_reader_of_staged_data_keeps_it_after_its_end(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
-        fd = staged.open_read()
-        staged.discard()
-        assert read(fd) == b"12345"
 
 
 class StoreContract(StagingContract, ResumableContract, PublishingContract, ReadingContract):

@@ -1,8 +1,9 @@
-"""The local store alone: what the contract cannot see, mostly bugs that were found."""
+"""The local store's published files: what the contract cannot see, mostly bugs that were found."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import threading
@@ -13,16 +14,15 @@ from typing import Any
 import pytest
 
 from forebay.errors import (
-    DiskFull,
     InvalidName,
     NameTaken,
     NoDescriptors,
     StorageDenied,
-    StorageError,
     SyncFailed,
 )
 from forebay.stores.files import FileStore
 
+from .faults import break_call
 from .samples import (
     EVERY_KIND,
     ID,
@@ -34,9 +34,7 @@ from .samples import (
     how,
     if_match,
     names_in,
-    open_descriptors,
     put,
-    staged_bytes,
 )
 
 
@@ -44,148 +42,6 @@ from .samples import (
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileStore]:
     with file_store(tmp_path / "root", request.param) as store:
         yield store
-
-
-def failing(number: int, after: int = 0) -> Any:
-    """A system call that fails with errno `number`, from the call after `after` others."""
-    calls = 0
-
-    def fail(*arguments: Any, **more: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls > after:
-            raise OSError(number, os.strerror(number))
-        return fail.real(*arguments, **more)  # type: ignore[attr-defined]
-
-    return fail
-
-
-def break_call(patch: pytest.MonkeyPatch, name: str, number: int, after: int = 0) -> None:
-    fail = failing(number, after)
-    fail.real = getattr(os, name)
-    patch.setattr(os, name, fail)
-
-
-# --- writing ---
-
-
-def test_the_rest_of_a_failed_write_counts_nowhere(
-    store: FileStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bug: it was read by open_read, and it was in the published file."""
-    real = os.pwrite
-
-    def half(fd: int, data: memoryview, offset: int) -> int:
-        if len(data) <= 5:
-            raise OSError(errno.ENOSPC, "full")
-        return real(fd, data[:5], offset)
-
-    staged = fill(store.stage(), b"12345")
-    for cut_fails in (False, True):
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "pwrite", half)
-            if cut_fails:
-                break_call(patch, "ftruncate", errno.EIO)
-            with pytest.raises(DiskFull):
-                staged.write(memoryview(b"abcdefghij"), 5)
-        assert staged.offset == 5
-        assert cut_fails or staged_bytes(staged) == b"12345"
-    assert staged.publish(how("a")).file.size == 5
-    assert get(store, "a") == b"12345"
-
-
-def test_short_writes_go_on(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.pwrite
-    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:3], offset))
-    staged = fill(fill(store.stage(), b"0123456789"), b"abc")
-    assert staged_bytes(staged) == b"0123456789abc"
-    staged.discard()
-
-
-def test_a_dead_upload_takes_and_confirms_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with file_store(tmp_path, "strict") as store:
-        staged = fill(store.stage(), b"12345")
-        with monkeypatch.context() as patch:
-            break_call(patch, "fdatasync", errno.EIO)
-            with pytest.raises(SyncFailed):
-                staged.commit()
-        for call in (
-            staged.commit,
-            lambda: fill(staged, b"x"),
-            lambda: staged.truncate(0),
-            lambda: staged.reserve(10),
-            lambda: staged.publish(how("a")),
-        ):
-            with pytest.raises(SyncFailed):
-                call()
-        staged.discard()
-        assert names_in(store) == []
-
-
-# --- ends ---
-
-
-def test_named_temporaries_go_when_they_are_closed(store: FileStore) -> None:
-    """Bug: they stayed until a sweep."""
-    fill(store.stage(), b"12345").close()
-    assert os.listdir(store.tmp_fd) == []
-
-
-def test_discarding_never_raises(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bug: an error of unlink hid the one that it followed, and kept the descriptor."""
-    before = open_descriptors()
-    for staged in (store.stage(), store.create(ID)):
-        with monkeypatch.context() as patch:
-            break_call(patch, "unlink", errno.EROFS)
-            staged.discard()
-    assert open_descriptors() == before
-    store.claim(ID).discard()
-    assert store.sweep_temporaries() == (0 if store.unnamed else 1)
-
-
-def test_what_is_forgotten_is_only_closed(store: FileStore) -> None:
-    """Bug: __del__ cut and unlinked, in a forked child as well, under its parent."""
-    before = open_descriptors()
-    staged = fill(store.create(ID), b"12345")
-    staged.offset = 1
-    del staged
-    assert open_descriptors() == before
-    assert store.claim(ID).offset == 5
-
-
-@pytest.mark.parametrize("call", ["fsync", "fchmod", "fstat"])
-def test_a_creation_that_fails_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    """Bug: the descriptor, the lock and the data stayed."""
-    with file_store(tmp_path, "strict-named") as store:
-        before = open_descriptors()
-        for create in (lambda: store.create(ID), store.stage):
-            if call == "fsync" and create == store.stage:
-                continue
-            with monkeypatch.context() as patch:
-                break_call(patch, call, errno.EIO)
-                with pytest.raises(StorageError):
-                    create()
-            assert open_descriptors() == before
-            assert list(store.staged_ids()) == []
-            assert os.listdir(store.tmp_fd) == []
-
-
-def test_a_store_that_cannot_be_opened_keeps_no_descriptor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with file_store(tmp_path, "strict"):
-        pass
-    before = open_descriptors()
-    for allowed in range(4):
-        with monkeypatch.context() as patch:
-            break_call(patch, "open", errno.EMFILE, after=allowed)
-            with pytest.raises(NoDescriptors), file_store(tmp_path, "strict"):
-                raise AssertionError("it was opened")
-        assert open_descriptors() == before
 
 
 # --- publication ---
@@ -323,6 +179,30 @@ def test_a_folder_in_the_way_is_seen_at_the_rename_as_well(
         with pytest.raises(NameTaken):
             put(store, "a", b"", REPLACE)
     assert os.listdir(store.tmp_fd) == []
+
+
+def test_a_sweep_in_the_middle_of_a_replacement_leaves_its_second_name(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: that of data without a name of its own was swept, and the rename failed."""
+    flock = fcntl.flock
+    rename = os.rename
+    swept = []
+
+    def at_the_rename(*arguments: Any, **more: Any) -> None:
+        # It would wait for the lock on names; here it finds it taken.
+        monkeypatch.setattr(fcntl, "flock", lambda fd, how: flock(fd, how | fcntl.LOCK_NB))
+        swept.append(other.sweep_temporaries())
+        monkeypatch.setattr(fcntl, "flock", flock)
+        rename(*arguments, **more)
+
+    with file_store(Path(store.root)) as other:
+        put(store, "a", b"old")
+        monkeypatch.setattr(os, "rename", at_the_rename)
+        put(store, "a", b"new", REPLACE)
+        assert swept == [0]
+        assert get(store, "a") == b"new"
+        assert other.sweep_temporaries() == 0
 
 
 def test_modes_that_forbid_writing(tmp_path: Path) -> None:

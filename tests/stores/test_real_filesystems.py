@@ -71,6 +71,26 @@ def test_what_a_failed_write_left_is_not_published(store: FileStore) -> None:
     assert get(store, "a") == b"".join(bytes([n % 256]) * 1_000_003 for n in range(count))
 
 
+def test_bytes_taken_over_until_the_disk_is_full(store: FileStore) -> None:
+    put(store, "source", b"0123456789" * 200_000)
+    fd, info = store.open("source")
+    ballast = store.stage()
+    fill_up(ballast, 1_000_003)
+    ballast.truncate(ballast.offset // 2)
+    fill_up(ballast, 1_000_003)
+    ballast.truncate(ballast.offset - 1_000_003)
+    staged = store.stage()
+    with contextlib.closing(os.fdopen(fd, "rb")), pytest.raises(DiskFull):
+        for _ in range(1000):  # xfs shares the blocks, and needs few of its own
+            place = staged.offset % info.size
+            staged.append_from(fd, place, min(info.size - place, 70_001))
+            fill(ballast, b"x" * 10_007)
+    size = staged.offset
+    ballast.discard()
+    assert staged.publish(how("a")).file.size == size
+    assert get(store, "a") == (b"0123456789" * (size // 10 + 1))[:size]
+
+
 def test_resumable_data_goes_on_when_there_is_room_again(store: FileStore, disk: Path) -> None:
     put(store, "ballast", b"x" * 4 * MiB)
     staged = store.create(ID)

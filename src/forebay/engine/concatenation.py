@@ -105,10 +105,6 @@ class Concatenation:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
             record = await self._sessions.load(record.id)
-        if record.state is UploadState.OPEN:  # whoever waits for its parts keeps it alive
-            with contextlib.suppress(WrongState):
-                lives = expiry(self._engine.settings.retention)
-                await self._sessions.advance(record.id, record.offset, lives)
         return record
 
     def part_ended(self, upload_id: str) -> None:
@@ -177,6 +173,9 @@ class Concatenation:
                         record = await self._fill(record, staged, stop)
                     if record.state in _UNFINISHED and record.offset == record.length:
                         await self._ending.finish(record, staged)
+                    elif record.state is UploadState.OPEN:  # who asks for it keeps it alive
+                        lives = expiry(self._engine.settings.retention)
+                        await self._sessions.advance(record.id, record.offset, lives)
                 finally:
                     await run(staged.close)
 

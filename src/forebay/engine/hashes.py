@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import zlib
@@ -43,8 +44,21 @@ _BUILT_IN: dict[str, tuple[Callable[[], Hasher], int]] = {
     "crc32": (_Crc32, 4),
 }
 
+class _Crc32c:
+    """CRC-32C (Castagnoli), four bytes, most significant first."""
+
+    def __init__(self) -> None:
+        self._extend = importlib.import_module("google_crc32c").extend
+        self._value = 0
+
+    def update(self, data: Any, /) -> None:
+        self._value = self._extend(self._value, bytes(data))  # it takes nothing but bytes
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(4, "big")
+
+
 _OPTIONAL = {
-    "crc32c": ("google_crc32c", "Checksum", 4),
     "blake3": ("blake3", "blake3", 32),
     "xxh3": ("xxhash", "xxh3_64", 8),
 }
@@ -59,6 +73,9 @@ def known() -> dict[str, tuple[Callable[[], Hasher], int]]:
             found[name] = (getattr(importlib.import_module(module), attribute), size)
         except (ImportError, AttributeError):
             continue
+    with contextlib.suppress(ImportError):
+        importlib.import_module("google_crc32c")
+        found["crc32c"] = (_Crc32c, 4)
     return found
 
 

@@ -26,7 +26,7 @@ from forebay.engine.concatenation import (
     release_part,
     total,
 )
-from forebay.engine.custody import Custody, check_alive, check_dialect
+from forebay.engine.custody import Custody, check_alive
 from forebay.engine.ending import Ending, keep_preconditions
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
@@ -101,11 +101,13 @@ class Resumables:
         """
         if wish.parts:
             parts = {i: await self.peek(i, context=context) for i in dict.fromkeys(wish.parts)}
+            for part in parts.values():
+                check_alive(part)
             check_parts(parts.values(), wish.dialect)
             wish = dataclasses.replace(wish, length=total(parts[i] for i in wish.parts))
         record, staged = await self._begin(wish, context, (wish.length or 0) if wish.parts else 0)
         await self._engine.workers.run(staged.close)
-        return record
+        return await self.concatenation.begin(record) if wish.parts else record
 
     async def create_with(
         self,
@@ -293,8 +295,8 @@ class Resumables:
         Interrupted or StorageError when it broke off: the prefix is kept and committed,
         unless digests were to be compared.
         """
-        async with self._custody.held(wish.upload_id, Command.APPEND, context) as held:
-            record, staged, holding, todo = held
+        custody = self._custody.held(wish.upload_id, Command.APPEND, context, wish.dialect)
+        async with custody as (record, staged, holding, todo):
             if todo is Answer.FINISH:
                 assert staged is not None
                 record = await self._ending.finish(record, staged)
@@ -302,7 +304,6 @@ class Resumables:
             if todo is Answer.REPLAY:
                 return await self._replay(record, wish, source)
             assert staged is not None
-            check_dialect(record, wish.dialect)
             with self._admitted():
                 return await self._take(record, staged, holding, wish, source, told, late)
 
@@ -340,7 +341,6 @@ class Resumables:
 
         That is an empty request at the end, or the last one as it was. No byte is taken.
         """
-        check_dialect(record, wish.dialect)
         size = source.length
         at_end = wish.offset == record.offset
         if wish.completes is not None and size is not None and wish.offset + size == record.offset:

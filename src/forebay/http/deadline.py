@@ -33,7 +33,9 @@ class Deadline:
         self._when = 0.0
 
     def close(self) -> None:
+        """For good. Lets go of `passed`, whose owner holds this: no cycle stays."""
         self._when = 0.0
+        self._passed = _nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -47,3 +49,7 @@ class Deadline:
         else:
             self._when = 0.0
             self._passed()
+
+
+def _nothing() -> None:
+    return None

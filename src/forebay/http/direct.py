@@ -18,6 +18,7 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
+from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.utils import get_client_addr, get_local_addr, get_remote_addr, is_ssl
 
 from forebay.errors import (
@@ -33,7 +34,8 @@ from forebay.http.drain import duplicate_socket
 from forebay.http.exchange import HIGH_WATER, STATUS_LINES, Exchange
 from forebay.http.framing import framing_of
 from forebay.http.limits import ConnectionLimits
-from forebay.http.sendfile import FileSender, ThreadRunner
+from forebay.http.outlet import Outlet
+from forebay.http.sendfile import FileSender, Runner, ThreadRunner
 from forebay.protocol import fields
 from forebay.protocol.status import render
 
@@ -77,8 +79,7 @@ class DirectProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.can_drain = False
         self.paused = False
-        self.write_paused = False
-        self._writable: asyncio.Future[None] | None = None
+        self.outlet: Outlet = cast(Outlet, None)
         self._buffer = bytearray()
         self._scanned = 0
         self._head_begun = False
@@ -94,6 +95,8 @@ class DirectProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        cls = type(self)  # whose limits may be replaced; not self, which would be a cycle
+        self.outlet = Outlet(self.loop, self.transport, lambda: cls.limits.send_timeout)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.server = get_local_addr(self.transport)
         self.client = get_remote_addr(self.transport)
@@ -105,9 +108,10 @@ class DirectProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
         self._deadline.close()
-        if self._exchange is not None:
-            self._exchange.disconnect()
-        self.resume_writing()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.disconnect()
+        self.outlet.lost()
         self._buffer.clear()
 
     def eof_received(self) -> bool | None:
@@ -118,7 +122,9 @@ class DirectProtocol(asyncio.Protocol):
         if exchange is None:
             # A pipelined request that is about to be read still gets its answer.
             return self.can_drain and head.END in self._buffer
-        if exchange.hungry and not exchange.framing.done:
+        if exchange.framing.done:
+            exchange.wake()  # an application that waits for the client to leave
+        elif exchange.hungry:
             exchange.disconnect()
         # The other direction stays open for the answer; TLS cannot do that.
         return self.can_drain
@@ -146,26 +152,17 @@ class DirectProtocol(asyncio.Protocol):
             self._pause()
 
     def pause_writing(self) -> None:
-        self.write_paused = True
+        self.outlet.pause()
 
     def resume_writing(self) -> None:
-        self.write_paused = False
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-
-    async def writable(self) -> None:
-        """Waits until the client has taken enough of what was written."""
-        while self.write_paused:
-            if self._writable is None or self._writable.done():
-                self._writable = self.loop.create_future()
-            await asyncio.shield(self._writable)
+        self.outlet.resume()
 
     def shutdown(self) -> None:
         """The server drains: an idle connection goes now, a busy one after its response."""
         self._shutting_down = True
         if self._exchange is None:
             if self._lingering is None:
-                self.transport.close()
+                self.outlet.finish()
             else:
                 self._deadline.set(1.0)  # the answer is out; the end must not wait for readers
         else:
@@ -179,7 +176,7 @@ class DirectProtocol(asyncio.Protocol):
         elif self._buffer:
             self._refuse(HeadTimeout())
         else:
-            self.transport.close()
+            self.outlet.finish()
 
     # --- the head ------------------------------------------------------------------------------
 
@@ -227,9 +224,16 @@ class DirectProtocol(asyncio.Protocol):
         rest = framing.remaining
         if not framing.done and (rest is None or rest - len(self._buffer) > SMALL_BODY):
             self._pause()  # until somebody takes it, it waits in the kernel and not here
-        task = self.loop.create_task(exchange.run(self.app))
+        task = self.loop.create_task(exchange.run(self._app_now()))
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
+
+    def _app_now(self) -> Any:
+        """The application, or uvicorn's answer where its `--limit-concurrency` is reached."""
+        limit, state = self.config.limit_concurrency, self.server_state
+        if limit is not None and max(len(state.connections), len(state.tasks)) >= limit:
+            return service_unavailable
+        return self.app
 
     def _scope(self, request: head.Head) -> dict[str, Any]:
         raw_path, query = request.target()
@@ -271,6 +275,16 @@ class DirectProtocol(asyncio.Protocol):
     @property
     def buffered(self) -> int:
         return len(self._buffer)
+
+    @property
+    def at_eof(self) -> bool:
+        """The client sends no more; it may have gone altogether."""
+        return self._eof
+
+    def watch_for_end(self) -> None:
+        """Reads on, so that the end of the connection is seen."""
+        if len(self._buffer) <= HIGH_WATER:
+            self._resume()
 
     def send_continue(self) -> None:
         exchange = self._exchange
@@ -351,23 +365,19 @@ class DirectProtocol(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
-    async def send_file(self, start: bytes, message: Any) -> bool:
-        """Sends past the transport, whose own buffer must be empty; False when that failed."""
-        for _ in range(100):
-            if not self.transport.get_write_buffer_size():
-                break
-            await asyncio.sleep(0)
-        else:
-            self.transport.set_write_buffer_limits(0)
-            await self.writable()
+    async def send_file(
+        self, start: bytes, file: tuple[int, int, int], runner: Runner | None
+    ) -> bool:
+        """Sends `start` and a file's part (descriptor, offset, size) past the transport, whose
+        own buffer must be empty for that; False when the connection has broken.
+        """
+        await self.outlet.empty()
         if self.transport.is_closing():
             return False
         duplicate = self.duplicate()
         sender = FileSender(duplicate, self.loop, self.limits.send_timeout)
-        runner = message.get("forebay.workers") or ThreadRunner()
-        offset = message.get("offset") or 0
         try:
-            await sender.send(start, message["file"], offset, message["count"], runner)
+            await sender.send(start, *file, runner or ThreadRunner())
         except (OSError, EOFError) as error:
             logger.info("a download broke off: %s", error)
             self.transport.abort()
@@ -388,7 +398,7 @@ class DirectProtocol(asyncio.Protocol):
             return
         if not exchange.keep_alive:
             self._exchange = None
-            self._close_gently(unread=not exchange.framing.done)
+            self._close_gently(unread=not exchange.framing.done or bool(self._buffer))
             return
         self._skip_rest(exchange)
 
@@ -402,13 +412,16 @@ class DirectProtocol(asyncio.Protocol):
         if not exchange.framing.done:
             self._deadline.set(LINGER_IDLE)
             if self._eof:
-                self.transport.close()
+                self.outlet.finish()
             else:
                 self._resume()
             return
         self._exchange = None
+        if self._shutting_down:  # since its answer was sent
+            self._close_gently(unread=bool(self._buffer))
+            return
         if self._eof and not self._buffer:
-            self.transport.close()
+            self.outlet.finish()
             return
         self._deadline.set(self.limits.keep_alive_timeout)
         self._head_begun = bool(self._buffer)
@@ -424,7 +437,7 @@ class DirectProtocol(asyncio.Protocol):
             self._read_head()
             if self._exchange is None:
                 if self._eof:
-                    self.transport.close()
+                    self.outlet.finish()
                 self._resume()
 
     def _log_access(self, exchange: Exchange) -> None:
@@ -462,21 +475,18 @@ class DirectProtocol(asyncio.Protocol):
         """
         self._buffer.clear()
         if not unread or self._eof or self.transport.is_closing():
-            self.transport.close()
+            self.outlet.finish()
             return
         self._lingering = 0
-        seconds = self.limits.linger_timeout
-        self._deadline.set(min(seconds, LINGER_IDLE) if self._shutting_down else seconds)
+        self._deadline.set(self._linger_seconds())
         if self.transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
                 self.transport.write_eof()
         self._resume()
 
-
-def _wants_close(headers: list[tuple[bytes, bytes]]) -> bool:
-    """RFC 9112, section 9.6. The parser's own answer is lost with a request without a body."""
-    options = b",".join(fields.every(headers, b"connection")).lower().split(b",")
-    return any(option.strip() == b"close" for option in options)
+    def _linger_seconds(self) -> float:
+        seconds = self.limits.linger_timeout
+        return min(seconds or LINGER_IDLE, LINGER_IDLE) if self._shutting_down else seconds
 
 
 def _ignore(_: memoryview) -> None:

@@ -199,6 +199,10 @@ class SocketSource:
         self.stop(IncompleteBody("The request was cancelled."))
 
     @property
+    def began(self) -> bool:
+        return self._began
+
+    @property
     def broken_off(self) -> bool:
         """Begun and not ended: what follows on the connection is not a request."""
         return self._began and not self._framing.done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import os
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,8 @@ class Exchange:
         self.status = 0
         self._source: SocketSource | None = None
         self._body = bytearray()
+        self._asked = False
+        self._waiting = 0
         self._delivered = False
         self._event: asyncio.Event | None = None
         self._head: bytes | None = None
@@ -80,6 +83,10 @@ class Exchange:
         except Exception:
             logger.exception("Exception in ASGI application\n")
             await self._fail()
+        except BaseException:  # cancelled: nobody will answer, and the client must see that
+            if not self.complete:
+                self.protocol.abort()
+            raise
         else:
             if result is not None:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
@@ -109,9 +116,7 @@ class Exchange:
 
     def source(self) -> SocketSource | None:
         """The drain for this body; None without a bare socket, or once `receive` was used."""
-        if self._source is not None or self._body or self._delivered:
-            return None
-        if not self.protocol.can_drain:
+        if self._source is not None or self._asked or not self.protocol.can_drain:
             return None
         self._source = SocketSource(self.protocol, self.framing, self.protocol.loop)
         return self._source
@@ -142,9 +147,21 @@ class Exchange:
     def broken_off(self) -> bool:
         return self._source is not None and self._source.broken_off
 
+    def _ask(self) -> None:
+        """Has what the application waits for be read: the body, or the client's leaving."""
+        if self.framing.done:
+            self.protocol.watch_for_end()
+        elif self._source is None or not self._source.began:
+            # Whoever reads first gets the body, and the other an error rather than a part.
+            if self._source is not None:
+                self._source.close()
+            if self.continue_due and not self.started:
+                self.protocol.send_continue()
+            self.hungry = True
+            self.protocol.feed_exchange()
+
     async def receive(self) -> Message:
-        if self.continue_due and not self.started and not self._delivered:
-            self.protocol.send_continue()
+        self._asked = True
         while not (self.disconnected or self.complete):
             if self._body or (self.framing.done and not self._delivered):
                 body = bytes(self._body)
@@ -155,30 +172,34 @@ class Exchange:
                     "body": body,
                     "more_body": not self._delivered,
                 }
+            if self._delivered and self.protocol.at_eof:
+                break  # it cannot be told from one that only sends no more; `send` still works
             if self._event is None:
                 self._event = asyncio.Event()
             self._event.clear()
-            self.hungry = not self._delivered
-            if self.hungry:
-                self.protocol.feed_exchange()
-                if self._event.is_set():
-                    continue
-            await self._event.wait()
+            self._waiting += 1
+            try:
+                self._ask()
+                await self._event.wait()
+            finally:
+                self._waiting -= 1
+                if not self._waiting:
+                    self.hungry = False  # also when the wait was given up
         return {"type": "http.disconnect"}
 
     # --- the response --------------------------------------------------------------------------
 
     async def send(self, message: Message) -> None:
+        if self.protocol.outlet.paused:
+            await self.protocol.outlet.writable()
         if self.disconnected:
             return
-        if self.protocol.write_paused:
-            await self.protocol.writable()
         kind = message["type"]
         if kind == "http.response.body" and self.started and not self.complete:
             self._send_body(message)
         elif kind == "http.response.start" and not self.started:
             self._send_start(message)
-        elif kind == "http.response.zerocopysend" and self._head is not None:
+        elif kind == "http.response.zerocopysend" and self.started and not self.complete:
             await self._send_file(message)
         elif kind == "forebay.informational" and not self.started:
             self._send_informational(message)
@@ -238,20 +259,10 @@ class Exchange:
         return self.framing.remaining - self.protocol.buffered > SMALL_REST
 
     def _send_body(self, message: Message) -> None:
-        body = message.get("body", b"")
+        body = b"" if self._bodiless else message.get("body", b"")
         more = message.get("more_body", False)
-        if self._bodiless:
-            body = b""
-        elif self._owed is not None:
-            if len(body) > self._owed:
-                self.protocol.abort()
-                raise RuntimeError("Response content longer than Content-Length")
-            self._owed -= len(body)
-        parts: list[bytes] = []
-        if self._head is not None:
-            parts.append(self._head)
-            self._head = None
-        if self._chunked and not self._bodiless:
+        parts = self._take_head(len(body))
+        if self._chunked:
             if body:
                 parts += (b"%x\r\n" % len(body), body, b"\r\n")
             if not more:
@@ -263,25 +274,58 @@ class Exchange:
         if not more:
             self._finish()
 
-    async def _send_file(self, message: Message) -> None:
-        """ASGI's zero copy send, for a response of known length that has not begun."""
-        count: int = message["count"]
+    def _take_head(self, size: int) -> list[bytes]:
+        """The head if it was not sent yet, now that `size` bytes of content follow."""
+        if self._owed is not None and not self._bodiless:
+            if size > self._owed:
+                self.protocol.abort()
+                raise RuntimeError("Response content longer than Content-Length")
+            self._owed -= size
         head, self._head = self._head, None
-        assert head is not None
-        if self._owed != count or message.get("more_body") or self._bodiless:
-            raise RuntimeError("zerocopysend must be the whole content, of the announced length")
-        if await self.protocol.send_file(head, message):
-            self._owed = 0
-            self._finish()
-        else:
+        return [] if head is None else [head]
+
+    async def _send_file(self, message: Message) -> None:
+        """ASGI's zero copy send: as `http.response.body`, the content in a file."""
+        fd, offset, count = _part_of_file(message)
+        if self._bodiless or not count:
+            self._send_body({"more_body": message.get("more_body", False)})
+            return
+        parts = self._take_head(count)
+        if self._chunked:
+            parts.append(b"%x\r\n" % count)
+        runner = message.get("forebay.workers")
+        if not await self.protocol.send_file(b"".join(parts), (fd, offset, count), runner):
             self.disconnect()
+            return
+        if self._chunked:
+            self.protocol.write(b"\r\n")
+        if not message.get("more_body"):
+            self._send_body({})
 
     def _finish(self) -> None:
         self.complete = True
+        if self._source is not None:
+            if self.broken_off:  # by a task of the application that still reads
+                self.keep_alive = False
+            self._source.close()
         if self._owed and not self._bodiless:
             self.keep_alive = False  # less than announced: the client must see an end
         self.wake()
         self.protocol.on_response_complete(self)
+
+
+def _part_of_file(message: Message) -> tuple[int, int, int]:
+    """Descriptor, offset and count; without an offset the file's own position, moved on."""
+    file = message["file"]
+    fd: int = file if isinstance(file, int) else file.fileno()
+    offset: int | None = message.get("offset")
+    start = os.lseek(fd, 0, os.SEEK_CUR) if offset is None else offset
+    count: int | None = message.get("count")
+    if count is None:
+        count = max(0, os.fstat(fd).st_size - start)
+    if offset is None:
+        os.lseek(fd, start + count, os.SEEK_SET)
+    return fd, start, count
 
 
 def _checked(head: bytes, lines: int) -> bytes:

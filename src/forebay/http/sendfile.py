@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from forebay.http.drain import CROWDED_TURN, LINGER_MS, TURN
+from forebay.http.outlet import unacknowledged
 
 PIECE = 4 << 20
 
@@ -113,8 +114,15 @@ class FileSender:
         fd = self._socket.fileno()
         self._loop.add_writer(fd, _set, writable)
         try:
-            async with asyncio.timeout(self._patience):
-                await writable
+            held = unacknowledged(fd)
+            while not writable.done():
+                try:
+                    async with asyncio.timeout(self._patience):
+                        await asyncio.shield(writable)
+                except TimeoutError:
+                    before, held = held, unacknowledged(fd)
+                    if held == before:
+                        raise
         finally:
             self._loop.remove_writer(fd)
 

@@ -71,7 +71,10 @@ class StagedMemory:
         self.offset = end
 
     def append_from(self, source: int, start: int, size: int) -> int:
-        data = os.pread(source, min(size, MiB), start)
+        try:
+            data = os.pread(source, min(size, MiB), start)
+        except OSError as error:
+            raise from_os_error(error) from error
         if not data:
             raise StorageFailed("A part of the upload ended too soon.")
         self.write(memoryview(data), self.offset)
@@ -157,8 +160,6 @@ class MemoryStore:
         self._changes = 0
         self._add_folder("")
 
-    # --- what the staged uploads ask for ------------------------------------------------------
-
     def _charge(self, data: _Data, size: int, min_free: int = 0) -> None:
         """From now on `data` counts for `size` bytes. Raises DiskFull."""
         with self._lock:
@@ -206,8 +207,6 @@ class MemoryStore:
         _, data = self._files.pop(name)
         data.names -= 1
         self._free(data)
-
-    # --- folders ------------------------------------------------------------------------------
 
     def _lookup(self, name: str) -> FileInfo | None:
         file = self._files.get(name)

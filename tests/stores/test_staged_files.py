@@ -1,0 +1,197 @@
+"""The local store's staged files: what the contract cannot see, mostly bugs that were found."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from forebay.errors import (
+    DiskFull,
+    NoDescriptors,
+    StorageError,
+    SyncFailed,
+)
+from forebay.stores.files import FileStore
+
+from .faults import break_call
+from .samples import (
+    EVERY_KIND,
+    ID,
+    file_store,
+    fill,
+    get,
+    how,
+    names_in,
+    open_descriptors,
+    put,
+    read,
+    staged_bytes,
+)
+
+
+@pytest.fixture(params=[*EVERY_KIND, "strict-named"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileStore]:
+    with file_store(tmp_path / "root", request.param) as store:
+        yield store
+
+
+# --- writing ---
+
+
+def test_the_rest_of_a_failed_write_counts_nowhere(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: it was read by open_read, and it was in the published file."""
+    real = os.pwrite
+
+    def half(fd: int, data: memoryview, offset: int) -> int:
+        if len(data) <= 5:
+            raise OSError(errno.ENOSPC, "full")
+        return real(fd, data[:5], offset)
+
+    staged = fill(store.stage(), b"12345")
+    for cut_fails in (False, True):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", half)
+            if cut_fails:
+                break_call(patch, "ftruncate", errno.EIO)
+            with pytest.raises(DiskFull):
+                staged.write(memoryview(b"abcdefghij"), 5)
+        assert staged.offset == 5
+        assert cut_fails or staged_bytes(staged) == b"12345"
+    assert staged.publish(how("a")).file.size == 5
+    assert get(store, "a") == b"12345"
+
+
+def test_short_writes_go_on(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:3], offset))
+    staged = fill(fill(store.stage(), b"0123456789"), b"abc")
+    assert staged_bytes(staged) == b"0123456789abc"
+    staged.discard()
+
+
+@pytest.mark.parametrize("number", [errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_bytes_are_copied_where_the_kernel_cannot(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    put(store, "a", b"0123456789" * 300_000)
+    fd, info = store.open("a")
+    staged = store.stage()
+    with monkeypatch.context() as patch:
+        break_call(patch, "copy_file_range", number)
+        while staged.offset < info.size:
+            staged.append_from(fd, staged.offset, info.size)
+    assert staged_bytes(staged) == read(fd)
+    staged.discard()
+
+
+def test_a_copy_that_fails_leaves_the_offset(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", b"0123456789")
+    fd, _ = store.open("a")
+    staged = fill(store.stage(), b"12345")
+    real = os.pwrite
+    with monkeypatch.context() as patch:
+        break_call(patch, "copy_file_range", errno.EXDEV)
+        break_call(patch, "pwrite", errno.ENOSPC, after=1)
+        os.pwrite.real = lambda target, data, offset: real(target, data[:3], offset)
+        with pytest.raises(DiskFull):
+            staged.append_from(fd, 0, 10)
+    os.close(fd)
+    assert staged.offset == 5
+    assert staged_bytes(staged) == b"12345"
+    staged.publish(how("b"))
+    assert get(store, "b") == b"12345"
+
+
+def test_a_dead_upload_takes_and_confirms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with file_store(tmp_path, "strict") as store:
+        staged = fill(store.stage(), b"12345")
+        with monkeypatch.context() as patch:
+            break_call(patch, "fdatasync", errno.EIO)
+            with pytest.raises(SyncFailed):
+                staged.commit()
+        for call in (
+            staged.commit,
+            lambda: fill(staged, b"x"),
+            lambda: staged.truncate(0),
+            lambda: staged.reserve(10),
+            lambda: staged.append_from(0, 0, 1),
+            lambda: staged.publish(how("a")),
+        ):
+            with pytest.raises(SyncFailed):
+                call()
+        staged.discard()
+        assert names_in(store) == []
+
+
+# --- ends ---
+
+
+def test_named_temporaries_go_when_they_are_closed(store: FileStore) -> None:
+    """Bug: they stayed until a sweep."""
+    fill(store.stage(), b"12345").close()
+    assert os.listdir(store.tmp_fd) == []
+
+
+def test_discarding_never_raises(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: an error of unlink hid the one that it followed, and kept the descriptor."""
+    before = open_descriptors()
+    for staged in (store.stage(), store.create(ID)):
+        with monkeypatch.context() as patch:
+            break_call(patch, "unlink", errno.EROFS)
+            staged.discard()
+    assert open_descriptors() == before
+    store.claim(ID).discard()
+    assert store.sweep_temporaries() == (0 if store.unnamed else 1)
+
+
+def test_what_is_forgotten_is_only_closed(store: FileStore) -> None:
+    """Bug: __del__ cut and unlinked, in a forked child as well, under its parent."""
+    before = open_descriptors()
+    staged = fill(store.create(ID), b"12345")
+    staged.offset = 1
+    del staged
+    assert open_descriptors() == before
+    assert store.claim(ID).offset == 5
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "fstat"])
+def test_a_creation_that_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Bug: the descriptor, the lock and the data stayed."""
+    with file_store(tmp_path, "strict-named") as store:
+        before = open_descriptors()
+        for create in (lambda: store.create(ID), store.stage):
+            if call == "fsync" and create == store.stage:
+                continue
+            with monkeypatch.context() as patch:
+                break_call(patch, call, errno.EIO)
+                with pytest.raises(StorageError):
+                    create()
+            assert open_descriptors() == before
+            assert list(store.staged_ids()) == []
+            assert os.listdir(store.tmp_fd) == []
+
+
+def test_a_store_that_cannot_be_opened_keeps_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with file_store(tmp_path, "strict"):
+        pass
+    before = open_descriptors()
+    for allowed in range(4):
+        with monkeypatch.context() as patch:
+            break_call(patch, "open", errno.EMFILE, after=allowed)
+            with pytest.raises(NoDescriptors), file_store(tmp_path, "strict"):
+                raise AssertionError("it was opened")
+        assert open_descriptors() == before
