@@ -106,7 +106,6 @@ class Place:
             Watched(self.store, watch, ("remove",)),
             Watched(self.sessions, watch, ("update",)),
             self.workers,
-            numbered,
         )
         record = await completion.repair(await self.sessions.load(upload_id))
         if record.state is UploadState.COMPLETE:

@@ -122,6 +122,18 @@ class PublishingContract:
     def check_start_over(self, store: Store, folder: Path, counting: Any) -> None:
         """Backends that outlive a process: a fresh store finds the next number quickly."""
 
+    def test_a_free_name_is_told_without_taking_it(self, store: Store) -> None:
+        for policy in (RENAME, REPLACE, Conflict.REFUSE):
+            assert store.free_name(how("no/such/folder/a.txt", policy)) == "no/such/folder/a.txt"
+            assert store.free_name(how("a.txt", policy)) == "a.txt"
+        put(store, "a.txt")
+        put(store, "a (1).txt")
+        assert store.free_name(how("a.txt", REPLACE)) == "a.txt"
+        assert store.free_name(how("a.txt", Conflict.REFUSE)) == "a.txt"
+        for _ in range(2):
+            assert store.free_name(how("a.txt", RENAME)) == "a (2).txt"
+        assert put(store, "a.txt", b"", RENAME).file.name == "a (2).txt"
+
     def test_numbers_do_not_run_away(self, store: Store) -> None:
         for number in range(12):
             put(store, numbered("a", number) if number else "a")

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
+
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import chunked, content
 from forebay.engine.hashes import known, make

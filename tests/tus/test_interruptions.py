@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import chunked, content
 from tus.talk import create, head, metadata, patch, patch_head, reply_of

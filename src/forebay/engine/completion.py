@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 
 from forebay.engine import outcome
 from forebay.engine.workers import Workers
@@ -35,12 +35,10 @@ class Completion:
         store: Store,
         sessions: Sessions,
         workers: Workers,
-        numbered: Callable[[str, int], str],
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._workers = workers
-        self._numbered = numbered
 
     async def complete(
         self,
@@ -55,7 +53,9 @@ class Completion:
         still there, COMPLETING, and may be completed again.
         """
         known = outcome.prepared(digests)
-        for name in self._names(record):
+        wanted = Publication(record.name, record.conflict, preconditions)
+        while True:
+            name = await self._workers.run(self._store.free_name, wanted)
             record = await self._sessions.update(
                 record.id,
                 version=record.version,
@@ -68,21 +68,8 @@ class Completion:
             except NameTaken:
                 if record.conflict is not Conflict.RENAME:
                     raise
-                continue
+                continue  # somebody was quicker, so another name is recorded and tried
             return await self._record(record, published.file, published.replaced)
-        raise AssertionError("names do not end")
-
-    def _names(self, record: UploadRecord) -> Iterator[str]:
-        yield record.name
-        if record.conflict is not Conflict.RENAME:
-            return
-        folder, slash, base = record.name.rpartition("/")
-        number, step = 1, 1
-        while True:
-            yield f"{folder}{slash}{self._numbered(base, number)}"
-            # Each try is a commit, so in strides after a while.
-            step = 1 if number < 64 else step * 2
-            number += step
 
     async def _publish(
         self, record: UploadRecord, staged: Staged, preconditions: Preconditions

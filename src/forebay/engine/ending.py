@@ -34,7 +34,6 @@ from forebay.model import (
     UploadRecord,
     UploadState,
 )
-from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
@@ -54,7 +53,7 @@ class Ending:
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
-        self._completion = Completion(engine.store, sessions, engine.workers, numbered)
+        self._completion = Completion(engine.store, sessions, engine.workers)
 
     async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
         """Verifies, publishes, commits, tells. Raises what refuses it.

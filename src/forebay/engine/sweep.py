@@ -69,7 +69,7 @@ class Sweeper:
         return swept
 
     async def _repair(self, sessions: Sessions, swept: Swept) -> None:
-        completion = Completion(self._store, sessions, self._workers, numbered)
+        completion = Completion(self._store, sessions, self._workers)
         after = ""
         while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
             for record in page:

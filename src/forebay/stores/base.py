@@ -199,6 +199,13 @@ class Store(Protocol):
         """
         ...
 
+    def free_name(self, how: Publication) -> str:
+        """The name `publish` would give now: `how.name`, or under `rename` a free one like it.
+
+        Nothing is promised: another may take it first, and `publish` judges again.
+        """
+        ...
+
     def check_target(self, how: Publication) -> None:
         """Refuses early what `publish` would refuse now (it judges again). Raises the same."""
         ...

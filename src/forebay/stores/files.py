@@ -311,6 +311,12 @@ class FileStore:
 
     # --- published files ----------------------------------------------------------------------
 
+    def free_name(self, how: Publication) -> str:
+        try:
+            return self.publisher.free_name(how)
+        except OSError as error:
+            raise from_os_error(error) from error
+
     def check_target(self, how: Publication) -> None:
         try:
             self.publisher.check(how)

@@ -23,7 +23,7 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, MiB, Preconditions
+from forebay.model import NO_PRECONDITIONS, Conflict, Durability, FileInfo, MiB, Preconditions
 from forebay.stores.base import Capabilities, Publication, Published, Space, Staged
 from forebay.stores.naming import Numbers, check_path, judge, replaces, split
 
@@ -190,6 +190,13 @@ class MemoryStore:
             self._files[name] = info, data
             data.names += 1
         return Published(info, name != how.name, replaced)
+
+    def free_name(self, how: Publication) -> str:
+        folder, _ = split(how.name)
+        with self._lock:
+            if how.conflict is not Conflict.RENAME or self._lookup(how.name) is None:
+                return how.name
+            return self._free_name(folder, how.name)
 
     def _free_name(self, folder: str, name: str) -> str:
         prefix = f"{folder}/" if folder else ""

@@ -116,6 +116,18 @@ class Publisher:
             return candidate
         raise PreconditionFailed if how.preconditions.demands_absence else NameTaken
 
+    def free_name(self, how: Publication) -> str:
+        """See `Store.free_name`."""
+        folder, base = split(how.name)
+        try:
+            with self._folders.opened(folder) as folder_fd:
+                for _, candidate in self._candidates(how, folder_fd, base):
+                    if lookup(folder_fd, candidate) is None:
+                        return f"{folder}/{candidate}" if folder else candidate
+        except NotFound:
+            pass  # no folder, so every name in it is free
+        return how.name
+
     def _candidates(self, how: Publication, folder_fd: int, base: str) -> Iterator[tuple[int, str]]:
         yield 0, base
         if how.conflict is Conflict.RENAME and not how.preconditions.demands_absence:
