@@ -182,7 +182,9 @@ class MemoryStore:
             there = self._lookup(how.name)
             judge(how, there)
             replaced = there is not None and replaces(how)
-            name = how.name if there is None or replaced else self._free_name(folder, how.name)
+            name = how.name
+            if there is not None and not replaced:
+                name = self._free_name(folder, how.name, taken_now=True)
             self._make_folders(folder)
             info = FileInfo(name, len(data.content), time.time_ns(), self._new_tag())
             if replaced:
@@ -196,9 +198,9 @@ class MemoryStore:
         with self._lock:
             if how.conflict is not Conflict.RENAME or self._lookup(how.name) is None:
                 return how.name
-            return self._free_name(folder, how.name)
+            return self._free_name(folder, how.name, taken_now=False)
 
-    def _free_name(self, folder: str, name: str) -> str:
+    def _free_name(self, folder: str, name: str, *, taken_now: bool) -> str:
         prefix = f"{folder}/" if folder else ""
 
         def taken(base: str) -> bool:
@@ -206,7 +208,8 @@ class MemoryStore:
 
         for number, base in self._numbers.candidates(name, taken):
             if not taken(base):
-                self._numbers.remember(name, number)
+                if taken_now:
+                    self._numbers.remember(name, number)
                 return prefix + base
         raise AssertionError("candidates do not end")
 
