@@ -168,6 +168,7 @@ LATENCIES: tuple[tuple[str, str, Sense, float, str, str], ...] = (
         "forebay 10 unfinished",
     ),
     ("takeover", "p99 of tusd", "report", 0, "forebay", "tusd"),
+    ("takeover", "p99 of tusd polling often", "report", 0, "forebay", "tusd 10 ms polls"),
     ("takeover", "p99 between processes, of that in one", "report", 0, "forebay across", "forebay"),
 )
 

@@ -36,6 +36,8 @@ class Options:
     piece: int | None = None
     """Bytes in one PATCH; a whole upload when None."""
     workers: int = 1
+    arguments: tuple[str, ...] = ()
+    """More of the command line."""
     unfinished: int = 0
     """Uploads that were begun before the server starts."""
 

@@ -27,7 +27,7 @@ class Tusd(Contender):
     def command(self, folder: Path, port: int) -> list[str]:
         command = [program("tusd") or "tusd", "-host", "127.0.0.1", "-port", str(port)]
         command += ["-upload-dir", str(folder), "-base-path", "/files/"]
-        command += ["-verbose=false", "-show-greeting=false"]
+        command += ["-verbose=false", "-show-greeting=false", *self.options.arguments]
         certificate = self.options.certificate
         if certificate:
             command += ["-tls-certificate", str(certificate.cert)]

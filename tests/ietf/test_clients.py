@@ -94,7 +94,7 @@ def tus_js_client() -> str:
     for place in places:
         if (place / "tus-js-client/package.json").exists():
             return str(place / "tus-js-client")
-    pytest.skip("tus-js-client is not installed (npm ci --prefix tests/tus)")
+    pytest.skip("tus-js-client is not there: tests/tus installs it, FOREBAY_NODE_MODULES names it")
 
 
 @pytest.mark.parametrize("protocol", ["ietf-draft-03", "ietf-draft-05"])

@@ -13,7 +13,7 @@ from forebay.protocol.status import STATUS, phrase, render, status_of
 def tree(kind):
     yield kind
     for child in kind.__subclasses__():
-        if child.__module__.startswith("forebay."):
+        if child.__module__ == "forebay.errors":
             yield from tree(child)
 
 

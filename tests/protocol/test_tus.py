@@ -7,6 +7,9 @@ import dataclasses
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from forebay.errors import (
     Forbidden,
     InvalidField,
@@ -18,8 +21,6 @@ from forebay.errors import (
 )
 from forebay.model import Conflict, Digest, UploadRecord, UploadState
 from forebay.protocol import tus
-from hypothesis import given
-from hypothesis import strategies as st
 
 SIZES = {"sha1": 20, "crc32": 4}
 STREAM = (b"content-type", b"application/offset+octet-stream")
@@ -164,9 +165,7 @@ def test_a_creation_with_a_wrong_length_is_refused(fields: dict[str, str]) -> No
 
 def body_of(headers: Headers, length: int | None, wish=None, max_size: int | None = None):
     wish = wish or create(upload_length="5")
-    return tus.content_of_creation(
-        headers, wish, length, SIZES, max_size=max_size, trailers=False
-    )
+    return tus.content_of_creation(headers, wish, length, SIZES, max_size=max_size, trailers=False)
 
 
 def test_the_body_of_a_creation_counts_by_its_type() -> None:

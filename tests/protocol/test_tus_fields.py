@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from forebay.errors import InvalidField, NotFound
 from forebay.protocol.forwarded import Outside, networks, outside
 from forebay.protocol.tus_concat import Concat, parse_concat
 from forebay.protocol.tus_metadata import media_type_of, name_of, parse_metadata
-from hypothesis import given
-from hypothesis import strategies as st
 
 ID = "AZaz09_-" * 4
-KEYS = st.text(st.characters(codec="latin-1", exclude_characters=",\x7f", min_codepoint=0x21), min_size=1, max_size=20)  # fmt: skip
+KEYS = st.text(
+    st.characters(codec="latin-1", exclude_characters=",\x7f", min_codepoint=0x21),
+    min_size=1,
+    max_size=20,
+)
 
 
 @given(st.dictionaries(KEYS, st.binary(max_size=50), max_size=20), st.booleans())

@@ -59,12 +59,8 @@ def create(server: ServerProcess, length: int | None = None, **fields: str | int
     return reply.location
 
 
-def patch(
-    server: ServerProcess, path: str, offset: int, data: bytes, **fields: str | int
-) -> Reply:
-    return ask(
-        server, "PATCH", path, data, Upload_Offset=offset, Content_Type=STREAM, **fields
-    )
+def patch(server: ServerProcess, path: str, offset: int, data: bytes, **fields: str | int) -> Reply:
+    return ask(server, "PATCH", path, data, Upload_Offset=offset, Content_Type=STREAM, **fields)
 
 
 def head(server: ServerProcess, path: str) -> Reply:

@@ -55,9 +55,10 @@ def test_each_algorithm_that_is_offered_is_compared(start_any: Start, algorithm:
 def test_the_digests_are_the_usual_ones() -> None:
     """Item 83."""
     assert digest("sha1", b"abc") == checksum(b"abc")
-    assert digest("crc32", b"abc").split()[1] == base64.b64encode(
-        zlib.crc32(b"abc").to_bytes(4, "big")
-    ).decode()
+    assert (
+        digest("crc32", b"abc").split()[1]
+        == base64.b64encode(zlib.crc32(b"abc").to_bytes(4, "big")).decode()
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,9 @@ def test_what_was_announced_with_a_checksum_and_broke_off_is_forgotten(
     path = create(server, len(data))
     with RawClient(server) as client:
         client.send(
-            patch_head(path, 0, f"Content-Length: {len(data)}", f"Upload-Checksum: {checksum(data)}")
+            patch_head(
+                path, 0, f"Content-Length: {len(data)}", f"Upload-Checksum: {checksum(data)}"
+            )
         )
         client.send(data[:-1])
         client.reset()

@@ -48,7 +48,7 @@ def tuspy(server: ServerProcess, data: bytes = DATA, **options: Any) -> Any:
     ids=str,
 )
 def test_tuspy_sends_a_file_in_chunks(reuse_server: Start, options: dict[str, Any]) -> None:
-    """Items 26, 45, 49 (an empty Upload-Metadata) and 90."""
+    """Items 26, 45, 49 and 90: with an empty Upload-Metadata as well."""
     server = reuse_server()
     tuspy(server, **options).upload()
     (name,) = server.published()

@@ -322,11 +322,12 @@ def test_100_continue_comes_only_to_what_will_be_read(server: ServerProcess) -> 
     """Items 35 and 72."""
     path = create(server, 3)
     expect = ("Expect: 100-continue", "Content-Length: 3")
+    stream = (f"Content-Type: {STREAM}", *expect)
     for request, status in (
         (patch_head(path, 1, *expect), 409),
         (patch_head(path, 0, *expect, "Content-Encoding: gzip"), 415),
         (patch_head(path, 0, *expect, "Upload-Checksum: what eA=="), 400),
-        (request_head("POST", "/uploads/", "Upload-Length: 2", f"Content-Type: {STREAM}", *expect), 413),
+        (request_head("POST", "/uploads/", "Upload-Length: 2", *stream), 413),
     ):  # fmt: skip
         with RawClient(server) as client:
             client.send(request)
@@ -338,7 +339,9 @@ def test_100_continue_comes_only_to_what_will_be_read(server: ServerProcess) -> 
         assert reply_of(client).offset == 3
     with RawClient(server) as client:
         client.send(
-            request_head("POST", "/uploads/", "Upload-Length: 3", f"Content-Type: {STREAM}", *expect)
+            request_head(
+                "POST", "/uploads/", "Upload-Length: 3", f"Content-Type: {STREAM}", *expect
+            )
         )
         assert client.head()[0] == 100
         client.send(b"abc")

@@ -200,7 +200,9 @@ def test_metadata_has_a_bound(reuse_server: Start) -> None:
 
 def test_hostile_metadata_reaches_neither_fields_nor_log_lines(server: ServerProcess) -> None:
     """Item 50."""
-    path = upload(server, b"x", Upload_Metadata=metadata(filename="a\r\nSet-Cookie: x=y", type="a\nb"))
+    path = upload(
+        server, b"x", Upload_Metadata=metadata(filename="a\r\nSet-Cookie: x=y", type="a\nb")
+    )
     reply = server.request("GET", f"/files/{next(iter(server.published()))}")
     assert "set-cookie" not in reply[1]
     assert head(server, path).status == 200
@@ -247,7 +249,9 @@ def test_a_length_is_told_once_and_holds(start_any: Start) -> None:
     assert patch(server, path, 6, b"", Upload_Length=7).status == 400
 
 
-def test_the_maximum_holds_while_the_length_is_not_known(server_with_maximum: ServerProcess) -> None:
+def test_the_maximum_holds_while_the_length_is_not_known(
+    server_with_maximum: ServerProcess,
+) -> None:
     """Item 61: announced or chunked, in one request or many, with the creation or later."""
     server = server_with_maximum
     path = create(server)
@@ -335,7 +339,11 @@ def test_a_body_that_breaks_off_leaves_its_beginning(server: ServerProcess) -> N
     with RawClient(server) as client:
         client.send(
             request_head(
-                "POST", "/uploads/", "Upload-Length: 9", f"Content-Type: {STREAM}", "Content-Length: 9"
+                "POST",
+                "/uploads/",
+                "Upload-Length: 9",
+                f"Content-Type: {STREAM}",
+                "Content-Length: 9",
             )
             + b"abcd"
         )
@@ -364,7 +372,12 @@ def test_an_unfinished_upload_tells_when_it_ends(start_any: Start) -> None:
     server = start_any("--retention", "100")
     reply = ask(server, "POST", Upload_Length=3)
     path = reply.location
-    replies = [reply, head(server, path), patch(server, path, 0, b"a"), patch(server, path, 1, b"b")]
+    replies = [
+        reply,
+        head(server, path),
+        patch(server, path, 0, b"a"),
+        patch(server, path, 1, b"b"),
+    ]
     times = []
     for told in replies:
         value = told.fields["upload-expires"]
@@ -385,7 +398,7 @@ def test_without_a_retention_nothing_expires(reuse_server: Start) -> None:
 
 
 def test_an_expired_upload_is_gone_before_anybody_swept_it(start_server: Start) -> None:
-    """Items 27, 77, 80 and 81."""
+    """Items 27, 53, 77, 80 and 81."""
     server = start_server("--durability", "relaxed", "--retention", "1s")
     path = create(server, 3)
     part = upload(server, b"abc", Upload_Concat="partial")

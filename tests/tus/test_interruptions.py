@@ -78,9 +78,7 @@ def test_a_newer_patch_takes_over(start_server: Start, workers: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["close", "reset", "half"])
-def test_the_beginning_of_a_body_that_breaks_off_is_kept(
-    reuse_server: Start, end: str
-) -> None:
+def test_the_beginning_of_a_body_that_breaks_off_is_kept(reuse_server: Start, end: str) -> None:
     """Items 28 and 31."""
     server = reuse_server()
     data = content(3_000_000)

@@ -7,6 +7,7 @@ import click
 from forebay.cli.config import config
 from forebay.cli.serve import serve
 from forebay.cli.sweep import sweep
+from forebay.cli.uploads import uploads
 from forebay.version import __version__
 
 
@@ -25,3 +26,4 @@ def program() -> None:
 program.add_command(serve)
 program.add_command(config)
 program.add_command(sweep)
+program.add_command(uploads)

@@ -46,8 +46,8 @@ class Appending:
         """
         engine = self._engine
         verified = bool(wish.expected) or wish.late
-        bound = lengths.bound(record)
         hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
+        bound = lengths.bound(record)
         intake = Intake(
             staged,
             offset=record.offset,
@@ -55,16 +55,7 @@ class Appending:
             hashing=hashing,
             reserve=source.length is None,
         )
-        commits = Commits(
-            record.id,
-            staged,
-            store=engine.store,
-            sessions=self._sessions,
-            workers=engine.workers,
-            committed=record.offset,
-            retention=engine.settings.retention,
-            told=told,
-        )
+        commits = self._commits(record, staged, told)
         if source.length:
             await engine.workers.run(staged.reserve, record.offset + source.length)
         try:
@@ -87,6 +78,21 @@ class Appending:
             raise
         await commits.finish()
         return await self._sessions.load(record.id)
+
+    def _commits(
+        self, record: UploadRecord, staged: Staged, told: Callable[[int], None] | None
+    ) -> Commits:
+        engine = self._engine
+        return Commits(
+            record.id,
+            staged,
+            store=engine.store,
+            sessions=self._sessions,
+            workers=engine.workers,
+            committed=record.offset,
+            retention=engine.settings.retention,
+            told=told,
+        )
 
     async def _verify_request(
         self,

@@ -44,6 +44,7 @@ _BUILT_IN: dict[str, tuple[Callable[[], Hasher], int]] = {
     "crc32": (_Crc32, 4),
 }
 
+
 class _Crc32c:
     """CRC-32C (Castagnoli), four bytes, most significant first."""
 

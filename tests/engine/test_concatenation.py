@@ -1,0 +1,193 @@
+"""Final uploads that take their time: tus items 100, 104, 109 and 114."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.resumables import at, body, resumables, running, wish
+from forebay.engine import concatenation
+from forebay.errors import Forbidden, InvalidRequest, NotFound, StorageFailed, UploadBusy
+from forebay.model import UploadState
+from forebay.stores.staging import StagedFile
+
+DATA = [bytes([n]) * 50_000 for n in range(4)]
+
+
+class Gate:
+    """Lets a copy take one small step at a time, when the test says so."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = threading.Semaphore(steps)
+        self.reached = 0
+
+    def open(self) -> None:
+        self.left.release(1_000_000)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """A copy stops after three steps of 10 kB; nobody waits for it."""
+    made = Gate(3)
+    append_from = StagedFile.append_from
+
+    def slow(self: StagedFile, source: int, start: int, size: int) -> int:
+        made.left.acquire()
+        made.reached += 1
+        return append_from(self, source, start, min(size, 10_000))
+
+    monkeypatch.setattr(StagedFile, "append_from", slow)
+    monkeypatch.setattr(concatenation, "SOON", 0.01)
+    monkeypatch.setattr(concatenation, "STEP", 10_000)
+    yield made
+    made.open()
+
+
+async def parts(uploads) -> tuple[str, ...]:  # type: ignore[no-untyped-def]
+    ids = []
+    for data in DATA:
+        record = await uploads.create(wish(len(data), partial=True))
+        await uploads.append(at(record.id, 0), body(data))
+        ids.append(record.id)
+    return tuple(ids)
+
+
+def test_a_long_copy_goes_on_behind_its_answer(tmp_path: Path, gate: Gate) -> None:
+    """Items 100, 104, 106 and 114."""
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            ids = await parts(uploads)
+            record = await uploads.create(wish(None, parts=ids, name="all"))
+            assert record.state is UploadState.OPEN
+            assert record.length == 200_000
+            while gate.reached < 3:
+                await asyncio.sleep(0.001)
+            for _ in range(2):  # asking neither waits for it nor stops it
+                assert (await uploads.offset(record.id)).state is UploadState.OPEN
+            with pytest.raises(Forbidden):
+                await uploads.append(at(record.id, 0), body(b"x"))
+            with pytest.raises(UploadBusy):
+                await uploads.cancel(ids[3])
+            gate.open()
+            while (await uploads.offset(record.id)).state is not UploadState.COMPLETE:
+                pass
+            for part in ids:
+                await uploads.cancel(part)
+
+    asyncio.run(main())
+    assert (tmp_path / "all").read_bytes() == b"".join(DATA)
+    assert list((tmp_path / ".forebay/uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("by", ["offset", "start"])
+def test_a_copy_goes_on_after_a_restart(tmp_path: Path, gate: Gate, by: str) -> None:
+    """Items 104 and 114."""
+
+    async def begin() -> str:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            record = await uploads.create(wish(None, parts=await parts(uploads), name="all"))
+            while gate.reached < 3:
+                await asyncio.sleep(0.001)
+            gate.left.release()  # the step under way ends, and the process with it
+            return record.id
+
+    async def go_on(upload_id: str) -> None:
+        gate.open()
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            if by == "start":
+                await uploads.concatenation.resume_all()
+                while (await uploads.peek(upload_id)).state is not UploadState.COMPLETE:
+                    await asyncio.sleep(0.001)
+            while (await uploads.offset(upload_id)).state is not UploadState.COMPLETE:
+                pass
+
+    asyncio.run(go_on(asyncio.run(begin())))
+    assert (tmp_path / "all").read_bytes() == b"".join(DATA)
+
+
+def test_ending_a_final_upload_stops_its_copy(tmp_path: Path, gate: Gate) -> None:
+    """Item 99."""
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            record = await uploads.create(wish(None, parts=await parts(uploads)))
+            while gate.reached < 3:
+                await asyncio.sleep(0.001)
+            ending = asyncio.ensure_future(uploads.cancel(record.id))
+            await asyncio.sleep(0.01)
+            gate.left.release(2)
+            await ending
+            reached = gate.reached
+            assert reached < 20
+            with pytest.raises(NotFound):
+                await uploads.offset(record.id)
+
+    asyncio.run(main())
+    assert len(list((tmp_path / ".forebay/uploads").iterdir())) == len(DATA)
+
+
+def test_what_is_no_part_is_refused(tmp_path: Path) -> None:
+    """Item 110."""
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            whole = await uploads.create(wish(3))
+            part = await uploads.create(wish(3, partial=True))
+            with pytest.raises(InvalidRequest):
+                await uploads.create(wish(None, parts=(part.id, whole.id)))
+            with pytest.raises(NotFound):
+                await uploads.create(wish(None, parts=(part.id, "x" * 32)))
+
+    asyncio.run(main())
+
+
+def test_a_part_whose_data_was_lost_fails_the_final(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            ids = await parts(uploads)
+            data = tmp_path / ".forebay/uploads" / ids[1]
+            data.write_bytes(data.read_bytes()[:-1])
+            with pytest.raises(StorageFailed):
+                await uploads.create(wish(None, parts=ids, name="all"))
+
+    asyncio.run(main())
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_part_belongs_to_who_made_it(tmp_path: Path) -> None:
+    """Item 112."""
+    from forebay.config import Settings
+    from forebay.engine.engine import Engine
+    from forebay.hooks.python import PythonHooks
+    from forebay.protocol.names import numbered
+    from forebay.sessions.memory import MemorySessions
+    from forebay.stores.memory import MemoryStore
+
+    async def main() -> None:
+        hooks = PythonHooks(lambda access: str(access.context["user"]))
+        store = MemoryStore(numbered=numbered)
+        engine = Engine(Settings(dir=str(tmp_path)), store, hooks=hooks)
+        await engine.open_resumables(MemorySessions())
+        uploads = resumables(engine)
+        mine, other = {"user": "me"}, {"user": "other"}
+        record = await uploads.create(wish(3, partial=True), context=mine)
+        await uploads.append(at(record.id, 0), body(b"abc"), context=mine)
+        with pytest.raises(NotFound):
+            await uploads.create(wish(None, parts=(record.id,)), context=other)
+        final = await uploads.create(wish(None, parts=(record.id,)), context=mine)
+        assert final.state is UploadState.COMPLETE
+        await engine.close_resumables()
+        engine.close()
+
+    asyncio.run(main())
