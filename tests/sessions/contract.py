@@ -68,6 +68,17 @@ class SessionsContract:
 
         run(test)
 
+    def test_many_are_loaded_at_once_and_those_that_are_not_there_left_out(self, run: Any) -> None:
+        async def test(sessions: Sessions) -> None:
+            for upload_id in ("a", "b", "c"):
+                await sessions.create(record(upload_id))
+            found = await sessions.load_many(["c", "a", "nobody"])
+            assert sorted(r.id for r in found) == ["a", "c"]
+            assert list(await sessions.load_many([])) == []
+            assert list(await sessions.load_many([f"x{n}" for n in range(1000)])) == []
+
+        run(test)
+
     def test_an_id_is_created_once(self, run: Any) -> None:
         async def test(sessions: Sessions) -> None:
             await sessions.create(record(name="first"))

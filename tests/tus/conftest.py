@@ -1,7 +1,21 @@
-"""The fixtures of `e2e`."""
+"""The fixtures of `e2e`; any server is ours or another, one of each kind."""
 
 from __future__ import annotations
 
-from e2e.conftest import _reused, reuse_server, server, start_any, start_server, store_folder
+import functools
+from collections.abc import Callable
 
-__all__ = ["_reused", "reuse_server", "server", "start_any", "start_server", "store_folder"]
+import pytest
+
+from e2e.conftest import _reused, reuse_server, server, start_server, store_folder
+from e2e.server import ServerProcess
+
+__all__ = ["_reused", "reuse_server", "server", "start_server", "store_folder"]
+
+
+@pytest.fixture(params=["forebay", "hypercorn"])
+def start_any(
+    request: pytest.FixtureRequest, reuse_server: Callable[..., ServerProcess]
+) -> Callable[..., ServerProcess]:
+    """As `reuse_server`, on our own server and on one that only has `receive()`."""
+    return functools.partial(reuse_server, shell=request.param)

@@ -30,7 +30,7 @@ class Answer(StrEnum):
     FINISH = "finish"  # go on with the completion, then answer from the state it leads to
     REPLAY = "replay"  # say again what the final answer was; nothing happens twice
     REMOVE = "remove"  # data and state go
-    FORGET = "forget"  # the state goes; what was published stays
+    FORGET = "forget"  # the state goes; what was published stays, unless its removal is asked for
     GONE = "gone"  # it has ended; there is nothing to go on with
     KEEP = "keep"  # not yet
 

@@ -7,17 +7,20 @@ locks it first, then looks whether it is still wanted, and only then removes it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forebay.engine.completion import Completion
 from forebay.engine.concatenation import is_partial, release_part
 from forebay.engine.workers import Workers
-from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy
-from forebay.model import UploadState
+from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
+from forebay.model import UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Store
@@ -59,14 +62,22 @@ class Sweeper:
 
     async def run(self, now: float) -> Swept:
         """One whole sweep. `now`: seconds since the epoch."""
-        swept = Swept(temporaries=await self._workers.run(self._store.sweep_temporaries))
-        sessions = self._sessions
-        if sessions is None:
-            return swept
-        await self._repair(sessions, swept)
-        await self._expire(sessions, now, swept)
-        await self._remove_orphans(sessions, swept)
+        swept = await self.repair()
+        await self.clean(now, swept)
         return swept
+
+    async def repair(self) -> Swept:
+        """What must be right before anybody is served; quick however many uploads live."""
+        swept = Swept(temporaries=await self._workers.run(self._store.sweep_temporaries))
+        if self._sessions is not None:
+            await self._repair(self._sessions, swept)
+        return swept
+
+    async def clean(self, now: float, swept: Swept) -> None:
+        """Removes what has expired, and data that belongs to no upload; beside the serving."""
+        if self._sessions is not None:
+            await self._expire(self._sessions, now, swept)
+            await self._remove_orphans(self._sessions, swept)
 
     async def _repair(self, sessions: Sessions, swept: Swept) -> None:
         completion = Completion(self._store, sessions, self._workers)
@@ -126,32 +137,37 @@ class Sweeper:
         return True
 
     async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
-        ids = await self._workers.run(lambda: list(self._store.staged_ids()))
-        for upload_id in ids:
-            try:
-                staged = await self._workers.run(self._store.claim, upload_id)
-            except UploadBusy:
-                swept.busy += 1
-                continue
-            except NotFound:
-                continue
-            except StorageError as error:  # one that nobody can open must not stop a start
-                logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)
-                continue
-            # Looked at under the lock: whoever creates an upload holds it until the record is
-            # there, so data without a record now is data that nobody will ask for.
-            wanted = await self._is_wanted(sessions, upload_id)
-            await self._workers.run(staged.close if wanted else staged.discard)
-            swept.orphans += not wanted
+        run = self._workers.run
+        ids = self._store.staged_ids()
+        while step := await run(lambda: list(itertools.islice(ids, _STEP))):
+            # Only what looks unwanted is looked at closely: living uploads cost a row each.
+            wanted = {r.id for r in await sessions.load_many(step) if _is_wanted(r)}
+            for upload_id in step:
+                if upload_id not in wanted:
+                    await self._remove_orphan(sessions, upload_id, swept)
 
-    async def _is_wanted(self, sessions: Sessions, upload_id: str) -> bool:
+    async def _remove_orphan(self, sessions: Sessions, upload_id: str, swept: Swept) -> None:
         try:
-            record = await sessions.load(upload_id)
+            staged = await self._workers.run(self._store.claim, upload_id)
+        except UploadBusy:
+            swept.busy += 1
+            return
         except NotFound:
-            return False
-        if record.state is UploadState.COMPLETE:
-            return is_partial(record)  # until it expires: finals may be made of it
-        return record.state in (UploadState.OPEN, UploadState.COMPLETING)
+            return
+        except StorageError as error:  # one that nobody can open must not stop the sweep
+            logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)
+            return
+        # Looked at again under the lock: whoever creates an upload holds it until the record
+        # is there, so data without a record now is data that nobody will ask for.
+        wanted = any(_is_wanted(record) for record in await sessions.load_many([upload_id]))
+        await self._workers.run(staged.close if wanted else staged.discard)
+        swept.orphans += not wanted
+
+
+def _is_wanted(record: UploadRecord) -> bool:
+    if record.state is UploadState.COMPLETE:
+        return is_partial(record)  # until it expires: finals may be made of it
+    return record.state in (UploadState.OPEN, UploadState.COMPLETING)
 
 
 def open_sessions(settings: Settings, store: FileStore) -> Sessions:
@@ -168,15 +184,68 @@ def has_state(store: FileStore) -> bool:
     return os.path.exists(os.path.join(own, "state.db")) or any(True for _ in store.staged_ids())
 
 
-async def sweep_store(
-    settings: Settings, store: FileStore, workers: Workers, sessions: Sessions | None = None
-) -> Swept:
-    """Sweeps a store whose server is starting, or that is served right now by others.
+class Housekeeping:
+    """The sweeps of a serving process: repairs at its start, cleans up from time to time.
 
-    `sessions` are open ones; without them they are opened when there ever were any.
+    Of several processes that serve one folder, one cleans; the lock says which.
     """
-    if sessions is not None:
-        return await Sweeper(store, sessions, workers).run(time.time())
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        store: FileStore,
+        workers: Workers,
+        sessions: Sessions | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._workers = workers
+        self._sweeper = Sweeper(store, sessions, workers)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when serving may begin; the cleaning goes on behind."""
+        swept = await self._sweeper.repair()
+        _log(swept)
+        self._task = asyncio.ensure_future(self._clean_regularly())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _clean(self) -> Swept:
+        swept = Swept()
+        run = self._workers.run
+        lock = self._store.exclusive("sweep.lock")
+        alone = await run(lock.__enter__)
+        try:
+            if alone:
+                await self._sweeper.clean(time.time(), swept)
+        finally:
+            await run(lock.__exit__, None, None, None)
+        return swept
+
+    async def _clean_regularly(self) -> None:
+        while True:
+            try:
+                _log(await self._clean())
+            except (UploadError, OSError):
+                logger.exception("the clean-up failed; it is tried again")
+            # An expired upload is refused from its moment on; this is only about its room.
+            retention = self._settings().retention
+            await asyncio.sleep(min(600.0, max(10.0, retention / 10)) if retention else 600.0)
+
+
+def _log(swept: Swept) -> None:
+    if any(dataclasses.astuple(swept)):
+        logger.info("swept: %s", swept.summary())
+
+
+async def sweep_store(settings: Settings, store: FileStore, workers: Workers) -> Swept:
+    """One whole sweep of a store, also beside a server that serves it right now."""
     if not await workers.run(has_state, store):
         return await Sweeper(store, None, workers).run(time.time())
     sessions = open_sessions(settings, store)
@@ -207,4 +276,4 @@ def sweep_directory(settings: Settings) -> Swept:
     return asyncio.run(sweep())
 
 
-__all__ = ["Sweeper", "Swept", "sweep_directory", "sweep_store"]
+__all__ = ["Housekeeping", "Sweeper", "Swept", "sweep_directory", "sweep_store"]

@@ -11,7 +11,7 @@ from forebay.config import Settings, load
 from forebay.engine.body import Body
 from forebay.engine.engine import Engine
 from forebay.engine.progress import ProgressFeed
-from forebay.engine.sweep import sweep_store
+from forebay.engine.sweep import Housekeeping
 from forebay.hooks.base import Access, Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.http.answers import Receive
@@ -82,10 +82,12 @@ class Forebay:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
         """For the application's `lifespan`: sweeps at the start, lets go at the end."""
-        await sweep_store(self.settings, self._store, self.engine.workers)
+        keeping = Housekeeping(lambda: self.settings, self._store, self.engine.workers, None)
+        await keeping.start()
         try:
             yield
         finally:
+            await keeping.stop()
             self.close()
 
     def close(self) -> None:

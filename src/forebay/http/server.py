@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import ipaddress
 import logging
@@ -20,7 +19,7 @@ import uvicorn
 from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.admission import Tally
 from forebay.engine.engine import Engine
-from forebay.engine.sweep import open_sessions, sweep_store
+from forebay.engine.sweep import Housekeeping, open_sessions
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
@@ -140,15 +139,18 @@ def serve_one(
     class Protocol(DirectProtocol):
         limits = limits_of(settings)
 
+    ending = contextlib.AsyncExitStack()
+
     async def start() -> None:
         sessions = open_sessions(settings, store) if settings.resumable else None
         if sessions is not None:
             await engine.open_resumables(sessions)
-        swept = await sweep_store(settings, store, engine.workers, sessions)
+            ending.push_async_callback(engine.close_resumables)
+        keeping = Housekeeping(lambda: engine.settings, store, engine.workers, sessions)
+        await keeping.start()
+        ending.push_async_callback(keeping.stop)
         if engine.resumables is not None:
             await engine.resumables.concatenation.resume_all()
-        if any(dataclasses.astuple(swept)):
-            logger.info("swept: %s", swept.summary())
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()
@@ -159,7 +161,7 @@ def serve_one(
         engine,
         listening_on_loopback=is_loopback(settings.host),
         on_startup=start,
-        on_shutdown=engine.close_resumables,
+        on_shutdown=ending.aclose,
     )
     config = uvicorn.Config(
         app,

@@ -70,6 +70,10 @@ class Sessions(Protocol):
         """Records in order of id, from after the id `after`; of one state when given."""
         ...
 
+    async def load_many(self, ids: Sequence[str]) -> Sequence[UploadRecord]:
+        """The records of those of at most 1,000 ids that there are, in no order."""
+        ...
+
     async def count(self) -> int:
         """How many records there are."""
         ...

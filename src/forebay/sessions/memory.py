@@ -76,6 +76,10 @@ class MemorySessions:
                 found.append(record)
         return found
 
+    async def load_many(self, ids: Sequence[str]) -> Sequence[UploadRecord]:
+        records = self._all()
+        return [records[upload_id] for upload_id in ids if upload_id in records]
+
     async def count(self) -> int:
         return len(self._all())
 

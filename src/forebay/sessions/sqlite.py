@@ -129,6 +129,10 @@ class SqliteSessions:
             lambda connection: _select(connection, _PAGE_OF_STATE, state.value, after, limit)
         )
 
+    async def load_many(self, ids: Sequence[str]) -> Sequence[UploadRecord]:
+        statement = f"{_SELECT}WHERE id IN ({', '.join('?' * len(ids))})"
+        return await self._read(lambda connection: _select(connection, statement, *ids))
+
     async def count(self) -> int:
         return await self._read(_count)
 

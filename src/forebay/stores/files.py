@@ -375,6 +375,20 @@ class FileStore:
                 raise from_os_error(error) from error
         return found
 
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[bool]:
+        """Whether this process alone does what `name` stands for, for as long as it is held."""
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(fd)
+
     def space(self) -> Space:
         try:
             status = os.statvfs(self.root_fd)
