@@ -91,17 +91,20 @@ class Exchange:
             if result is not None:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
                 self.protocol.abort()
-            elif not self.complete and not self.disconnected:
-                logger.error("ASGI callable returned without completing response.")
+            elif not self.complete:
+                if not self.disconnected:
+                    logger.error("ASGI callable returned without completing response.")
                 await self._fail()
         finally:
             self._let_go()
 
     async def _fail(self) -> None:
-        if self.disconnected:
+        if self.complete:
             return
-        if self.started:
-            self.protocol.abort()  # an end of the connection would look like an end of content
+        if self.started or self.disconnected:
+            # An orderly end would look like an end of content. And of a client that has half
+            # closed nothing more is heard: it would stay for ever.
+            self.protocol.abort()
             return
         self.keep_alive = False
         text = b"Internal Server Error"

@@ -18,7 +18,7 @@ from forebay.errors import (
 from forebay.http.answers import Headers, Receive, Send
 from forebay.http.files import mount_of, source_of
 from forebay.http.links import upload_location
-from forebay.model import AppendUpload, UploadRecord, UploadState
+from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import tus
 from forebay.protocol.status import Answer, restated
 
@@ -86,14 +86,7 @@ class Tus:
             accept_types=settings.accept_types,
         )
         source = source_of(scope, receive)
-        content = tus.content_of_creation(
-            headers,
-            wish,
-            source.length,
-            self._sizes,
-            max_size=settings.max_size,
-            trailers=_reads_trailers(scope),
-        )
+        content = self._content(wish, source, scope)
         told: Headers = [(b"content-length", b"0")]
 
         async def announce(made: UploadRecord) -> bool:
@@ -119,6 +112,18 @@ class Tus:
             error.detail["fields"] = [field for field in told if field[0] == b"location"]
             raise
         return Answer(201, (*told, *tus.expires(record)))
+
+    def _content(
+        self, wish: CreateUpload, source: Source, scope: dict[str, Any]
+    ) -> AppendUpload | None:
+        return tus.content_of_creation(
+            scope["headers"],
+            wish,
+            source.length,
+            self._sizes,
+            max_size=self._engine.settings.max_size,
+            trailers=_reads_trailers(scope),
+        )
 
     # --- append ----------------------------------------------------------------------------------
 

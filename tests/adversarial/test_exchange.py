@@ -1,0 +1,634 @@
+"""One connection and an application that does what it should not, or not what it should."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import random
+import socket
+import tempfile
+import weakref
+from typing import Any
+
+import pytest
+
+from adversarial.conftest import Run
+from adversarial.inside import RST, answer, eventually, read_all, serving
+from e2e.wire import chunked, content, head
+from forebay.engine.receive import Intake, pump
+from forebay.engine.workers import Workers
+from forebay.errors import UploadError
+from forebay.http.limits import ConnectionLimits
+
+MiB = 1 << 20
+CHUNKED = "Transfer-Encoding: chunked"
+CLOSE = "Connection: close"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: memoryview, offset: int) -> None:
+        self.data[offset:] = data
+
+    def reserve(self, size: int) -> None:
+        return None
+
+
+async def drain(scope: Any, workers: Workers, sink: Sink) -> str:
+    """Takes the body past the application; how that ended."""
+    source = scope["extensions"]["forebay.body"].source()
+    if source is None:
+        return "no source"
+    try:
+        await pump(source, Intake(sink), workers)
+    except UploadError as error:
+        return error.code
+    return "whole"
+
+
+# --- two who read --------------------------------------------------------------------------------
+
+
+def test_who_waits_in_receive_takes_nothing_from_a_drain(run: Run):
+    data = content(MiB)
+
+    async def main() -> None:
+        workers, sink = Workers(2), Sink()
+        begun = asyncio.Event()
+        watched = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def watch() -> None:
+                await begun.wait()
+                watched.append((await receive())["type"])
+
+            watching = asyncio.create_task(watch())
+            how = await drain(scope, workers, sink)
+            await answer(send, how.encode())
+            await watching
+
+        async with serving(app) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(head("PUT", "/", CHUNKED, CLOSE) + b"%x\r\n" % len(data) + data[:1000])
+            await eventually(lambda: len(sink.data) == 1000)
+            begun.set()
+            for start in range(1000, len(data), 9973):
+                writer.write(data[start : start + 9973])
+                await asyncio.sleep(0)
+            writer.write(b"\r\n0\r\n\r\n")
+            assert (await reader.read()).endswith(b"\r\n\r\nwhole")
+            writer.close()
+        assert sink.data == data
+        assert watched == ["http.disconnect"]
+        workers.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_a_receive_that_was_given_up_takes_nothing_from_who_comes_after_it(run: Run, framing: str):
+    """Else the body's beginning would be gone, and a chunked one would be stored without it."""
+    data = content(300_000)
+
+    async def main() -> None:
+        workers, sink = Workers(2), Sink()
+        given_up, sent = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await receive()
+            given_up.set()
+            await sent.wait()
+            how = await drain(scope, workers, sink)
+            if how == "no source":
+                more = True
+                while more:
+                    message = await receive()
+                    sink.data += message["body"]
+                    more = message["more_body"]
+            await answer(send)
+
+        fields = (CHUNKED,) if framing == "chunked" else ()
+        async with serving(app) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            size = None if fields else len(data)
+            writer.write(head("PUT", "/", CLOSE, *fields, length=size))
+            await given_up.wait()
+            body = chunked([data]) if fields else data
+            writer.write(body[:100_000])
+            await asyncio.sleep(0.05)
+            sent.set()
+            writer.write(body[100_000:])
+            assert b" 200 " in await reader.read()
+            writer.close()
+        assert sink.data == data
+        workers.close()
+
+    run(main())
+
+
+def test_a_drain_that_was_made_before_receive_read_gets_an_error_and_no_part(run: Run):
+    async def main() -> None:
+        workers = Workers(2)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            source = scope["extensions"]["forebay.body"].source()
+            message = await receive()
+            assert message["body"]
+            assert source.take_whole() is None
+            try:
+                await pump(source, Intake(Sink()), workers)
+            except UploadError as error:
+                await answer(send, error.code.encode())
+
+        async with serving(app) as served:
+            got = await served.ask(head("PUT", "/", CHUNKED, CLOSE) + chunked([b"abc", b"def"]))
+            assert got.endswith(b"FB_INCOMPLETE_BODY"), got
+        workers.close()
+
+    run(main())
+
+
+def test_one_of_two_receives_given_up_leaves_the_other_its_message(run: Run):
+    async def main() -> None:
+        ready = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            first = asyncio.create_task(receive())
+            second = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+            ready.set()
+            await answer(send, (await first)["body"])
+
+        async with serving(app) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(head("PUT", "/", CLOSE, length=3))
+            await ready.wait()
+            writer.write(b"abc")
+            assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"\r\n\r\nabc")
+            writer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_an_answer_while_a_task_still_drains_ends_the_drain_and_the_connection(
+    run: Run, framing: str
+):
+    """Two would read from the socket: the body would have a hole, and be stored."""
+
+    async def main() -> None:
+        workers, sink, ends = Workers(2), Sink(), []
+        tasks = set()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def read() -> None:
+                ends.append(await drain(scope, workers, sink))
+
+            task = asyncio.create_task(read())
+            tasks.add(task)
+            await eventually(lambda: len(sink.data) > 0)
+            await answer(send)
+
+        size = 2 * MiB
+        fields = (CHUNKED,) if framing == "chunked" else ()
+        async with serving(app) as served:
+            client = served.connect()
+            first = head("PUT", "/", *fields, length=None if fields else size)
+            start = b"%x\r\n" % size if fields else b""
+            await asyncio.to_thread(client.sendall, first + start + bytes(100_000))
+            await eventually(lambda: bool(ends))
+            await asyncio.to_thread(client.sendall, bytes(size))
+            got = await asyncio.to_thread(read_all, client)
+            assert b"connection: close" in got
+            assert ends == ["FB_INCOMPLETE_BODY"]
+            client.close()
+            assert await served.idle()
+        workers.close()
+
+    run(main())
+
+
+def test_a_task_that_outlives_its_request_takes_nothing_of_the_next_one(run: Run):
+    async def main() -> None:
+        workers, sink, ends = Workers(2), Sink(), []
+        go = asyncio.Event()
+        tasks = set()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/second":
+                go.set()
+                await eventually(lambda: bool(ends))
+                await answer(send, (await receive())["body"])
+                return
+            source = scope["extensions"]["forebay.body"].source()
+
+            async def read() -> None:
+                await go.wait()
+                try:
+                    await pump(source, Intake(sink), workers)
+                except UploadError as error:
+                    ends.append(error.code)
+                else:
+                    ends.append("whole")
+
+            tasks.add(asyncio.create_task(read()))
+            await answer(send)
+
+        async with serving(app) as served:
+            first = head("PUT", "/first", length=5) + b"first"
+            second = head("PUT", "/second", CLOSE, length=6) + b"second"
+            got = await served.ask(first + second)
+            assert got.endswith(b"\r\n\r\nsecond")
+        assert ends == ["FB_INCOMPLETE_BODY"]
+        assert not sink.data
+        workers.close()
+
+    run(main())
+
+
+# --- ends ----------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_application_does_not_leave_its_client_waiting(run: Run):
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/begun":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            raise asyncio.CancelledError
+
+        async with serving(app) as served:
+            for path in ("/", "/begun"):
+                client = served.connect()
+                client.sendall(head("GET", path))
+                try:
+                    got = await asyncio.to_thread(read_all, client)
+                except ConnectionResetError:
+                    got = b""
+                assert not got.endswith(b"0\r\n\r\n")
+                client.close()
+            assert await served.idle()
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize("before", ["get", "receive", "drain"])
+def test_an_application_that_waits_for_the_client_to_leave_is_told(run: Run, how: str, before: str):
+    async def main() -> None:
+        workers = Workers(1)
+        waiting, told = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if before == "drain":
+                assert await drain(scope, workers, Sink()) == "whole"
+            while True:
+                asyncio.get_running_loop().call_later(0.02, waiting.set)
+                if (await receive())["type"] == "http.disconnect":
+                    break
+            told.set()
+
+        async with serving(app) as served:
+            client = served.connect()
+            size = 0 if before == "get" else MiB
+            sending = head("PUT", "/", length=size) + bytes(size)
+            await asyncio.to_thread(client.sendall, sending)
+            await waiting.wait()
+            if how == "reset":
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+            client.close()
+            await asyncio.wait_for(told.wait(), 20)
+        workers.close()
+
+    run(main())
+
+
+def test_a_client_that_half_closed_gets_its_answer_also_from_who_waits_for_it_to_leave(run: Run):
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            await answer(send)
+
+        async with serving(app) as served:
+            got = await served.ask(head("GET", "/"), half_close=True)
+            assert got.endswith(b"\r\n\r\nok")
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["goes on", "close"])
+def test_a_client_that_takes_nothing_is_given_up(run: Run, end: str):
+    """Both while the application still sends, and when all that is left is to flush."""
+
+    async def main() -> None:
+        ended = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if end == "close":
+                await answer(send, bytes(16 * MiB), 200, (b"connection", b"close"))
+            else:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                for _ in range(10_000):
+                    body = {"body": bytes(64 << 10), "more_body": True}
+                    await send({"type": "http.response.body", **body})
+                    if (scope["extensions"]["forebay.body"]).disconnected:
+                        break
+            ended.append(end)
+
+        async with serving(app, ConnectionLimits(send_timeout=0.3)) as served:
+            with served.connect(SO_RCVBUF=4096) as client:
+                client.sendall(head("GET", "/"))
+                assert await eventually(lambda: bool(ended))
+                assert await served.idle()
+
+    run(main())
+
+
+def test_a_client_that_takes_little_at_a_time_gets_it_all(run: Run):
+    size = 6 * MiB
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for _ in range(size >> 16):
+                await send(
+                    {"type": "http.response.body", "body": bytes(1 << 16), "more_body": True}
+                )
+            await send({"type": "http.response.body"})
+
+        async with serving(app, ConnectionLimits(send_timeout=0.5)) as served:
+            with served.connect() as client:
+                client.sendall(head("GET", "/", CLOSE))
+                got, loop = 0, asyncio.get_running_loop()
+                begun = loop.time()
+                while data := await asyncio.to_thread(client.recv, 128 << 10):
+                    got += len(data)
+                    if loop.time() - begun < 1.5:  # for several times the server's patience
+                        await asyncio.sleep(0.1)
+                assert got > size
+
+    run(main())
+
+
+def test_a_drain_of_the_server_ends_a_connection_that_skips_a_rest(run: Run):
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send)
+
+        async with serving(app) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(head("PUT", "/", length=1000) + bytes(500))
+            await reader.readuntil(b"\r\n\r\nok")
+            for connection in list(served.state.connections):
+                connection.shutdown()
+            writer.write(bytes(500))
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+            writer.close()
+            assert await served.idle()
+
+    run(main())
+
+
+def test_an_answer_is_not_reset_away_when_more_requests_were_on_their_way(run: Run):
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send, bytes(200_000), 200, (b"connection", b"close"))
+
+        async with serving(app) as served:
+            client = served.connect()
+            client.sendall(head("GET", "/") * 2000)
+            await asyncio.sleep(0.1)
+            with_more = asyncio.to_thread(client.sendall, head("GET", "/") * 2000)
+            await asyncio.gather(with_more, return_exceptions=True)
+            assert (await asyncio.to_thread(read_all, client)).count(bytes(200_000)) == 1
+            client.close()
+
+    run(main())
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def test_statuses_and_methods_without_content_have_none(run: Run):
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            status = int(scope["path"][1:])
+            headers = [] if status == 204 else [(b"content-length", b"7")]
+            if scope["query_string"] == b"chunked":
+                headers = []
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"con", "more_body": True})
+            await send({"type": "http.response.body", "body": b"tent"})
+
+        async with serving(app) as served:
+            cases = [("HEAD", "/200"), ("HEAD", "/200?chunked"), ("GET", "/204"), ("GET", "/304")]
+            requests = b"".join(head(method, path) for method, path in cases)
+            got = await served.ask(requests + head("GET", "/200", CLOSE))
+            heads = got.split(b"\r\n\r\n")
+            assert heads.pop() == b"content"
+            assert len(heads) == 5
+            assert not any(b"transfer-encoding" in part for part in heads)
+            assert all(part.startswith(b"HTTP/1.1 ") for part in heads)
+
+    run(main())
+
+
+def test_a_file_is_sent_in_every_way_that_the_extension_allows(run: Run):
+    data = content(700_000)
+
+    def ways(file: Any) -> dict[str, list[dict[str, Any]]]:
+        fd = file.fileno()
+        return {
+            "whole": [{"file": fd}],
+            "object": [{"file": file}],
+            "part": [{"file": fd, "offset": 5, "count": 600_000}],
+            "parts": [
+                {"file": fd, "count": 300_000, "more_body": True},
+                {"file": fd, "count": 1, "more_body": True},
+                {"file": fd},
+            ],
+            "mixed": [
+                {"body": b"before", "more_body": True},
+                {"file": fd, "offset": 0, "count": 9, "more_body": True},
+                {"body": b"after", "more_body": True},
+                {"file": fd, "offset": 9, "count": 200_000, "more_body": True},
+                {"body": b"", "more_body": False},
+            ],
+            "nothing": [{"file": fd, "offset": 3, "count": 0}],
+        }
+
+    expected = {
+        "whole": data,
+        "object": data,
+        "part": data[5:600_005],
+        "parts": data,
+        "mixed": b"before" + data[:9] + b"after" + data[9:200_009],
+        "nothing": b"",
+    }
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert "http.response.zerocopysend" in scope["extensions"]
+            way = scope["path"][1:]
+            headers = []
+            if scope["query_string"] == b"length":
+                headers.append((b"content-length", b"%d" % len(expected[way])))
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                file.seek(0)
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                for message in ways(file)[way]:
+                    kind = "zerocopysend" if "file" in message else "body"
+                    await send({"type": f"http.response.{kind}", **message})
+
+        async with serving(app) as served:
+            for way, query in itertools.product(expected, ("", "?length")):
+                for method in ("GET", "HEAD"):
+                    got = await served.ask(head(method, f"/{way}{query}", CLOSE))
+                    fields, _, body = got.partition(b"\r\n\r\n")
+                    if b"chunked" in fields:
+                        body = unchunked(body)
+                    assert body == (expected[way] if method == "GET" else b""), (way, query)
+
+    run(main())
+
+
+def unchunked(data: bytes) -> bytes:
+    parts = []
+    while True:
+        size, _, data = data.partition(b"\r\n")
+        if not int(size, 16):
+            assert data == b"\r\n"
+            return b"".join(parts)
+        parts.append(data[: int(size, 16)])
+        assert data[int(size, 16) :][:2] == b"\r\n"
+        data = data[int(size, 16) + 2 :]
+
+
+def test_a_file_never_overtakes_what_the_transport_still_holds(run: Run):
+    """Answers through the transport and past it in turn, to a client that is slow to read."""
+    seed = random.randrange(1 << 32)
+    choose = random.Random(seed)
+    data = content(400_000)
+    sizes = [choose.choice([1, 70_000, 400_000]) for _ in range(30)]
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            number = int(scope["path"][1:])
+            size = sizes[number]
+            if number % 2:
+                await answer(send, data[:size])
+                return
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                file.flush()
+                headers = [(b"content-length", b"%d" % size)]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await send(
+                    {
+                        "type": "http.response.zerocopysend",
+                        "file": file.fileno(),
+                        "offset": 0,
+                        "count": size,
+                    }
+                )
+
+        async with serving(app) as served:
+            client = served.connect(SO_RCVBUF=8192)
+            requests = [head("GET", f"/{n}") for n in range(29)] + [head("GET", "/29", CLOSE)]
+            client.sendall(b"".join(requests))
+            await asyncio.sleep(0.1)
+            got = await asyncio.to_thread(read_all, client)
+            client.close()
+            for size in sizes:
+                fields, _, got = got.partition(b"\r\n\r\n")
+                assert fields.startswith(b"HTTP/1.1 200"), seed
+                assert got[:size] == data[:size], seed
+                got = got[size:]
+            assert not got, seed
+
+    run(main())
+
+
+def test_a_limit_of_concurrency_is_kept(run: Run):
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            await answer(send)
+
+        async with serving(app, limit_concurrency=3) as served:
+            first = [asyncio.create_task(served.ask(head("GET", "/", CLOSE))) for _ in range(2)]
+            await eventually(lambda: len(served.state.tasks) == 2)
+            assert b" 503 " in await served.ask(head("GET", "/"))
+            go.set()
+            assert all(b" 200 " in got for got in await asyncio.gather(*first))
+
+    run(main())
+
+
+# --- what stays ----------------------------------------------------------------------------------
+
+
+def test_a_connection_and_its_requests_are_gone_without_a_collection(run: Run):
+    requests = [
+        b"",
+        b"GET ",
+        b"GET /\r\nnonsense\r\n\r\n",
+        head("GET", "/"),
+        head("GET", "/", CLOSE),
+        head("PUT", "/", length=5) + b"hello" + head("GET", "/"),
+        head("PUT", "/", length=5) + b"he",
+        head("PUT", "/drain", length=MiB) + bytes(MiB),
+        head("PUT", "/drain", CHUNKED) + b"5\r\nhe",
+        head("PUT", "/drain", CHUNKED) + b"!",
+        head("PUT", "/", length=MiB) + bytes(1000),
+        head("PUT", "/", CHUNKED) + b"!",
+    ]
+
+    async def main() -> None:
+        workers = Workers(2)
+        exchanges: weakref.WeakSet[Any] = weakref.WeakSet()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            exchanges.add(scope["extensions"]["forebay.body"])
+            if scope["path"] == "/drain":
+                await answer(send, (await drain(scope, workers, Sink())).encode())
+                return
+            while (await receive()).get("more_body"):
+                pass
+            await answer(send)
+
+        async with serving(app) as served:
+            gc.collect()
+            gc.disable()
+            try:
+                # A half-closed client must hear of the end too, else its connection stays for ever.
+                for request, how in itertools.product(requests, ("close", "half-close", "reset")):
+                    client = served.connect()
+                    await asyncio.to_thread(client.sendall, request)
+                    await asyncio.sleep(0.01)
+                    if how == "half-close":
+                        client.shutdown(socket.SHUT_WR)
+                        await asyncio.to_thread(client.recv, MiB)
+                    elif how == "reset":
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                    client.close()
+                assert await served.idle()
+                await asyncio.sleep(0.02)
+                stopped = sum("broken" in repr(e) for e in exchanges)
+                assert (len(served.alive), len(exchanges) - stopped) == (0, 0)
+            finally:
+                gc.enable()
+        workers.close()
+
+    run(main())
