@@ -51,6 +51,23 @@ def test_the_curl_examples_work_when_pasted(server: ServerProcess, tmp_path: Pat
     assert (home / "back" / "first-bytes").read_bytes() == content[:100]
 
 
+def test_the_resumable_example_works_when_pasted(server: ServerProcess, tmp_path: Path):
+    pytest.importorskip("tusclient")
+    content = os.urandom(200_000)
+    (tmp_path / "big.iso").write_bytes(content)
+    script = block("python", "TusClient").replace("http://127.0.0.1:8000", server.url)
+    script = script.replace("50_000_000", "50_000")  # in several requests all the same
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
+    assert (server.folder / "big.iso").read_bytes() == content
+    shown = subprocess.run(
+        [sys.executable, "-m", "forebay", "uploads", "list", str(server.folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "big.iso" in shown.stdout
+
+
 def test_the_library_example_runs_as_written(tmp_path: Path):
     pytest.importorskip("fastapi")
     (tmp_path / "example.py").write_text(block("python", "FastAPI"))

@@ -47,7 +47,9 @@ class _Job(Generic[T]):
             self.error = RuntimeError("a job raised StopIteration")
             self.error.__cause__ = error
         except BaseException as error:  # delivered to whoever waits
-            self.error = error
+            # Without this frame, which holds the job, which holds the error: no cycle stays.
+            trace = error.__traceback__
+            self.error = error.with_traceback(trace and trace.tb_next)
 
 
 class Beside:
@@ -145,6 +147,8 @@ class Workers:
             elif not job.future.cancelled():
                 self._undo(job)  # its result was on its way when the task was cancelled
             raise
+        finally:
+            del job  # an error's traceback leads to this frame, and the job to the error
 
     def _begin_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """What was on its way to an earlier loop, which is closed, holds nobody up here."""
