@@ -47,9 +47,7 @@ class _Job(Generic[T]):
             self.error = RuntimeError("a job raised StopIteration")
             self.error.__cause__ = error
         except BaseException as error:  # delivered to whoever waits
-            # Without this frame, which holds the job, which holds the error: no cycle stays.
-            trace = error.__traceback__
-            self.error = error.with_traceback(trace and trace.tb_next)
+            self.error = error
 
 
 class Beside:
@@ -148,7 +146,10 @@ class Workers:
                 self._undo(job)  # its result was on its way when the task was cancelled
             raise
         finally:
-            del job  # an error's traceback leads to this frame, and the job to the error
+            if job.finished:
+                # An error's traceback leads to frames that hold the job: no cycle stays.
+                job.error = None
+                del job.future
 
     def _begin_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """What was on its way to an earlier loop, which is closed, holds nobody up here."""
@@ -220,6 +221,8 @@ class Workers:
                 job.waiter.set_result(None)
             if job.future.done():  # nobody waits any more
                 self._undo(job)
+            elif job.future.get_loop() is not self._loop:  # one that is closed
+                continue
             elif job.error is not None:
                 job.future.set_exception(job.error)
             else:

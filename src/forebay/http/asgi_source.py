@@ -26,6 +26,7 @@ BATCH = 1 << 20
 SMALLEST_BATCH = 64 << 10
 TOGETHER = 16 << 20
 """Most bytes that all sources of one process gather."""
+_SMALL_PIECE = 16 << 10
 PATIENCE = 0.1
 """Seconds a piece may wait for company."""
 
@@ -96,8 +97,7 @@ class ReceiveSource:
 
     async def _write(self, intake: Intake, workers: Workers) -> None:
         pieces, self._pieces = self._pieces, []
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        await workers.run(intake.feed, memoryview(data))
+        await workers.run(_feed_all, intake, pieces)
 
     def _start_flush(self, intake: Intake, workers: Workers) -> None:
         """The client is slow: what it sent so far goes to the store while it is waited for."""
@@ -135,6 +135,14 @@ class ReceiveSource:
         if self._scope is not None:
             with contextlib.suppress(RuntimeError):  # it has just ended by itself
                 self._scope.reschedule(asyncio.get_running_loop().time())
+
+
+def _feed_all(intake: Intake, pieces: list[bytes]) -> None:
+    """In a thread. Large pieces go one by one: copying them together costs more than a call."""
+    if sum(map(len, pieces)) < _SMALL_PIECE * len(pieces):
+        pieces = [b"".join(pieces)]
+    for piece in pieces:
+        intake.feed(memoryview(piece))
 
 
 _KEEPING = (IncompleteBody, Interrupted)

@@ -122,6 +122,8 @@ class DirectProtocol(asyncio.Protocol):
         if exchange is None:
             # A pipelined request that is about to be read still gets its answer.
             return self.can_drain and head.END in self._buffer
+        if exchange.complete:
+            return None  # the rest of its body, which nobody wants, will not come
         if exchange.framing.done:
             exchange.wake()  # an application that waits for the client to leave
         elif exchange.hungry:
@@ -142,6 +144,9 @@ class DirectProtocol(asyncio.Protocol):
                 self._deadline.set(self.limits.head_timeout)
             self._buffer += data
             self._read_head()
+            return
+        if exchange.hungry and not self._buffer and exchange.framing.take_all(len(data)):
+            exchange.give(data)
             return
         self._buffer += data
         if exchange.complete:

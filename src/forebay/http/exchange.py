@@ -65,7 +65,7 @@ class Exchange:
         self.complete = False
         self.status = 0
         self._source: SocketSource | None = None
-        self._body = bytearray()
+        self._body: list[bytes] = []
         self._asked = False
         self._waiting = 0
         self._delivered = False
@@ -125,7 +125,13 @@ class Exchange:
         return self._source
 
     def feed(self, data: memoryview) -> None:
-        self._body += data
+        self._body.append(bytes(data))
+
+    def give(self, data: bytes) -> None:
+        """Content that `receive()` waits for, just as it came from the network."""
+        self._body.append(data)
+        self.hungry = False
+        self.wake()
 
     def wake(self) -> None:
         if self._event is not None:
@@ -167,7 +173,7 @@ class Exchange:
         self._asked = True
         while not (self.disconnected or self.complete):
             if self._body or (self.framing.done and not self._delivered):
-                body = bytes(self._body)
+                body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body.clear()
                 self._delivered = self.framing.done
                 return {

@@ -40,6 +40,10 @@ class Framing(Protocol):
         """How many of `size` bytes may be read without taking from the next request."""
         ...
 
+    def take_all(self, size: int) -> bool:
+        """Whether the next `size` bytes are all content, as they are; they count as read then."""
+        ...
+
     def decode(self, data: memoryview, feed: Feed) -> int:
         """Feeds content; returns how much of `data` belongs to this body."""
         ...
@@ -62,6 +66,12 @@ class LengthFraming:
 
     def room(self, size: int) -> int:
         return min(size, self.remaining)
+
+    def take_all(self, size: int) -> bool:
+        if size > self.remaining:
+            return False
+        self.remaining -= size
+        return True
 
     def decode(self, data: memoryview, feed: Feed) -> int:
         size = min(len(data), self.remaining)
@@ -92,6 +102,9 @@ class ChunkedFraming:
 
     def room(self, size: int) -> int:
         return size
+
+    def take_all(self, size: int) -> bool:
+        return False
 
     def decode(self, data: memoryview, feed: Feed) -> int:
         """Small chunks go on together: a body of one-byte chunks must not be a write each."""
