@@ -77,7 +77,8 @@ async def serving(
     app: Any, limits: ConnectionLimits | None = None, **options: Any
 ) -> AsyncIterator[Served]:
     served = Served(app, limits or ConnectionLimits(), **options)
-    listener = await asyncio.get_running_loop().create_server(served.protocol, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(served.protocol, "127.0.0.1", 0, ssl=served.config.ssl)
     served.port = listener.sockets[0].getsockname()[1]
     try:
         yield served

@@ -7,14 +7,18 @@ import gc
 import itertools
 import random
 import socket
+import ssl
+import subprocess
 import tempfile
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import RST, answer, eventually, read_all, serving
+from durability.missing import need, no_program
 from e2e.wire import chunked, content, head
 from forebay.engine.receive import Intake, pump
 from forebay.engine.workers import Workers
@@ -324,8 +328,20 @@ def test_a_client_that_half_closed_gets_its_answer_also_from_who_waits_for_it_to
     run(main())
 
 
+@pytest.fixture
+def certificate(tmp_path: Path) -> dict[str, str]:
+    need(no_program("openssl"))
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost")
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return {"ssl_keyfile": key, "ssl_certfile": certificate}
+
+
+@pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("end", ["goes on", "close"])
-def test_a_client_that_takes_nothing_is_given_up(run: Run, end: str):
+def test_a_client_that_takes_nothing_is_given_up(
+    run: Run, end: str, tls: bool, certificate: dict[str, str]
+):
     """Both while the application still sends, and when all that is left is to flush."""
 
     async def main() -> None:
@@ -343,11 +359,16 @@ def test_a_client_that_takes_nothing_is_given_up(run: Run, end: str):
                         break
             ended.append(end)
 
-        async with serving(app, ConnectionLimits(send_timeout=0.3)) as served:
+        options = certificate if tls else {}
+        async with serving(app, ConnectionLimits(send_timeout=0.3), **options) as served:
             with served.connect(SO_RCVBUF=4096) as client:
-                client.sendall(head("GET", "/"))
+                if tls:
+                    anybody = ssl._create_unverified_context()
+                    client = await asyncio.to_thread(anybody.wrap_socket, client)
+                await asyncio.to_thread(client.sendall, head("GET", "/"))
                 assert await eventually(lambda: bool(ended))
                 assert await served.idle()
+                client.close()
 
     run(main())
 

@@ -217,6 +217,29 @@ def test_closed_workers_refuse_at_once_and_still_undo(run: Run):
     run(main())
 
 
+def test_joining_waits_for_what_is_under_way_and_no_longer_than_it_may(run: Run):
+    async def main() -> None:
+        workers = Workers(2)
+        begun, go, done = threading.Event(), threading.Event(), []
+
+        def job() -> None:
+            begun.set()
+            go.wait(20)
+            done.append(1)
+
+        task = asyncio.create_task(workers.run(job))
+        await eventually(begun.is_set)
+        workers.close()
+        await asyncio.to_thread(workers.join, 0.05)
+        assert not done
+        go.set()
+        await asyncio.to_thread(workers.join, 20)
+        assert done
+        await task
+
+    run(main())
+
+
 def test_a_thread_that_cannot_be_started_is_done_without(run: Run, monkeypatch: pytest.MonkeyPatch):
     async def main() -> None:
         workers = Workers(4)

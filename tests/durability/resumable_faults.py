@@ -32,9 +32,12 @@ class Killer:
         place.move(self.server.port)
 
     def strike(self) -> None:
-        """After some events, and then at any moment of the next one."""
-        self._history.wait_for(self._history.events + self._rng.randint(1, 60), timeout=2)
-        time.sleep(self._rng.choice((0.0, 0.002, 0.02, 0.1)) * self._rng.random())
+        """At any moment, or just when a file gets its name."""
+        self._history.wait_for(self._history.events + self._rng.randint(1, 50), timeout=2)
+        if self._rng.random() < 0.5:
+            self._wait_for_a_name()
+        else:
+            time.sleep(self._rng.choice((0.0, 0.002, 0.02, 0.1)) * self._rng.random())
         self.kills += 1
         workers = self.server.processes()[1:]
         if len(workers) > 1 and self._rng.random() < 0.4:
@@ -42,10 +45,17 @@ class Killer:
         else:
             self.restart()
 
+    def _wait_for_a_name(self) -> None:
+        """Until a file appears: its record is not yet complete then. Not for ever."""
+        deadline = time.monotonic() + 0.3
+        before = len(os.listdir(self.server.folder))
+        while len(os.listdir(self.server.folder)) == before and time.monotonic() < deadline:
+            pass
+
     def restart(self) -> ServerProcess:
         """Kills all of it."""
-        self._place.move(None)
         self.server.kill()
+        self._place.move(None)
         self.server = self._start()
         self._place.move(self.server.port)
         return self.server

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -98,6 +99,7 @@ class Workers:
         self._queue: SimpleQueue[list[_Job[Any]] | Beside | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._threads = 0
+        self._started: list[threading.Thread] = []
         self._busy = 0
         self._closed = False
         self._together: list[_Job[Any]] = []
@@ -202,8 +204,10 @@ class Workers:
 
     def _start_thread(self) -> None:
         """Raises RuntimeError when there is no thread to be had and none is there."""
+        thread = threading.Thread(target=self._work, name="forebay-worker", daemon=True)
         try:
-            threading.Thread(target=self._work, name="forebay-worker", daemon=True).start()
+            thread.start()
+            self._started.append(thread)
         except RuntimeError:
             with self._lock:
                 self._threads -= 1
@@ -293,3 +297,12 @@ class Workers:
             threads = self._threads
         for _ in range(threads):
             self._queue.put(None)
+
+    def join(self, seconds: float) -> None:
+        """After `close`: waits for the threads, whose jobs may use what is to be closed next.
+
+        Not for the event loop, nor for longer than `seconds`: a disk may never answer.
+        """
+        until = time.monotonic() + seconds
+        for thread in self._started:
+            thread.join(max(0.0, until - time.monotonic()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,9 @@ from forebay.http.files import FilesApp, source_of
 from forebay.protocol import fields
 from forebay.protocol.names import numbered
 from forebay.stores.files import FileStore
+
+_LAST_JOBS = 10.0
+"""Seconds that the last writes may take when everything is closed."""
 
 
 class Forebay:
@@ -88,11 +92,12 @@ class Forebay:
             yield
         finally:
             await keeping.stop()
-            self.close()
+            await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Ends the worker threads and closes the store. Idempotent."""
+        """Ends the worker threads, waiting for what they do, and closes the store. Idempotent."""
         self.engine.close()
+        self.engine.workers.join(_LAST_JOBS)  # they work with the store's descriptors
         self._store.close()
 
     @contextlib.asynccontextmanager
