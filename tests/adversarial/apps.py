@@ -21,6 +21,14 @@ left: list[str] = []
 done: list[str] = []
 
 
+class Noted(StreamingResponse):
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            left.append("endless")
+
+
 class Marked(BaseHTTPMiddleware):
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
@@ -54,14 +62,11 @@ async def stream(request: Request) -> Response:
 
 async def endless(request: Request) -> Response:
     async def pieces() -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield bytes(1000)
-                await asyncio.sleep(0.001)
-        finally:
-            left.append("endless")
+        while True:
+            yield bytes(1000)
+            await asyncio.sleep(0.001)
 
-    return StreamingResponse(pieces())
+    return Noted(pieces())
 
 
 async def background(request: Request) -> Response:

@@ -129,6 +129,7 @@ def test_a_client_that_leaves_ends_an_endless_answer(server: ServerProcess):
         assert client.head()[0] == 200
     for _ in range(400):
         if len(told(server)["left"]) > before:
+            assert "without completing" not in server.log
             return
         time.sleep(0.02)
     raise AssertionError("nobody told it")

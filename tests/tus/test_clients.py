@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -204,10 +206,18 @@ def test_tus_js_client_goes_on_after_it_stopped_and_the_server_restarted(
     assert (server.folder / "f.bin").read_bytes() == DATA
 
 
+def quiet_port() -> int:
+    """A free port that no connection of a neighbour is given meanwhile: below their range."""
+    for _ in range(200):
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no free port was found")
+
+
 def test_tus_js_client_waits_for_a_server_that_restarts(start_server: Start, js: JsClient) -> None:
     """Items 28 and 36: killed while it sends; it retries by itself."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = quiet_port()
     server = start_server(*RELAXED, "--port", str(port))
     delays = [100, 200, 500, 1000, 2000, 3000]
     with js.start(server, chunkSize=50_000, retryDelays=delays) as process:

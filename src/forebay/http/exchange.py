@@ -92,7 +92,7 @@ class Exchange:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
                 self.protocol.abort()
             elif not self.complete:
-                if not self.disconnected:
+                if not (self.disconnected or self.protocol.at_eof):  # else it was told to go
                     logger.error("ASGI callable returned without completing response.")
                 await self._fail()
         finally:
