@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http import guard
 from forebay.http.answers import (
     Headers,
     Receive,
@@ -82,14 +83,7 @@ class FilesApp:
         headers: Headers = scope["headers"]
         cors = origin.cors(headers, settings.allow_origin)
         try:
-            origin.check(
-                scope["method"],
-                headers,
-                listening_on_loopback=self.listening_on_loopback,
-                allow_hosts=settings.allow_host,
-                allow_origins=settings.allow_origin,
-                scheme=scope.get("scheme", "http"),
-            )
+            guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
             await self._dispatch(scope, receive, send, cors)
         except UploadError as error:
             answer = answer_error(error, scope)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from forebay.errors import MethodNotAllowed, UploadError
+from forebay.http import guard
 from forebay.http.answers import (
     Field,
     Headers,
@@ -90,14 +91,7 @@ class UploadsApp:
         cors = origin.cors(headers, settings.allow_origin)
         dialect = self._dialect(scope["method"], headers)
         try:
-            origin.check(
-                scope["method"],
-                headers,
-                listening_on_loopback=self.listening_on_loopback,
-                allow_hosts=settings.allow_host,
-                allow_origins=settings.allow_origin,
-                scheme=scope.get("scheme", "http"),
-            )
+            guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
             upload_id = upload_id_of(path_below(scope))
             if dialect is None and upload_id is not None and scope["method"] in _BARE_METHODS:
                 dialect = await self._dialect_of(upload_id, scope)
