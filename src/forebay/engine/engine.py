@@ -99,30 +99,33 @@ class Engine:
 
         `context` is what `authorise` is shown of the request.
         """
-        started = time.perf_counter()
         principal = await self.authorise("create", command.name, context)
         limit = self._limit(command)
         self.admission.check_length(source.length, limit)
         self.admission.enter()
+        receipt = _Receipt(command, limit)
         try:
-            receipt = _Receipt(command, limit)
             whole = None if self.hooks.verifies or progress else source.take_whole()
             if whole is not None:
-                call = functools.partial(self._store_whole, receipt, whole)
-                published = await self.workers.run(call, together=True)
+                stored = await self._store_at_once(receipt, whole)
             else:
                 published = await self._receive(receipt, source, principal, progress)
+                stored = receipt.stored(published)
         finally:
             self.admission.leave()
-        stored = Stored(
-            published.file,
-            published.renamed,
-            published.replaced,
-            receipt.hashing.digests(command.wanted),
-            time.perf_counter() - started,
-        )
         await self._tell(stored, command, principal)
         return stored
+
+    async def store_whole(self, command: Receive, body: bytes) -> Stored:
+        """Publishes a body that is already here; for who has authorised and admitted it.
+
+        Raises an UploadError; then nothing is kept.
+        """
+        return await self._store_at_once(_Receipt(command, self._limit(command)), body)
+
+    async def _store_at_once(self, receipt: _Receipt, body: bytes) -> Stored:
+        call = functools.partial(self._store_whole, receipt, body)
+        return receipt.stored(await self.workers.run(call, together=True))
 
     def _limit(self, command: Receive) -> int | None:
         limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
@@ -305,6 +308,7 @@ class _Receipt:
     def __init__(self, command: Receive, limit: int | None) -> None:
         self.command = command
         self.limit = limit
+        self.started = time.perf_counter()
         self.how = Publication(command.name, command.conflict, command.preconditions)
         names = {digest.algorithm for digest in command.expected} | set(command.wanted)
         self.hashing = Hashing(sorted(names)) if names else NO_HASHING
@@ -319,6 +323,15 @@ class _Receipt:
         """In a thread: verify, then publish."""
         self.check()
         return staged.publish(self.how)
+
+    def stored(self, published: Published) -> Stored:
+        return Stored(
+            published.file,
+            published.renamed,
+            published.replaced,
+            self.hashing.digests(self.command.wanted),
+            time.perf_counter() - self.started,
+        )
 
     def candidate(self, staged: Staged, size: int, principal: Principal) -> Candidate:
         def reader() -> BinaryIO:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine import lengths, outcome
 from forebay.engine.appending import Appending, LateDigests
+from forebay.engine.at_once import store_at_once
 from forebay.engine.commits import expiry
 from forebay.engine.concatenation import (
     Concatenation,
@@ -88,6 +89,10 @@ class Resumables:
             engine, sessions, self.holders, self._ending, self._custody.claim
         )
 
+    async def tell(self, record: UploadRecord) -> None:
+        """Tells of a complete upload, as after a crash; for the sweep."""
+        await self._ending.tell(record)
+
     # --- create ----------------------------------------------------------------------------------
 
     async def create(
@@ -105,7 +110,8 @@ class Resumables:
                 check_alive(part)
             check_parts(parts.values(), wish.dialect)
             wish = dataclasses.replace(wish, length=total(parts[i] for i in wish.parts))
-        record, staged = await self._begin(wish, context, (wish.length or 0) if wish.parts else 0)
+        record = await self._new_record(wish, context)
+        staged = await self._begin(record, wish, (wish.length or 0) if wish.parts else 0)
         await self._engine.workers.run(staged.close)
         return await self.concatenation.begin(record) if wish.parts else record
 
@@ -126,9 +132,15 @@ class Resumables:
         whether it could. What breaks off is kept if the client knows of it. `first` gets its
         `upload_id` here. Raises what `create` and `append` raise.
         """
-        run = self._engine.workers.run
+        engine = self._engine
+        run = engine.workers.run
         with self._admitted():
-            record, staged = await self._begin(wish, context, source.length or 0)
+            record = await self._new_record(wish, context)
+            if announce is None:
+                done = await store_at_once(engine, self._sessions, record, wish, first, source)
+                if done is not None:
+                    return Standing(done)
+            staged = await self._begin(record, wish, source.length or 0)
 
             async def ours() -> Staged:
                 return staged
@@ -147,12 +159,9 @@ class Resumables:
             finally:
                 await run(staged.close)
 
-    async def _begin(
-        self, wish: CreateUpload, context: Mapping[str, Any] | None, size: int = 0
-    ) -> tuple[UploadRecord, Staged]:
-        """A new upload and its data, locked; room for `size` bytes is there."""
+    async def _begin(self, record: UploadRecord, wish: CreateUpload, size: int) -> Staged:
+        """The locked data of a new upload, with room for `size` bytes; its record is kept."""
         engine = self._engine
-        record = await self._new_record(wish, context)
         run = engine.workers.run
         if not wish.partial:
             target = Publication(wish.name, wish.conflict, wish.preconditions)
@@ -165,7 +174,7 @@ class Resumables:
         except BaseException:
             await run(staged.discard)
             raise
-        return record, staged
+        return staged
 
     async def _new_record(
         self, wish: CreateUpload, context: Mapping[str, Any] | None

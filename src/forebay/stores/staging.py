@@ -190,7 +190,8 @@ class StagedFile:
         except OSError as error:
             raise from_os_error(error) from error
         self._sealed = True
-        self.close()
+        if not self._kept:
+            self.close()
         return published
 
     def _make_final(self) -> None:
