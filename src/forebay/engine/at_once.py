@@ -45,7 +45,9 @@ async def store_at_once(
     nothing stays then.
     """
     hooks = engine.hooks
-    if wish.partial or wish.parts or wish.expected or first.late:
+    if wish.partial or wish.parts:
+        return None
+    if wish.expected or first.expected or first.late:  # refused, an empty upload would stay
         return None
     if hooks.verifies or hooks.completes or not source.length:
         return None
@@ -64,9 +66,8 @@ async def store_at_once(
         wish.conflict,
         wish.preconditions,
         wish.media_type,
-        first.expected,
-        wish.wanted,
-        wish.max_size,
+        wanted=wish.wanted,
+        max_size=wish.max_size,
     )
     stored = await engine.store_whole(command, body)
     record = _complete(record, stored)

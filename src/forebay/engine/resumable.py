@@ -125,20 +125,24 @@ class Resumables:
         announce: Announce | None = None,
         told: Callable[[int], None] | None = None,
         late: LateDigests | None = None,
+        silent: bool = False,
     ) -> Standing:
         """Makes an upload and takes the first request's bytes, in one hold from start to end.
 
         `announce` tells the client of the upload before its bytes are read, and returns
-        whether it could. What breaks off is kept if the client knows of it. `first` gets its
-        `upload_id` here. Raises what `create` and `append` raise.
+        whether it could. What breaks off is kept if the client knows of it. `silent`: nothing
+        is told before the answer, so a body that is here already may be stored first. `first`
+        gets its `upload_id` here. Raises what `create` and `append` raise.
         """
         engine = self._engine
         run = engine.workers.run
         with self._admitted():
             record = await self._new_record(wish, context)
-            if announce is None:
+            if announce is None or silent:
                 done = await store_at_once(engine, self._sessions, record, wish, first, source)
                 if done is not None:
+                    if announce is not None:
+                        await announce(done)
                     return Standing(done)
             staged = await self._begin(record, wish, source.length or 0)
 
