@@ -9,8 +9,10 @@ data's lock tells, so two never do.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from forebay.engine import outcome
 from forebay.engine.workers import Workers
@@ -64,35 +66,48 @@ class Completion:
         Raises NameTaken, NotAFolder, PreconditionFailed or a StorageError; the upload is then
         still there, COMPLETING, and may be completed again.
         """
+        record, published = await self.publish(record, staged, preconditions, digests)
+        record = await self._record(record, published.file, published.replaced)
+        await self.conclude(record, staged)
+        return record
+
+    async def publish(
+        self,
+        record: UploadRecord,
+        staged: Staged,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+        digests: Iterable[Digest] = (),
+    ) -> tuple[UploadRecord, Published]:
+        """The first half of `complete`: up to the moment when the file has its name.
+
+        A record of version 0 is not kept yet, and is from its first name on.
+        """
         known = outcome.prepared(digests, owed=self._owes())
         wanted = Publication(record.name, record.conflict, preconditions)
         while True:
             name = await self._free_name(record, wanted)
-            record = await self._sessions.update(
-                record.id,
-                version=record.version,
-                state=UploadState.COMPLETING,
-                length=record.offset,
-                final_name=name,
-                outcome=known,
-            )
+            record = await self._note(record, final_name=name, outcome=known)
             try:
-                published = await self._publish(record, staged, preconditions)
+                return record, await self._publish(record, staged, preconditions)
             except NameTaken:
                 if record.conflict is not Conflict.RENAME:
                     raise
-                continue  # somebody was quicker, so another name is recorded and tried
-            record = await self._record(record, published.file, published.replaced)
-            await self.conclude(record, staged)
-            return record
+                # somebody was quicker, so another name is recorded and tried
+
+    async def _note(self, record: UploadRecord, **changes: Any) -> UploadRecord:
+        changes |= {"state": UploadState.COMPLETING, "length": record.offset}
+        if record.version:
+            return await self._sessions.update(record.id, version=record.version, **changes)
+        record = dataclasses.replace(record, version=1, **changes)
+        await self._sessions.create(record)
+        return record
 
     async def _free_name(self, record: UploadRecord, wanted: Publication) -> str:
         try:
             return await self._workers.run(self._store.free_name, wanted)
         except UploadError:
-            if record.state is UploadState.OPEN:
-                state = UploadState.COMPLETING
-                await self._sessions.update(record.id, state=state, length=record.offset)
+            if record.state is UploadState.OPEN and record.version:
+                await self._note(record)
             raise
 
     async def _publish(

@@ -53,7 +53,7 @@ class Ending:
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
-        self._completion = Completion(
+        self.completion = Completion(
             engine.store,
             sessions,
             engine.workers,
@@ -74,14 +74,14 @@ class Ending:
         if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):
             # That may take long, and a crash meanwhile is no reason to ask for bytes again.
             record = await self._advance(record, UploadState.COMPLETING)
-        repaired = await self._completion.repair(record)
+        repaired = await self.completion.repair(record)
         if repaired.state is UploadState.COMPLETE:
-            await self._completion.conclude(repaired, staged)
+            await self.completion.conclude(repaired, staged)
             return repaired
         try:
             digests = await self._verify(record, staged, extra)
             conditions = preconditions_of(extra)
-            record = await self._completion.complete(record, staged, conditions, digests)
+            record = await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
             error.detail["ended"] = True
             if isinstance(error, _FINAL):

@@ -20,6 +20,7 @@ from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
+from forebay.engine.recorded import new_id
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
 from forebay.engine.workers import Workers
@@ -105,6 +106,8 @@ class Engine:
         self.admission.enter()
         receipt = _Receipt(command, limit)
         try:
+            if self.hooks.completes and self.resumables is not None:
+                return await self._receive_recorded(receipt, source, principal, progress)
             whole = None if self.hooks.verifies or progress else source.take_whole()
             if whole is not None:
                 stored = await self._store_at_once(receipt, whole)
@@ -139,17 +142,52 @@ class Engine:
         progress: ProgressFeed | None,
     ) -> Published:
         run = self.workers.run
-        staged = await run(self._open, receipt, source.length, undo=_discard)
+        call = functools.partial(self._open, receipt, source.length, self.store.stage)
+        staged = await run(call, undo=_discard)
         try:
-            intake = receipt.intake(staged, unannounced=source.length is None)
-            await self.pump(source, intake, progress=progress)
-            if self.hooks.verifies:
-                await run(receipt.check)
-                await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
+            await self._fill(staged, receipt, source, principal, progress)
             return await run(receipt.finish, staged)
         except BaseException:
             await run(staged.discard)
             raise
+
+    async def _receive_recorded(
+        self,
+        receipt: _Receipt,
+        source: Source,
+        principal: Principal,
+        progress: ProgressFeed | None,
+    ) -> Stored:
+        """With a record of its end, because somebody is told of it (see `recorded`)."""
+        assert self.resumables is not None
+        recorded, run = self.resumables.recorded, self.workers.run
+        upload_id = new_id()
+        stage = functools.partial(self.store.create, upload_id)
+        call = functools.partial(self._open, receipt, source.length, stage)
+        staged = await run(call, undo=_discard)
+        try:
+            await self._fill(staged, receipt, source, principal, progress)
+            await run(receipt.check)
+            digests = receipt.hashing.digests(receipt.command.wanted)
+            record = await recorded.publish(upload_id, staged, receipt.command, principal, digests)
+        except BaseException:
+            await run(staged.discard)
+            raise
+        return await recorded.tell(record, staged)
+
+    async def _fill(
+        self,
+        staged: Staged,
+        receipt: _Receipt,
+        source: Source,
+        principal: Principal,
+        progress: ProgressFeed | None,
+    ) -> None:
+        intake = receipt.intake(staged, unannounced=source.length is None)
+        await self.pump(source, intake, progress=progress)
+        if self.hooks.verifies:
+            await self.workers.run(receipt.check)
+            await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
 
     async def pump(
         self,
@@ -177,10 +215,10 @@ class Engine:
             if progress is not None:
                 progress.finish()
 
-    def _open(self, receipt: _Receipt, length: int | None) -> Staged:
+    def _open(self, receipt: _Receipt, length: int | None, stage: Callable[[], Staged]) -> Staged:
         """In a thread: what must be settled before the body is read."""
         self.store.check_target(receipt.how)
-        staged = self.store.stage()
+        staged = stage()
         try:
             staged.reserve(length or 0)
         except BaseException:

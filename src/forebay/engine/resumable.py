@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ from forebay.engine.ending import Ending, keep_preconditions
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
 from forebay.engine.receive import Intake, Source
+from forebay.engine.recorded import Recorded, new_id
 from forebay.errors import (
     OffsetMismatch,
     TooLarge,
@@ -83,6 +83,7 @@ class Resumables:
         self._sessions = sessions
         self.holders = Holders(sessions)
         self._ending = Ending(engine, sessions)
+        self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders)
         self.concatenation = Concatenation(
@@ -194,7 +195,7 @@ class Resumables:
         if engine.draining:
             engine.admission.enter()  # raises ShuttingDown
         return UploadRecord(
-            id=secrets.token_urlsafe(24),
+            id=new_id(),
             principal=principal.id,
             dialect=wish.dialect,
             state=UploadState.OPEN,

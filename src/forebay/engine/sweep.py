@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.completion import Completion, Tell
 from forebay.engine.concatenation import is_partial, release_part
+from forebay.engine.recorded import is_recorded
 from forebay.engine.workers import Workers
 from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
 from forebay.model import UploadRecord, UploadState
@@ -185,11 +186,20 @@ class Sweeper:
         # Looked at again under the lock: whoever creates an upload holds it until the record
         # is there, so data without a record now is data that nobody will ask for.
         records = await sessions.load_many([upload_id])
-        wanted = any(map(_is_wanted, records))
-        for record in filter(_is_published, records):
-            wanted = not await self._conclude(sessions, record, staged)
+        wanted = any([await self._is_wanted(sessions, record, staged) for record in records])
         await self._workers.run(staged.close if wanted else staged.discard)
         swept.orphans += not wanted
+
+    async def _is_wanted(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
+        """Whether data that we hold has to stay; what can be ended by us is."""
+        if is_recorded(record):
+            record = await self._completion(sessions).repair(record)
+        if _is_published(record):
+            return not await self._conclude(sessions, record, staged)
+        if is_recorded(record):  # its request is gone, and nobody can go on with it
+            await sessions.delete(record.id)
+            return False
+        return _is_wanted(record)
 
 
 def _is_published(record: UploadRecord) -> bool:
@@ -197,6 +207,8 @@ def _is_published(record: UploadRecord) -> bool:
 
 
 def _is_wanted(record: UploadRecord) -> bool:
+    if is_recorded(record):
+        return False
     if record.state is UploadState.COMPLETE:
         return is_partial(record)  # until it expires: finals may be made of it
     return record.state in (UploadState.OPEN, UploadState.COMPLETING)
