@@ -137,6 +137,7 @@ class Resumables:
         """
         engine = self._engine
         run = engine.workers.run
+        engine.admission.check_append(source.length)
         with self._admitted():
             record = await self._new_record(wish, context)
             if announce is None or silent:
@@ -309,6 +310,7 @@ class Resumables:
         Interrupted or StorageError when it broke off: the prefix is kept and committed,
         unless digests were to be compared.
         """
+        self._engine.admission.check_append(source.length)
         custody = self._custody.held(wish.upload_id, Command.APPEND, context, wish.dialect)
         async with custody as (record, staged, holding, todo):
             if todo is Answer.FINISH:
