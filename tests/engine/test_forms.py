@@ -95,8 +95,8 @@ async def leaving_nothing(engine: Engine) -> Any:
 
 
 async def publish(engine: Engine, body: bytes, policy: FormPolicy | None = None, **more: Any):
-    async with engine.receive_form(wire(body), TYPE, **more) as received:
-        return await received.publish(policy)
+    async with engine.receive_form(wire(body), TYPE, policy=policy, **more) as received:
+        return await received.publish()
 
 
 # --- what a form holds -----------------------------------------------------------------------
@@ -404,6 +404,51 @@ async def test_one_refused_file_refuses_all_or_itself_alone(tmp_path):
     assert told == ["a", "c"]
 
 
+@on_a_loop
+async def test_with_each_a_refused_file_is_dropped_and_the_others_are_stored(tmp_path):
+    (tmp_path / "taken").write_bytes(b"")
+
+    def place(head: PartHead) -> Placement:
+        if head.filename == "never":
+            raise UnsupportedMediaType("never")
+        types = ("image/*",) if head.filename == "typed" else ()
+        return AsFile(conflict=Conflict.REFUSE, accept_types=types, max_size=5 * MiB)
+
+    body = form(
+        file("never", b"x" * 1000),
+        file("good", b"1"),
+        file("large", b"x" * 6 * MiB),
+        file("typed", b"x", kind="text/plain"),
+        file("taken", b"x" * 1000),
+        file(".hidden", b"x"),
+        file("better", b"2" * 3 * MiB),
+    )
+    refused = (UnsupportedMediaType, TooLarge, UnsupportedMediaType, NameTaken, InvalidName)
+    async with running(tmp_path) as engine, leaving_nothing(engine):
+        for length in (True, False):
+            source = wire(body, *range(0, len(body), 700_001), length=length)
+            async with engine.receive_form(
+                source, TYPE, policy=FormPolicy.EACH, place=place
+            ) as received:
+                assert [f.filename for f in received.files.getall("file")] == [
+                    "good",
+                    ".hidden",
+                    "better",
+                ]
+                outcomes = await received.publish()
+            assert [outcome.filename for outcome in outcomes if outcome.stored] == [
+                "good",
+                "better",
+            ]
+            errors = [outcome.error for outcome in outcomes if outcome.error]
+            assert tuple(map(type, errors)) == refused
+            (tmp_path / "good").unlink()
+            (tmp_path / "better").unlink()
+        with pytest.raises(MalformedBody):  # what is wrong with the form itself ends it
+            await publish(engine, form(file("good", b"1"), text("t", b"\xff")), FormPolicy.EACH)
+    assert published(tmp_path) == {"taken": b""}
+
+
 def place_refusing_taken(head: PartHead) -> Placement:
     return AsFile(conflict=Conflict.REFUSE)
 
@@ -468,7 +513,7 @@ async def test_what_replaces_comes_last(tmp_path):
 async def test_a_form_that_cannot_fit_is_refused_before_it_is_read(tmp_path):
     async with running(tmp_path) as engine, leaving_nothing(engine):
         free = engine.store.space().free
-        sender = Wire(free + 1)
+        sender = Wire(2 * free)
         with pytest.raises(DiskFull):
             async with engine.receive_form(sender.source, TYPE):
                 raise AssertionError

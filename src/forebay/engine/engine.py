@@ -28,7 +28,7 @@ from forebay.engine.workers import Workers
 from forebay.errors import DiskFull, StorageError, UploadError
 from forebay.hooks.base import Access, Candidate, Completion, Hooks
 from forebay.hooks.python import PythonHooks
-from forebay.model import Digest, LargeField, Principal, Receive, Stored
+from forebay.model import Digest, FormPolicy, LargeField, Principal, Receive, Stored
 from forebay.protocol.multipart_head import FormLimits
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
@@ -262,6 +262,7 @@ class Engine:
         limits: FormLimits | None = None,
         large_fields: LargeField | None = None,
         place: Place = by_kind,
+        policy: FormPolicy | None = None,
         expected: tuple[Digest, ...] = (),
         principal: Principal = ANYBODY,
         context: Mapping[str, Any] | None = None,
@@ -271,7 +272,7 @@ class Engine:
 
         Args:
             content_type: the field of the request; it names the boundary.
-            limits, large_fields: the settings' when left out.
+            limits, large_fields, policy: the settings' when left out.
             place: what becomes of each part; without it, all that has a file name is a file.
             expected: digests of the whole body, compared before the block begins.
             context: when given, `Form.publish` authorises each file by its name with it.
@@ -285,6 +286,7 @@ class Engine:
             limits=limits,
             large_fields=large_fields,
             place=place,
+            policy=policy,
             expected=expected,
             principal=principal,
             context=context,

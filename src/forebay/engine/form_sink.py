@@ -11,11 +11,12 @@ import dataclasses
 from collections.abc import Callable
 
 from forebay.engine.body import Budget, Spool
-from forebay.engine.form_parts import AsField, AsFile, Dropped, MultiDict, Place, client_name
+from forebay.engine.form_parts import AsField, AsFile, MultiDict, Place, client_name
 from forebay.engine.receive import NO_HASHING, Hashing
 from forebay.errors import (
     MalformedBody,
     OffsetMismatch,
+    Refused,
     TooLarge,
     TooManyUploads,
     UnsupportedMediaType,
@@ -43,6 +44,8 @@ class ReceivedFile:
     spool: Spool
     hashing: Hashing
     size: int = 0
+    error: Refused | None = None
+    """Why it was refused, where the others may still be stored; its content is gone then."""
 
 
 class FormSink:
@@ -56,6 +59,7 @@ class FormSink:
         check: raises when a publication would be refused now.
         budget: memory that all bodies share; fields count as well.
         threshold: bytes of a file that may stay in memory where its placement says nothing.
+        each: a file that is refused is forgotten, and the others are taken all the same.
         length: bytes of the whole form, where they are known.
     """
 
@@ -70,6 +74,7 @@ class FormSink:
         check: Callable[[Publication], None],
         budget: Budget,
         threshold: int,
+        each: bool = False,
         length: int | None = None,
     ) -> None:
         self._limits = limits
@@ -77,6 +82,7 @@ class FormSink:
         self._parser = MultipartParser(boundary, _of_parser(limits, large), self)
         self._place, self._stage, self._check = place, stage, check
         self._budget, self._threshold = budget, threshold
+        self._each = each
         self._length = length
         self._taken = 0
         self._fields_size = 0
@@ -124,13 +130,15 @@ class FormSink:
         self._head, self._open = head, _drop
         if head.empty_file:  # a file input in which nobody chose a file
             return
-        placement = self._place(head)
-        if isinstance(placement, AsFile):
-            self._begin_file(head, placement)
-        elif isinstance(placement, AsField):
+        try:
+            placement = self._place(head)
+            if isinstance(placement, AsFile):
+                self._begin_file(head, placement)
+        except Refused as error:
+            self._refuse(head, error)
+            return
+        if isinstance(placement, AsField):
             self._begin_field(head, placement)
-        else:
-            assert isinstance(placement, Dropped)
 
     def part_data(self, data: memoryview) -> None:
         self._open(data)
@@ -208,7 +216,8 @@ class FormSink:
         hashing = Hashing(placement.wanted) if placement.wanted else NO_HASHING
         self._file = ReceivedFile(head, placement, spool, hashing)
         self.files.append(self._file)
-        self._file_limit = placement.max_size
+        limits = [n for n in (placement.max_size, self._limits.max_file_size) if n is not None]
+        self._file_limit = min(limits, default=None)
         self._reserved = max(_RESERVE_FROM, threshold)
         self._open = self._add_to_file
 
@@ -217,13 +226,26 @@ class FormSink:
         assert file is not None
         end = file.size + len(data)
         if self._file_limit is not None and end > self._file_limit:
-            raise _too_large(file.head, self._file_limit)
+            self._refuse(file.head, _too_large(file.head, self._file_limit))
+            return
         if end > self._reserved:
             self._reserved = self._stride(end)
             file.spool.reserve(self._reserved)
         file.hashing.update(data)
         file.spool.write(data, file.size)
         file.size = end
+
+    def _refuse(self, head: PartHead, error: Refused) -> None:
+        """Ends the form, unless each file stands for itself; then what comes of this is dropped."""
+        if not self._each or not head.is_file:
+            raise error
+        file, self._file, self._open = self._file, None, _drop
+        if file is None:
+            spool = Spool(self._stage, self._budget, 0)
+            file = ReceivedFile(head, AsFile(), spool, NO_HASHING)
+            self.files.append(file)
+        file.error = error
+        file.spool.discard()
 
     def _stride(self, end: int) -> int:
         """How far to reserve: nobody knows how long the file is, but perhaps the form."""
@@ -238,19 +260,20 @@ class FormSink:
 
 
 def _of_parser(limits: FormLimits, large: LargeField) -> FormLimits:
-    """Fields that may be large are counted here, the others by the parser."""
+    """Files, and fields that may be large, are counted here; the rest by the parser."""
+    limits = dataclasses.replace(limits, max_file_size=None)
     if large is LargeField.REFUSE:
         return limits
     if large is LargeField.MEMORY:
         return dataclasses.replace(limits, max_field_size=limits.max_fields_size)
-    most = _UNLIMITED if limits.max_file_size is None else limits.max_file_size
-    return dataclasses.replace(limits, max_field_size=most, max_fields_size=_UNLIMITED)
+    return dataclasses.replace(limits, max_field_size=_UNLIMITED, max_fields_size=_UNLIMITED)
 
 
 def _too_large(head: PartHead, limit: int) -> TooLarge:
-    kind = "file" if head.is_file else "text"
+    kind, flag = ("file", " (--max-size)") if head.is_file else ("text", "")
     return TooLarge(
-        f"The {kind} in the field {head.name[:80]!r} is larger than {limit} bytes.", limit=limit
+        f"The {kind} in the field {head.name[:80]!r} is larger than {limit} bytes{flag}.",
+        limit=limit,
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.form_parts import FormFile, MultiDict, Place, by_kind
-from forebay.engine.form_sink import FormSink
+from forebay.engine.form_sink import FormSink, ReceivedFile
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
 from forebay.errors import DiskFull, TooLarge, UploadError
 from forebay.hooks.base import Candidate
@@ -46,9 +46,14 @@ ANYBODY = Principal()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file of a form: exactly one of `stored` and `error` is there."""
+    """What became of one file of a form: exactly one of `stored` and `error` is there.
 
-    file: FormFile
+    `field` and `filename` are as the client sent them, not judged.
+    """
+
+    field: str
+    filename: str | None
+    media_type: str | None
     stored: Stored | None = None
     error: UploadError | None = None
 
@@ -60,50 +65,57 @@ class Form:
         self,
         engine: Engine,
         fields: MultiDict[str],
-        files: MultiDict[FormFile],
+        files: list[FormFile | Outcome],
         *,
+        policy: FormPolicy,
         principal: Principal,
         context: Mapping[str, Any] | None,
         started: float,
     ) -> None:
         self.fields = fields
         """Text, by the names of the fields."""
-        self.files = files
+        self.files = MultiDict((file.field, file) for file in files if isinstance(file, FormFile))
+        """By the names of their fields; without those that `each` refused."""
+        self._files = files
+        self._policy = policy
         self._engine = engine
         self._principal = principal
         self._context = context
         self._started = started
 
-    async def publish(self, policy: FormPolicy | None = None) -> list[Outcome]:
-        """Publishes every file that has a name, where its placement says.
+    async def publish(self) -> list[Outcome]:
+        """Publishes every file that has a name, where its placement says, in their order.
 
-        `all` (the default is `--form-policy`): raises the first UploadError, and then no file
-        of the form is stored. `each`: an outcome for every file, with its error if it has one.
+        With the policy `all`: raises the first UploadError, and then no file of the form is
+        stored. With `each`: every file has its outcome, or its error.
 
         Each is authorised by its name when the form has a context, then verified
         (`on_verify`), before the first is published; `on_complete` is told of each after it.
-        Large text fields, which have no file name, are left alone.
+        Files moved before, and large text fields, which have no file name, are left alone.
         """
-        policy = policy or self._engine.settings.form_policy
+        outcomes: list[Outcome] = []
         planned: list[tuple[FormFile, Publication]] = []
-        outcomes: dict[int, Outcome] = {}
-        files = [
-            file
-            for _, file in self.files.multi_items()
-            if file.filename is not None and not file.closed
-        ]
-        for file in files:
+        places: list[int] = []
+        for file in self._files:
+            if isinstance(file, Outcome):
+                outcomes.append(file)
+                continue
+            if file.filename is None or file.closed:
+                continue
+            outcome = Outcome(file.field, file.filename, file.media_type)
             try:
                 planned.append((file, await self._approve(file)))
+                places.append(len(outcomes))
             except UploadError as error:
-                if policy is FormPolicy.ALL:
+                if self._policy is FormPolicy.ALL:
                     raise
-                outcomes[id(file)] = Outcome(file, error=error)
-        publish = _PUBLISHERS[policy]
+                outcome = dataclasses.replace(outcome, error=error)
+            outcomes.append(outcome)
+        publish = _PUBLISHERS[self._policy]
         results = await self._engine.workers.run(publish, self._engine.store, planned)
-        for (file, _), result in zip(planned, results, strict=True):
-            outcomes[id(file)] = await self._settle(file, result)
-        return [outcomes[id(file)] for file in files]
+        for place, (file, _), result in zip(places, planned, results, strict=True):
+            outcomes[place] = await self._settle(outcomes[place], file, result)
+        return outcomes
 
     async def _approve(self, file: FormFile) -> Publication:
         how = file.publication
@@ -118,13 +130,15 @@ class Form:
             )
         return how
 
-    async def _settle(self, file: FormFile, result: Published | UploadError) -> Outcome:
+    async def _settle(
+        self, outcome: Outcome, file: FormFile, result: Published | UploadError
+    ) -> Outcome:
         if isinstance(result, UploadError):
-            return Outcome(file, error=result)
+            return dataclasses.replace(outcome, error=result)
         duration = time.perf_counter() - self._started
         stored = Stored(result.file, result.renamed, result.replaced, file.digests, duration)
         await self._engine.tell(stored, file.media_type, self._principal)
-        return Outcome(file, stored)
+        return dataclasses.replace(outcome, stored=stored)
 
 
 @contextlib.asynccontextmanager
@@ -136,6 +150,7 @@ async def receive_form(
     limits: FormLimits | None = None,
     large_fields: LargeField | None = None,
     place: Place = by_kind,
+    policy: FormPolicy | None = None,
     expected: tuple[Digest, ...] = (),
     principal: Principal = ANYBODY,
     context: Mapping[str, Any] | None = None,
@@ -146,6 +161,7 @@ async def receive_form(
     settings = engine.settings
     boundary = boundary_of(content_type)
     limits = limits or limits_of(settings)
+    policy = policy or settings.form_policy
     _check_length(engine, source, limits)
     engine.admission.enter()
     run = engine.workers.run
@@ -161,13 +177,22 @@ async def receive_form(
             check=engine.store.check_target,
             budget=engine.budget,
             threshold=settings.memory_threshold,
+            each=policy is FormPolicy.EACH,
             length=source.length,
         )
         try:
             hashing = Hashing(sorted({d.algorithm for d in expected})) if expected else NO_HASHING
             await engine.pump(source, Intake(sink, hashing=hashing), progress=progress)
             await run(functools.partial(_end, sink, hashing, expected))
-            form = _form(engine, sink, principal, context, started)
+            form = Form(
+                engine,
+                sink.fields,
+                [_file(engine, file) for file in sink.files],
+                policy=policy,
+                principal=principal,
+                context=context,
+                started=started,
+            )
             try:
                 yield form
             finally:
@@ -217,28 +242,20 @@ def _end(sink: FormSink, hashing: Hashing, expected: tuple[Digest, ...]) -> None
     hashing.verify(expected)
 
 
-def _form(
-    engine: Engine,
-    sink: FormSink,
-    principal: Principal,
-    context: Mapping[str, Any] | None,
-    started: float,
-) -> Form:
-    files = [
-        FormFile(
-            file.spool,
-            file.size,
-            head=file.head,
-            placement=file.placement,
-            digests=file.hashing.digests(file.placement.wanted),
-            store=engine.store,
-            workers=engine.workers,
-            publish=_publish,
-        )
-        for file in sink.files
-    ]
-    named = MultiDict((file.field, file) for file in files)
-    return Form(engine, sink.fields, named, principal=principal, context=context, started=started)
+def _file(engine: Engine, file: ReceivedFile) -> FormFile | Outcome:
+    if file.error is not None:
+        head = file.head
+        return Outcome(head.name, head.filename, head.media_type, error=file.error)
+    return FormFile(
+        file.spool,
+        file.size,
+        head=file.head,
+        placement=file.placement,
+        digests=file.hashing.digests(file.placement.wanted),
+        store=engine.store,
+        workers=engine.workers,
+        publish=_publish,
+    )
 
 
 def _publish(staged: Staged, how: Publication) -> Stored:

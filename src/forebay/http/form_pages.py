@@ -43,7 +43,7 @@ def _line(outcome: Outcome, mount: str) -> str:
     if stored is None:
         assert outcome.error is not None
         return (
-            f"<li>{_text(outcome.file.filename or '')}: not stored. "
+            f"<li>{_text(outcome.filename or '')}: not stored. "
             f"{_text(outcome.error.message)} ({outcome.error.code})</li>"
         )
     href = f"{mount}/{names.quote_path(stored.file.name)}"
@@ -55,10 +55,10 @@ def _line(outcome: Outcome, mount: str) -> str:
 def error_page(answer: Answer, error: UploadError) -> Answer:
     """The answer to a refused form as a page, with the status it has."""
     content = (
-        f"<p>{_text(error.message)}</p>\n<p>Nothing of the form was stored. Use the browser's "
-        f"Back button to try again.</p>\n<p><small>{error.code}</small></p>"
+        f"<p>{_text(error.message)}</p>\n<p>Use the browser's Back button to try again.</p>\n"
+        f"<p><small>{answer.status} {phrase(answer.status)}, {error.code}</small></p>"
     )
-    return _page(answer, phrase(answer.status) or "The form was refused", content)
+    return _page(answer, "Nothing was stored", content)
 
 
 def _text(value: str) -> str:

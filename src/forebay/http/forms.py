@@ -66,12 +66,12 @@ async def _receive(
         principal=principal,
         context=scope,
     ) as form:
-        if not form.files:
-            raise InvalidRequest(
-                "The form holds no file. Choose one, or send it as a part with a file name "
-                "(curl -F file=@NAME)."
-            )
         outcomes = await form.publish()
+    if not outcomes:
+        raise InvalidRequest(
+            "The form holds no file. Choose one, or send it as a part with a file name "
+            "(curl -F file=@NAME)."
+        )
     errors = [outcome.error for outcome in outcomes if outcome.error is not None]
     if len(errors) == len(outcomes):
         raise errors[0]
@@ -127,20 +127,20 @@ def _fields(stored: Stored, mount: str) -> list[tuple[bytes, bytes]]:
 
 def _entry(outcome: Outcome, mount: str) -> dict[str, object]:
     """One file as a raw upload would tell of it, and the field it came in."""
-    file, stored, error = outcome.file, outcome.stored, outcome.error
+    stored, error = outcome.stored, outcome.error
     if stored is None:
         assert error is not None
         return {
-            "field": file.field,
-            "filename": file.filename,
+            "field": outcome.field,
+            "filename": outcome.filename,
             "error": {"code": error.code, "status": status_of(error), "detail": error.message},
         }
     digests = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
     return {
-        "field": file.field,
+        "field": outcome.field,
         "name": stored.file.name,
         "size": stored.file.size,
-        "type": file.media_type,
+        "type": outcome.media_type,
         "url": _url(mount, stored.file.name),
         "etag": f'"{stored.file.tag}"',
         **({"digest": digests} if digests else {}),
