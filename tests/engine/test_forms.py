@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from engine.completing import on_a_loop
 from engine.resumables import Wire, running
+from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.form_parts import AsField, AsFile, Dropped, PartHead, Placement
 from forebay.engine.form_sink import located
@@ -38,7 +39,9 @@ from forebay.hooks.base import Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
 from forebay.protocol.multipart_head import FormLimits
+from forebay.protocol.names import numbered
 from forebay.stores.files import OWN_FOLDER
+from forebay.stores.memory import MemoryStore
 
 B = b"a-boundary"
 TYPE = b"multipart/form-data; boundary=" + B
@@ -463,6 +466,23 @@ async def test_when_a_later_file_cannot_be_published_the_earlier_are_taken_back(
         outcomes = await publish(engine, body, FormPolicy.EACH, place=place_refusing_taken)
         assert [outcome.stored is None for outcome in outcomes] == [False, False, True]
     assert published(tmp_path) == {"a": b"1", "b": b"2"}
+
+
+@on_a_loop
+async def test_a_store_in_memory_takes_forms_too(tmp_path):
+    body = form(file("a", b"1"), file("b", b"2" * 3 * MiB), file("a", b"3"))
+    store = MemoryStore(numbered=numbered)
+    engine = Engine(Settings(dir=str(tmp_path), min_free=0), store)
+    try:
+        with pytest.raises(NameTaken):
+            await publish(engine, body, place=place_refusing_taken)
+        assert store.list_folder("") == []
+        outcomes = await publish(engine, body)
+        names = [outcome.stored.file.name for outcome in outcomes]
+        assert names == ["a", "b", "a (1)"]
+        assert store.stat("b").size == 3 * MiB
+    finally:
+        engine.close()
 
 
 @on_a_loop

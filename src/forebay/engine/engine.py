@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
-from forebay.engine.form_parts import Place, by_kind
-from forebay.engine.forms import ANYBODY, Form, receive_form
+from forebay.engine.forms import receive_form
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
 from forebay.engine.resumable import Resumables
@@ -28,8 +27,7 @@ from forebay.engine.workers import Workers
 from forebay.errors import DiskFull, StorageError, UploadError
 from forebay.hooks.base import Access, Candidate, Completion, Hooks
 from forebay.hooks.python import PythonHooks
-from forebay.model import Digest, FormPolicy, LargeField, Principal, Receive, Stored
-from forebay.protocol.multipart_head import FormLimits
+from forebay.model import Principal, Receive, Stored
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
 
@@ -254,44 +252,7 @@ class Engine:
         finally:
             self.admission.leave()
 
-    def receive_form(
-        self,
-        source: Source,
-        content_type: bytes,
-        *,
-        limits: FormLimits | None = None,
-        large_fields: LargeField | None = None,
-        place: Place = by_kind,
-        policy: FormPolicy | None = None,
-        expected: tuple[Digest, ...] = (),
-        principal: Principal = ANYBODY,
-        context: Mapping[str, Any] | None = None,
-        progress: ProgressFeed | None = None,
-    ) -> contextlib.AbstractAsyncContextManager[Form]:
-        """Takes a whole form; what is neither moved nor published is gone when the block ends.
-
-        Args:
-            content_type: the field of the request; it names the boundary.
-            limits, large_fields, policy: the settings' when left out.
-            place: what becomes of each part; without it, all that has a file name is a file.
-            expected: digests of the whole body, compared before the block begins.
-            context: when given, `Form.publish` authorises each file by its name with it.
-
-        Raises an UploadError: MalformedBody, IncompleteBody, TooLarge and what `place` raises.
-        """
-        return receive_form(
-            self,
-            source,
-            content_type,
-            limits=limits,
-            large_fields=large_fields,
-            place=place,
-            policy=policy,
-            expected=expected,
-            principal=principal,
-            context=context,
-            progress=progress,
-        )
+    receive_form = receive_form  # a method: the engine is its first argument
 
     # --- the life of the process ---------------------------------------------------------------
 
