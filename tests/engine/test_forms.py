@@ -25,6 +25,7 @@ from forebay.engine.forms import Form
 from forebay.errors import (
     DigestMismatch,
     DiskFull,
+    Forbidden,
     IncompleteBody,
     InvalidName,
     InvalidRequest,
@@ -35,7 +36,7 @@ from forebay.errors import (
     UnsupportedMediaType,
     VerificationRefused,
 )
-from forebay.hooks.base import Candidate, Completion
+from forebay.hooks.base import Access, Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
 from forebay.protocol.multipart_head import FormLimits
@@ -405,6 +406,50 @@ async def test_one_refused_file_refuses_all_or_itself_alone(tmp_path):
         ]
     assert published(tmp_path) == {"a": b"1", "c": b"3"}
     assert told == ["a", "c"]
+
+
+@on_a_loop
+async def test_each_file_is_authorised_by_its_name_where_there_is_a_context(tmp_path):
+    asked: list[tuple[str, str, Any]] = []
+
+    async def authorise(access: Access) -> bool:
+        asked.append((access.action, access.name, access.context))
+        return access.name != "in/secret"
+
+    def place(head: PartHead) -> Placement:
+        return AsFile(folder="in")
+
+    context = {"who": "somebody"}
+    body = form(file("open", b"1"), file("secret", b"2"))
+    async with running(tmp_path) as engine, leaving_nothing(engine):
+        engine.hooks.authoriser = authorise
+        with pytest.raises(Forbidden):
+            await publish(engine, body, place=place, context=context)
+        assert asked == [("create", "in/open", context), ("create", "in/secret", context)]
+        assert published(tmp_path) == {}
+        outcomes = await publish(engine, body, FormPolicy.EACH, place=place, context=context)
+        assert [type(outcome.error) for outcome in outcomes] == [type(None), Forbidden]
+        del asked[:]
+        await publish(engine, form(file("secret", b"3")), place=place)
+        assert asked == []
+    assert published(tmp_path) == {"in/open": b"1", "in/secret": b"3"}
+
+
+@on_a_loop
+async def test_a_hook_that_fails_leaves_nothing_with_either_policy(tmp_path):
+    async def verify(candidate: Candidate) -> None:
+        if candidate.name == "b":
+            raise ZeroDivisionError
+
+    async with running(tmp_path) as engine, leaving_nothing(engine):
+        engine.hooks.verifiers.append(verify)
+        for policy in FormPolicy:
+            with pytest.raises(ZeroDivisionError):
+                await publish(engine, form(file("a", b"1"), file("b", b"2" * 3 * MiB)), policy)
+        engine.hooks.verifiers.clear()
+        with pytest.raises(ZeroDivisionError):
+            await publish(engine, form(file("a", b"1")), place=lambda _: 1 // 0)
+    assert published(tmp_path) == {}
 
 
 @on_a_loop
