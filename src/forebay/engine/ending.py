@@ -114,6 +114,7 @@ class Ending:
                     digests,
                     Principal(record.principal),
                     reader,
+                    record.id,
                 )
             )
         return digests

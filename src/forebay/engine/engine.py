@@ -8,27 +8,25 @@ wrong on the way, nothing of a refused or broken body stays (invariant 5).
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-import os
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.progress import ProgressFeed
-from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
+from forebay.engine.receive import Intake, Source, pump
+from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
 from forebay.engine.workers import Workers
-from forebay.errors import DiskFull, StorageError, UploadError
-from forebay.hooks.base import Access, Candidate, Completion, Hooks
+from forebay.errors import DiskFull, NotFound, PreconditionFailed, StorageError, UploadError
+from forebay.hooks.base import Access, Completion, Hooks
 from forebay.hooks.python import PythonHooks
-from forebay.model import Principal, Receive, Stored
+from forebay.model import Digest, EntityTag, Preconditions, Principal, Receive, Stored
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.base import Publication, Staged, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -99,54 +97,69 @@ class Engine:
 
         `context` is what `authorise` is shown of the request.
         """
-        started = time.perf_counter()
+        async with self.reception(command, source, context=context) as reception:
+            stored = await reception.take(progress)
+        await self.tell(reception, stored)
+        return stored
+
+    @contextlib.asynccontextmanager
+    async def received_file(
+        self,
+        command: Receive,
+        source: Source,
+        *,
+        context: Mapping[str, Any] | None = None,
+        progress: ProgressFeed | None = None,
+    ) -> AsyncIterator[tuple[Reception, Stored]]:
+        """As `receive_file`, for somebody who has yet to decide: the file is published for the
+        block, taken back when that raises, and told of when it ends.
+
+        What replaced another file cannot be taken back; it stays.
+        """
+        async with self.reception(command, source, context=context) as reception:
+            stored = await reception.take(progress)
+        try:
+            yield reception, stored
+        except BaseException:
+            await self.take_back(stored)
+            raise
+        await self.tell(reception, stored)
+
+    @contextlib.asynccontextmanager
+    async def reception(
+        self, command: Receive, source: Source, *, context: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Reception]:
+        """Admits a body, to be received step by step; what is not published by then goes.
+
+        No byte of it is read by entering. Raises what authorisation and limits raise.
+        """
         principal = await self.authorise("create", command.name, context)
         limit = self._limit(command)
         self.admission.check_length(source.length, limit)
         self.admission.enter()
         try:
-            receipt = _Receipt(command, limit)
-            whole = None if self.hooks.verifies or progress else source.take_whole()
-            if whole is not None:
-                call = functools.partial(self._store_whole, receipt, whole)
-                published = await self.workers.run(call, together=True)
-            else:
-                published = await self._receive(receipt, source, principal, progress)
+            reception = Reception(self, command, limit, source, principal)
+            try:
+                yield reception
+            finally:
+                await reception.close()
         finally:
             self.admission.leave()
-        stored = Stored(
-            published.file,
-            published.renamed,
-            published.replaced,
-            receipt.hashing.digests(command.wanted),
-            time.perf_counter() - started,
-        )
-        await self._tell(stored, command, principal)
-        return stored
+
+    async def take_back(self, stored: Stored) -> None:
+        """Removes what was just published, if it is still that and replaced nothing."""
+        if stored.replaced:
+            return
+        unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
+        try:
+            with contextlib.suppress(NotFound, PreconditionFailed):
+                await self.workers.run(self.store.delete, stored.file.name, unchanged)
+        except UploadError:
+            logger.exception("%r could not be taken back", stored.file.name)
 
     def _limit(self, command: Receive) -> int | None:
         limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
         return min(limits, default=None)
-
-    async def _receive(
-        self,
-        receipt: _Receipt,
-        source: Source,
-        principal: Principal,
-        progress: ProgressFeed | None,
-    ) -> Published:
-        run = self.workers.run
-        staged = await run(self._open, receipt, source.length, undo=_discard)
-        try:
-            intake = receipt.intake(staged, unannounced=source.length is None)
-            await self.pump(source, intake, progress=progress)
-            if self.hooks.verifies:
-                await run(receipt.check)
-                await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
-            return await run(receipt.finish, staged)
-        except BaseException:
-            await run(staged.discard)
-            raise
 
     async def pump(
         self,
@@ -174,34 +187,13 @@ class Engine:
             if progress is not None:
                 progress.finish()
 
-    def _open(self, receipt: _Receipt, length: int | None) -> Staged:
-        """In a thread: what must be settled before the body is read."""
-        self.store.check_target(receipt.how)
-        staged = self.store.stage()
-        try:
-            staged.reserve(length or 0)
-        except BaseException:
-            staged.discard()
-            raise
-        return staged
-
-    def _store_whole(self, receipt: _Receipt, body: bytes) -> Published:
-        """In a thread: all steps at once, for a small body that is already here."""
-        staged = self.store.stage()
-        try:
-            staged.reserve(len(body))
-            receipt.intake(staged).feed(memoryview(body))
-            return receipt.finish(staged)
-        except BaseException:
-            staged.discard()
-            raise
-
-    async def _tell(self, stored: Stored, command: Receive, principal: Principal) -> None:
+    async def tell(self, reception: Reception, stored: Stored) -> None:
+        """Tells `on_complete`; what that raises is logged, the file stays."""
         if not self.hooks.completes:
             return
-        completion = Completion(secrets.token_urlsafe(16), stored, command.media_type, principal)
+        media_type, principal = reception.command.media_type, reception.principal
         try:
-            await self.hooks.complete(completion)
+            await self.hooks.complete(Completion(reception.id, stored, media_type, principal))
         except Exception:
             logger.exception("on_complete failed for %r; the file stays", stored.file.name)
 
@@ -214,11 +206,14 @@ class Engine:
         max_size: int | None = None,
         threshold: int | None = None,
         progress: ProgressFeed | None = None,
+        expected: Iterable[Digest] = (),
+        wanted: Iterable[str] = (),
     ) -> AsyncIterator[Body]:
         """Takes a body into memory or a file, whichever its size asks for.
 
         It is gone when the block ends, unless it was moved. `threshold` and `max_size` are
         bytes; when left out, `--memory-threshold` and no limit but `--max-size` apply.
+        `expected` must match (else DigestMismatch), `wanted` are algorithms to compute.
         """
         limits = [n for n in (max_size, self._settings.max_size) if n is not None]
         limit = min(limits, default=None)
@@ -230,8 +225,10 @@ class Engine:
             try:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
-                intake = Intake(spool, limit=limit, reserve=source.length is None)
+                hashing = hashing_for(expected, wanted)
+                intake = Intake(spool, limit=limit, hashing=hashing, reserve=source.length is None)
                 await self.pump(source, intake, progress=progress)
+                hashing.verify(expected)
             except BaseException:
                 await self.workers.run(spool.discard)
                 raise
@@ -241,6 +238,7 @@ class Engine:
                 store=self.store,
                 workers=self.workers,
                 media_type=media_type,
+                digests=hashing.digests(wanted),
                 publish=_publish_body,
             )
             try:
@@ -297,40 +295,6 @@ class Engine:
 
     def close(self) -> None:
         self.workers.close()
-
-
-class _Receipt:
-    """One body on its way: how it is checked and under which name it is published."""
-
-    def __init__(self, command: Receive, limit: int | None) -> None:
-        self.command = command
-        self.limit = limit
-        self.how = Publication(command.name, command.conflict, command.preconditions)
-        names = {digest.algorithm for digest in command.expected} | set(command.wanted)
-        self.hashing = Hashing(sorted(names)) if names else NO_HASHING
-
-    def intake(self, sink: Sink, *, unannounced: bool = False) -> Intake:
-        return Intake(sink, limit=self.limit, hashing=self.hashing, reserve=unannounced)
-
-    def check(self) -> None:
-        self.hashing.verify(self.command.expected)
-
-    def finish(self, staged: Staged) -> Published:
-        """In a thread: verify, then publish."""
-        self.check()
-        return staged.publish(self.how)
-
-    def candidate(self, staged: Staged, size: int, principal: Principal) -> Candidate:
-        def reader() -> BinaryIO:
-            return os.fdopen(staged.open_read(), "rb")
-
-        command = self.command
-        digests = self.hashing.digests(command.wanted)
-        return Candidate(command.name, size, command.media_type, digests, principal, reader)
-
-
-def _discard(staged: Staged) -> None:
-    staged.discard()
 
 
 def _publish_body(staged: Staged, how: Publication) -> Stored:
