@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,15 @@ class Engine:
         """
         async with self.reception(command, source, context=context) as reception:
             stored = await reception.take(progress)
-        await self.tell(reception, stored)
+        await reception.tell(stored)
         return stored
+
+    async def store_whole(self, command: Receive, body: bytes) -> Stored:
+        """Publishes a body that is already here; for who has authorised and admitted it.
+
+        Raises an UploadError; then nothing is kept.
+        """
+        return await Reception(self, command, self._limit(command)).store(body)
 
     @contextlib.asynccontextmanager
     async def received_file(
@@ -123,7 +131,7 @@ class Engine:
         except BaseException:
             await self.take_back(stored)
             raise
-        await self.tell(reception, stored)
+        await reception.tell(stored)
 
     @contextlib.asynccontextmanager
     async def reception(
@@ -187,13 +195,21 @@ class Engine:
             if progress is not None:
                 progress.finish()
 
-    async def tell(self, reception: Reception, stored: Stored) -> None:
-        """Tells `on_complete`; what that raises is logged, the file stays."""
+    async def tell(
+        self,
+        stored: Stored,
+        media_type: str | None,
+        principal: Principal,
+        upload_id: str | None = None,
+    ) -> None:
+        """`on_complete`, after publication; what it raises is logged, the file stays."""
         if not self.hooks.completes:
             return
-        media_type, principal = reception.command.media_type, reception.principal
+        completion = Completion(
+            upload_id or secrets.token_urlsafe(16), stored, media_type, principal
+        )
         try:
-            await self.hooks.complete(Completion(reception.id, stored, media_type, principal))
+            await self.hooks.complete(completion)
         except Exception:
             logger.exception("on_complete failed for %r; the file stays", stored.file.name)
 

@@ -19,6 +19,8 @@ from forebay.stores.base import Publication, Published, Staged
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
+ANYBODY = Principal()
+
 
 class Reception:
     """An admitted body. `take` does it all; or `open`, `receive` and `publish`, one by one.
@@ -32,12 +34,12 @@ class Reception:
         engine: Engine,
         command: Receive,
         limit: int | None,
-        source: Source,
-        principal: Principal,
+        source: Source | None = None,
+        principal: Principal = ANYBODY,
     ) -> None:
         self._engine = engine
         self.command = command
-        self.source = source
+        self._source = source
         self.principal = principal
         self.id = secrets.token_urlsafe(16)
         self._limit = limit
@@ -46,6 +48,11 @@ class Reception:
         self._started = time.perf_counter()
         self._intake: Intake | None = None
         self.staged: Staged | None = None
+
+    @property
+    def source(self) -> Source:
+        assert self._source is not None
+        return self._source
 
     @property
     def received(self) -> int:
@@ -58,11 +65,19 @@ class Reception:
         asked = hooks.verifies or hooks.progresses or progress is not None
         whole = None if asked else self.source.take_whole()
         if whole is not None:
-            call = functools.partial(self._store_whole, whole)
-            return self._stored(await self._engine.workers.run(call, together=True))
+            return await self.store(whole)
         await self.open()
         await self.receive(progress)
         return await self.publish()
+
+    async def store(self, body: bytes) -> Stored:
+        """Publishes a small body that is already here, all in one go."""
+        call = functools.partial(self._store_whole, body)
+        return self._stored(await self._engine.workers.run(call, together=True))
+
+    async def tell(self, stored: Stored) -> None:
+        """Tells `on_complete` of what was published."""
+        await self._engine.tell(stored, self.command.media_type, self.principal, self.id)
 
     async def open(self) -> None:
         """Settles what must be settled before the body is read: its name, and room for it."""
@@ -130,7 +145,6 @@ class Reception:
         return staged
 
     def _store_whole(self, body: bytes) -> Published:
-        """All steps at once, for a small body that is already here."""
         staged = self._engine.store.stage()
         try:
             staged.reserve(len(body))
