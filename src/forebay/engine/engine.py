@@ -272,6 +272,11 @@ class Engine:
         self._sessions = sessions
         self.resumables = Resumables(self, sessions)
 
+    @property
+    def sessions(self) -> Sessions | None:
+        """The open session store; None while resumable uploads are not offered."""
+        return self._sessions
+
     async def close_resumables(self) -> None:
         resumables, self.resumables = self.resumables, None
         if resumables is not None:
