@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from forebay.hooks.base import Access
     from forebay.library.application import Forebay
     from forebay.library.by_hand import IncomingUpload
+    from forebay.library.forms import Form
     from forebay.library.upload import RequestHead, Upload
     from forebay.model import (
         GB,
@@ -60,6 +61,7 @@ _HOMES = {
     "hooks.base": ("Access",),
     "library.application": ("Forebay",),
     "library.by_hand": ("IncomingUpload",),
+    "library.forms": ("Form",),
     "library.upload": ("RequestHead", "Upload"),
     "model": (
         "GB",

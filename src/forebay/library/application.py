@@ -18,13 +18,14 @@ from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
 from forebay.http.answers import Receive, Send
 from forebay.http.files import source_of
-from forebay.library import by_hand, declared, steps, told
+from forebay.library import by_hand, declared, forms, steps, told
 from forebay.library.calls import Call, Reply, describe_error
+from forebay.library.forms import Form
 from forebay.library.front import Front
 from forebay.library.mounts import Mounted, Places
 from forebay.library.running import Running
 from forebay.library.upload import Upload
-from forebay.library.wishes import To, Wish, make_wish
+from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
 from forebay.model import Conflict
 from forebay.protocol import fields
 
@@ -209,14 +210,13 @@ class Forebay:
     ) -> Front:
         """An ASGI application that serves `mounts`, by their paths, and leaves the rest to `app`.
 
-        A value is an ASGI application (`uploads.files`, `uploads.resumable`), or a `Wish` from
-        `uploads.wish(to=...)`: then the body is received before `app` is called, which finds
-        the `Upload` by `uploads.upload_of(request)` and gets an empty body. For frameworks that
-        read bodies themselves, such as Django. Starts and stops with the server.
+        A value is an ASGI application (`uploads.files`, `uploads.resumable`), or a wish: then the
+        body is received before `app` is called. With `uploads.wish(to=...)` that gets an empty
+        body, and `uploads.upload_of(request)` is the `Upload`; with `uploads.form_wish(...)` it
+        gets the text fields as a urlencoded form, and `uploads.form_of(request)` is the `Form`.
+        An answer of 400 or more takes back what was published. For frameworks that read bodies
+        themselves, such as Django. Starts and stops with the server.
         """
-        for wish in mounts.values():
-            if isinstance(wish, Wish):
-                self._register(wish)
         return Front(self, app, mounts)
 
     def mounted_at(self, mounted: object, path: str) -> None:
@@ -248,8 +248,11 @@ class Forebay:
         return wish
 
     def _register(self, wish: Wish) -> None:
-        folder = wish.static_folder
-        if folder and folder not in self._folders:
+        if wish.static_folder:
+            self._register_folder(wish.static_folder)
+
+    def _register_folder(self, folder: str) -> None:
+        if folder not in self._folders:
             self._running.check_destinations([folder])
             self._folders.add(folder)
 
@@ -305,11 +308,78 @@ class Forebay:
             async with declared.received(running.engine, call, wish) as upload:
                 yield upload
 
+    # --- forms -----------------------------------------------------------------------------------
+
+    def form_wish(self, files: Files, **wanted: Any) -> FormWish:
+        """What a route takes as a form; the arguments are those of `form`. Raises ConfigError."""
+        wish = make_form_wish(files, **wanted)
+        for folder in wish.static_folders:
+            self._register_folder(folder)
+        return wish
+
+    def form(self, files: Files, **wanted: Any) -> Any:
+        """A FastAPI dependency: the request's form (multipart/form-data) as a `Form`.
+
+            async def form(form: Annotated[Form, uploads.form(files={"clip": "videos/"})]): ...
+
+        Args:
+            files: where files go, by the names of their fields: what `receive` takes as `to`,
+                or a `uploads.wish(...)`; `*` is any other field. A file in a field that is not
+                named is refused. Just a folder is for all files.
+            required: names of fields that must be there.
+            max_size: bytes of the whole form.
+            wanted: `types`, `conflict`, `digest` and `threshold` of `receive`, for all files.
+
+        All files are published, or none, before the handler runs, and taken back when it
+        raises. Text is in memory, within `form_max_fields_size`. Raises ConfigError.
+        """
+        from forebay.library.fastapi import form_dependency
+
+        return form_dependency(self, self.form_wish(files, **wanted))
+
+    @contextlib.asynccontextmanager
+    async def received_form(
+        self, request: Any, receive: Receive | None = None, *, files: Files, **wanted: Any
+    ) -> AsyncIterator[Form]:
+        """The same for any framework: the form of `request`, for the block. See `received`."""
+        call, wish = Call.of(request, receive), make_form_wish(files, **wanted)
+        async with self.received_form_by(call, wish) as form:
+            yield form
+
+    @contextlib.asynccontextmanager
+    async def received_form_by(self, call: Call, wish: FormWish) -> AsyncIterator[Form]:
+        """The same by a wish that was made before."""
+        running = await self._run()
+        with call.in_own_terms():
+            async with forms.received(running.engine, call, wish) as form:
+                yield form
+
+    def form_middleware(self, app: Any) -> Any:
+        """Middleware for Starlette and FastAPI: `app.add_middleware(uploads.form_middleware)`.
+
+        `await request.form()` and `UploadFile` then have their files written once, on the
+        filesystem of this folder, off the event loop; handlers stay as they are.
+        """
+        from forebay.library.middleware import FormMiddleware
+
+        return FormMiddleware(app, self)
+
+    async def running_engine(self) -> Engine:
+        """The engine, started if need be."""
+        return (await self._run()).engine
+
+    @staticmethod
+    def form_of(request: Any) -> Form:
+        """The form that was received in front of a framework. Raises LookupError."""
+        found: Form | None = _scope_of(request).get("forebay.form")
+        if found is None:
+            raise LookupError("No form was received for this request; see uploads.in_front_of.")
+        return found
+
     @staticmethod
     def upload_of(request: Any) -> Upload:
         """The upload that was received in front of a framework. Raises LookupError."""
-        scope = request if isinstance(request, dict) else request.scope
-        found: Upload | None = scope.get("forebay.upload")
+        found: Upload | None = _scope_of(request).get("forebay.upload")
         if found is None:
             raise LookupError("No upload was received for this request; see uploads.in_front_of.")
         return found
@@ -472,3 +542,8 @@ class Forebay:
             from forebay.library.fastapi import describe_bodies
 
             describe_bodies(app)
+
+
+def _scope_of(request: Any) -> dict[str, Any]:
+    scope: dict[str, Any] = request if isinstance(request, dict) else request.scope
+    return scope

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, Request
 
 from forebay.library.calls import Call
+from forebay.library.forms import Form
 from forebay.library.upload import Upload
-from forebay.library.wishes import Wish
+from forebay.library.wishes import FormWish, Wish
 
 if TYPE_CHECKING:
     from forebay.library.application import Forebay
@@ -28,6 +29,24 @@ def dependency(uploads: Forebay, wish: Wish) -> Any:
     schema = {"type": "string", "format": "binary"}
     content = {kind: {"schema": schema} for kind in wish.types or ("application/octet-stream",)}
     return depends_on(upload, {"required": True, "content": content})
+
+
+def form_dependency(uploads: Forebay, wish: FormWish) -> Any:
+    """`Depends` on a request's form as a `Form`."""
+
+    async def form(request: Request) -> AsyncIterator[Form]:
+        async with uploads.received_form_by(Call.of(request), wish) as received:
+            yield received
+
+    binary = {"type": "string", "format": "binary"}
+    named = {name: binary for name in wish.files if name != "*"}
+    texts = {name: {"type": "string"} for name in wish.required if name not in wish.files}
+    schema: dict[str, Any] = {"type": "object", "properties": {**texts, **named}}
+    if wish.required:
+        schema["required"] = list(wish.required)
+    return depends_on(
+        form, {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    )
 
 
 def depends_on(call: Callable[..., Any], body: dict[str, Any]) -> Any:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlencode
 
 from forebay.errors import UploadError
 from forebay.http.answers import Message, Receive, Send
 from forebay.library.calls import Call, describe_error
-from forebay.library.wishes import Wish
+from forebay.library.forms import Form
+from forebay.library.upload import Upload
+from forebay.library.wishes import FormWish, Wish
 
 if TYPE_CHECKING:
     from forebay.library.application import Forebay
@@ -28,7 +31,7 @@ class Front:
             ((path.rstrip("/"), app) for path, app in mounts.items()), key=lambda m: -len(m[0])
         )
         for path, mounted in self._mounts:
-            if not isinstance(mounted, Wish):
+            if not isinstance(mounted, Wish | FormWish):
                 uploads.mounted_at(mounted, path)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -38,7 +41,7 @@ class Front:
         if scope["type"] == "http":
             path = _path(scope)
             for mount, app in self._mounts:
-                if isinstance(app, Wish):
+                if isinstance(app, Wish | FormWish):
                     if path.rstrip("/") == mount and scope["method"] in _BODIES:
                         await self._receive(scope, receive, send, app)
                         return
@@ -51,19 +54,15 @@ class Front:
         await self._app(scope, receive, send)
 
     async def _receive(
-        self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish
+        self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish | FormWish
     ) -> None:
-        """The application gets the upload, and a request without a body."""
         call = Call.of(scope, receive)
         answer = _Watched(receive, send)
         failed: BaseException | None = None
         try:
-            async with self._uploads.received_by(call, wish) as upload:
-                headers = [field for field in scope["headers"] if field[0] not in _OF_THE_BODY]
-                headers.append((b"content-length", b"0"))
-                given = scope | {"forebay.upload": upload, "headers": headers}
+            async with self._received(call, wish) as given:
                 try:
-                    await self._app(given, answer.receive, answer.send)
+                    await self._app(answer.instead_of(scope, given), answer.receive, answer.send)
                 except BaseException as error:
                     if not answer.complete:
                         raise
@@ -78,6 +77,13 @@ class Front:
             pass
         if failed is not None:
             raise failed
+
+    def _received(
+        self, call: Call, wish: Wish | FormWish
+    ) -> contextlib.AbstractAsyncContextManager[Upload | Form]:
+        if isinstance(wish, FormWish):
+            return self._uploads.received_form_by(call, wish)
+        return self._uploads.received_by(call, wish)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -105,13 +111,26 @@ class _Watched:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._given = False
+        self._body = b""
         self.started = self.complete = False
         self.status = 500
+
+    def instead_of(self, scope: dict[str, Any], given: Upload | Form) -> dict[str, Any]:
+        """The request that the application is given: what was received, and a small body."""
+        headers = [field for field in scope["headers"] if field[0] not in _OF_THE_BODY]
+        if isinstance(given, Form):
+            pairs = given.fields.multi_items()
+            self._body = urlencode(pairs, errors="surrogateescape").encode("ascii")
+            headers = [field for field in headers if field[0] != b"content-type"]
+            headers.append((b"content-type", b"application/x-www-form-urlencoded"))
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        key = "forebay.form" if isinstance(given, Form) else "forebay.upload"
+        return scope | {key: given, "headers": headers}
 
     async def receive(self) -> Message:
         if not self._given:
             self._given = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": self._body, "more_body": False}
         message = await self._receive()
         while message["type"] == "http.request":  # the end of the body that was received
             message = await self._receive()

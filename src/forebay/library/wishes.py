@@ -56,7 +56,7 @@ class Wish:
             raise UnsupportedMediaType(
                 "Send the file itself as the body; a form is not taken here."
             )
-        segments, folder = await self._place(scope)
+        segments, folder = await self.place(scope)
         conflict = self.conflict or settings.on_conflict
         command = raw.command(
             "POST" if folder else "PUT",
@@ -74,7 +74,8 @@ class Wish:
             command, preconditions=NO_PRECONDITIONS, wanted=wanted, max_size=self.max_size
         )
 
-    async def _place(self, scope: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
+    async def place(self, scope: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
+        """The judged path that a request's file goes to, and whether that is a folder."""
         to: Any = self.to
         if callable(to):
             to = await call(to, RequestHead(scope))
@@ -92,7 +93,7 @@ class Wish:
 
     async def destination(self, scope: Mapping[str, Any]) -> Destination:
         """The same for a resumable upload, whose `to` must be a folder."""
-        segments, folder = await self._place(scope)
+        segments, folder = await self.place(scope)
         if not folder:
             raise ConfigError("A resumable upload needs a folder: end `to` with a slash.")
         return Destination(segments, self.max_size, self.types, self.conflict)
@@ -135,3 +136,40 @@ def folder_of(to: str) -> str:
             "such as 'videos/'."
         ) from None
     return "/".join(segments if folder else segments[:-1])
+
+
+FileTo = To | Wish | None
+Files = Mapping[str, FileTo] | To
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FormWish:
+    """A form: where each of its files goes. `files` by the names of the fields, `*` for all
+    others; without that, a file in another field is refused.
+    """
+
+    files: Mapping[str, Wish]
+    required: tuple[str, ...] = ()
+    max_size: int | None = None
+
+    @property
+    def static_folders(self) -> list[str]:
+        return [folder for wish in self.files.values() if (folder := wish.static_folder)]
+
+
+def make_form_wish(
+    files: Files,
+    *,
+    required: Iterable[str] = (),
+    max_size: int | None = None,
+    **wanted: Any,
+) -> FormWish:
+    """From what a developer writes; `wanted` is for every file. Raises ConfigError."""
+    if isinstance(files, str) or callable(files):
+        files = {"*": files}
+    wishes = {
+        field: to if isinstance(to, Wish) else make_wish(to, **wanted)
+        for field, to in files.items()
+    }
+    needed = (required,) if isinstance(required, str) else tuple(required)
+    return FormWish(wishes, needed, max_size)
