@@ -26,6 +26,14 @@ async def video(scope: Any, receive: Any, send: Any) -> None:
     await answer(send, 200, told)
 
 
+async def form(scope: Any, receive: Any, send: Any) -> None:
+    async with uploads.received_form(
+        scope, receive, files={"clip": "clips/"}, required=["title", "clip"]
+    ) as form:
+        told = {"title": form["title"], "clip": form["clip"].name}
+    await answer(send, 200, told)
+
+
 async def checked(scope: Any, receive: Any, send: Any) -> None:
     async with uploads.create_upload(scope, "checked/", receive=receive, max_size=1 * GB) as upload:
         if upload.head.headers.get("authorization") != "Bearer let-me-in":
@@ -45,7 +53,7 @@ async def answer(send: Any, status: int, told: dict[str, Any]) -> None:
 
 
 async def own(scope: Any, receive: Any, send: Any) -> None:
-    routes = {("POST", "/videos"): video, ("POST", "/checked"): checked}
+    routes = {("POST", "/videos"): video, ("POST", "/form"): form, ("POST", "/checked"): checked}
     route = routes.get((scope["method"], scope["path"]))
     try:
         if route is not None:

@@ -37,6 +37,13 @@ def video(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"name": upload.name, "size": upload.size, "sha256": upload.digest})
 
 
+@csrf_exempt
+def form(request: HttpRequest) -> JsonResponse:
+    """The text fields are in request.POST, as Django's forms want them."""
+    clip = uploads.form_of(request).files["clip"]
+    return JsonResponse({"title": request.POST["title"], "clip": clip.name})
+
+
 def place(head: RequestHead) -> str:
     """Decides by the head, before a byte of the body is read."""
     if head.headers.get("authorization") != "Bearer let-me-in":
@@ -51,7 +58,7 @@ def checked(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"name": upload.name, "size": upload.size})
 
 
-urlpatterns = [path("videos", video), path("checked", checked)]
+urlpatterns = [path("videos", video), path("form", form), path("checked", checked)]
 
 app = uploads.in_front_of(
     get_asgi_application(),
@@ -59,6 +66,7 @@ app = uploads.in_front_of(
         "/uploads": uploads.resumable,
         "/files": uploads.files,
         "/videos": uploads.wish(to="videos/", types=["video/*"], digest="sha256"),
+        "/form": uploads.form_wish({"clip": "clips/"}, required=["title", "clip"]),
         "/checked": uploads.wish(to=place, max_size=1 * GB),
     },
 )

@@ -1,4 +1,4 @@
-"""FastAPI: resumable uploads mounted, one route with a declared upload, one by hand.
+"""FastAPI: resumable uploads mounted, routes with a declared upload and form, one by hand.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.fastapi_app:app
 """
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Request
 
-from forebay import GB, Forebay, Upload, VerificationRefused
+from forebay import GB, Forebay, Form, Upload, VerificationRefused
 
 uploads = Forebay("data/", max_size=5 * GB)
 app = FastAPI(lifespan=uploads.lifespan)
@@ -28,6 +28,13 @@ async def video(
     upload: Annotated[Upload, uploads.receive(to="videos/", types=["video/*"], digest="sha256")],
 ) -> dict[str, object]:
     return {"name": upload.name, "size": upload.size, "sha256": upload.digest}
+
+
+@app.post("/form")
+async def form(
+    form: Annotated[Form, uploads.form(files={"clip": "clips/"}, required=["title", "clip"])],
+) -> dict[str, object]:
+    return {"title": form["title"], "clip": form["clip"].name}
 
 
 @app.post("/checked")

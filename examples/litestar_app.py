@@ -1,4 +1,4 @@
-"""Litestar: resumable uploads mounted, one route with a declared upload, one by hand.
+"""Litestar: resumable uploads mounted, routes with a declared upload and form, one by hand.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.litestar_app:app
 """
@@ -39,6 +39,14 @@ async def video(request: Request[Any, Any, Any]) -> dict[str, Any]:
         return {"name": upload.name, "size": upload.size, "sha256": upload.digest}
 
 
+@post("/form", status_code=200)
+async def form(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    async with uploads.received_form(
+        request, files={"clip": "clips/"}, required=["title", "clip"]
+    ) as form:
+        return {"title": form["title"], "clip": form["clip"].name}
+
+
 @post("/checked", status_code=200)
 async def checked(request: Request[Any, Any, Any]) -> Any:
     async with uploads.create_upload(request, "checked/", max_size=1 * GB) as upload:
@@ -51,7 +59,7 @@ async def checked(request: Request[Any, Any, Any]) -> Any:
 
 
 app = Litestar(
-    [resumable, files, video, checked],
+    [resumable, files, video, form, checked],
     lifespan=[uploads.lifespan],
     exception_handlers={UploadError: uploads.exception_handler},
 )

@@ -1,4 +1,4 @@
-"""Starlette: resumable uploads mounted, one route with a declared upload, one by hand.
+"""Starlette: resumable uploads mounted, routes with a declared upload and form, one by hand.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.starlette_app:app
 """
@@ -28,6 +28,14 @@ async def video(request: Request) -> Response:
     return JSONResponse(told)
 
 
+async def form(request: Request) -> Response:
+    async with uploads.received_form(
+        request, files={"clip": "clips/"}, required=["title", "clip"]
+    ) as form:
+        told = {"title": form["title"], "clip": form["clip"].name}
+    return JSONResponse(told)
+
+
 async def checked(request: Request) -> Response:
     async with uploads.create_upload(request, "checked/", max_size=1 * GB) as upload:
         if upload.head.headers.get("authorization") != "Bearer let-me-in":
@@ -43,6 +51,7 @@ app = Starlette(
         Mount("/uploads", uploads.resumable),
         Mount("/files", uploads.files),
         Route("/videos", video, methods=["POST"]),
+        Route("/form", form, methods=["POST"]),
         Route("/checked", checked, methods=["POST"]),
     ],
     exception_handlers={UploadError: uploads.exception_handler},

@@ -22,8 +22,7 @@ def _applications() -> Iterator[Start]:
         def start(app: str, server: str = "direct", *options: str) -> Application:
             key = (app, server, *options)
             if key not in running or running[key].process.poll() is not None:
-                folder = Path(base) / str(len(running))
-                folder.mkdir()
+                folder = Path(tempfile.mkdtemp(dir=base))
                 running[key] = Application(folder, app, *options, server=server)
             return running[key]
 

@@ -71,6 +71,31 @@ def test_on_verify_refuses_with_its_own_words(example: Application):
     assert example.published() == before
 
 
+def test_the_files_of_a_form_are_where_they_belong(example: Application):
+    data = content(2_200_000)
+    answer = httpx.post(
+        f"{example.url}/form",
+        data={"title": "A day äöü", "more": "1"},
+        files={"clip": ("clip one.mp4", data, "video/mp4")},
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"title": "A day äöü", "clip": "clips/clip one.mp4"}
+    assert (example.folder / "clips/clip one.mp4").read_bytes() == data
+    assert example.leftovers() == []
+    (example.folder / "clips/clip one.mp4").unlink()
+
+
+def test_a_form_without_what_it_needs_stores_nothing(example: Application):
+    before = example.published()
+    answer = httpx.post(f"{example.url}/form", files={"clip": ("clip.mp4", b"abc", "video/mp4")})
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "The form needs the field 'title'."
+    answer = httpx.post(f"{example.url}/form", files={"other": ("clip.mp4", b"abc")})
+    assert answer.status_code == 400
+    assert answer.json()["code"] == "FB_INVALID_REQUEST"
+    assert example.published() == before
+
+
 def test_the_head_is_decided_on_by_hand(example: Application):
     data = content(2_500_000)
     before = example.published()

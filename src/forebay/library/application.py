@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from forebay.config import Settings, load
+from forebay.config import Settings, load, written
 from forebay.engine.body import Body
 from forebay.engine.engine import Engine
 from forebay.engine.progress import ProgressFeed
@@ -46,7 +46,8 @@ class Forebay:
             everybody may do everything.
         files_at, resumable_at: where the two applications are mounted, as `/files`. Needed
             only where that cannot be seen from the application's routes (not Starlette).
-        settings: any setting of `forebay serve` by its name, such as `max_size=5 * GB`.
+        settings: any setting of `forebay serve` by its name, such as `max_size=5 * GB` or
+            `max_size="5GB"`.
 
     Raises ConfigError for a wrong setting, StorageError when the folder cannot be used.
 
@@ -66,7 +67,7 @@ class Forebay:
         **settings: Any,
     ) -> None:
         self._set_up(
-            Settings(dir=os.fspath(dir), **settings), authorise, Places(files_at, resumable_at)
+            written({"dir": os.fspath(dir), **settings}), authorise, Places(files_at, resumable_at)
         )
 
     @classmethod
@@ -490,7 +491,10 @@ class Forebay:
         call = Call.of(request, receive)
         running = await self._run()
         await running.open_resumables()
-        scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
+        try:
+            scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
+        except UploadError as error:
+            return call.respond(describe_error(error, call.scope))
         answer = await running.resumable.answer(scope, call.receive, steps.no_send)
         return call.respond(answer)
 
