@@ -23,8 +23,11 @@ if TYPE_CHECKING:
         UploadError,
         VerificationRefused,
     )
-    from forebay.hooks.base import Access, Candidate, Completion
-    from forebay.http.library import Forebay
+    from forebay.hooks.base import Access
+    from forebay.library.application import Forebay
+    from forebay.library.by_hand import IncomingUpload
+    from forebay.library.forms import Form
+    from forebay.library.upload import RequestHead, Upload
     from forebay.model import (
         GB,
         KB,
@@ -55,8 +58,11 @@ _HOMES = {
         "UploadError",
         "VerificationRefused",
     ),
-    "hooks.base": ("Access", "Candidate", "Completion"),
-    "http.library": ("Forebay",),
+    "hooks.base": ("Access",),
+    "library.application": ("Forebay",),
+    "library.by_hand": ("IncomingUpload",),
+    "library.forms": ("Form",),
+    "library.upload": ("RequestHead", "Upload"),
     "model": (
         "GB",
         "KB",

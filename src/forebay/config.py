@@ -319,6 +319,20 @@ def describe() -> tuple[Setting, ...]:
     )
 
 
+def written(given: Mapping[str, object]) -> Settings:
+    """Settings as a developer writes them: values, or text as on the command line, by field
+    name (`max_size="5GB"`). Raises ConfigError.
+    """
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        setting = _setting_of(name)
+        try:
+            values[name] = setting.kind.parse(value) if type(value) is str else value
+        except ValueError as why:
+            raise _wrong(setting, value, None, why) from None
+    return Settings(**values)
+
+
 @functools.cache
 def _by_name() -> Mapping[str, Setting]:
     return {setting.name: setting for setting in describe()}

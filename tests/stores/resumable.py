@@ -179,6 +179,39 @@ class ResumableContract:
         store.remove(ID)
         assert get(store, "b") == b"12345"
 
+    def test_staged_data_may_be_kept(self, store: Store) -> None:
+        staged = fill(store.stage(), b"12345")
+        staged.keep(ID)
+        with pytest.raises(UploadBusy):
+            store.claim(ID)
+        fill(staged, b"67")
+        assert staged_bytes(staged) == b"1234567"
+        published = staged.publish(how("a"))
+        assert store.published_from(ID, "a") == published.file
+        staged.close()
+        assert store.sweep_temporaries() == 0
+        store.claim(ID).discard()
+        assert list(store.staged_ids()) == []
+        assert get(store, "a") == b"1234567"
+
+    def test_kept_data_outlives_its_holder_and_goes_when_discarded(self, store: Store) -> None:
+        staged = fill(store.stage(), b"12345")
+        staged.keep(ID)
+        staged.close()
+        store.sweep_temporaries()
+        again = store.resume(ID, 5)
+        assert staged_bytes(again) == b"12345"
+        again.discard()
+        assert list(store.staged_ids()) == []
+
+    def test_an_id_is_kept_once(self, store: Store) -> None:
+        store.create(ID).close()
+        staged = fill(store.stage(), b"12345")
+        with pytest.raises(AlreadyExists):
+            staged.keep(ID)
+        assert staged.publish(how("a")).file.size == 5
+        assert list(store.staged_ids()) == [ID]
+
     def test_all_ids_are_told_however_many_ask(self, store: Store) -> None:
         ids = {f"{ID}-{n}" for n in range(100)}
         for upload_id in ids:

@@ -10,6 +10,7 @@ from forebay.engine.admission import append_too_large
 from forebay.engine.commits import Commits
 from forebay.engine.ending import Ending, hash_stored
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.engine.reporting import reported
 from forebay.errors import (
     InconsistentLength,
     StorageFailed,
@@ -17,7 +18,8 @@ from forebay.errors import (
     TooLarge,
     UploadError,
 )
-from forebay.model import AppendUpload, Digest, UploadRecord
+from forebay.hooks.base import Arrival
+from forebay.model import AppendUpload, Digest, Principal, UploadRecord
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
@@ -61,7 +63,15 @@ class Appending:
             await engine.workers.run(staged.reserve, record.offset + source.length)
         try:
             after = None if verified else commits.after_turn
-            await engine.pump(source, intake, after)
+            about = Arrival(
+                record.id,
+                record.name,
+                record.length,
+                record.media_type,
+                Principal(record.principal),
+            )
+            async with reported(engine.hooks, about, base=record.offset) as feed:
+                await engine.pump(source, intake, after, feed)
             if verified:
                 await self._verify_request(record, staged, hashing, wish, late)
         except (SyncFailed, StorageFailed) as error:

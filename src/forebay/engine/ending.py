@@ -119,6 +119,7 @@ class Ending:
                     digests,
                     Principal(record.principal),
                     reader,
+                    record.id,
                 )
             )
         return digests

@@ -8,29 +8,35 @@ wrong on the way, nothing of a refused or broken body stays (invariant 5).
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.forms import receive_form
 from forebay.engine.progress import ProgressFeed
-from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
-from forebay.engine.recorded import new_id
+from forebay.engine.receive import Intake, Source, pump
+from forebay.engine.reception import Reception, hashing_for
+from forebay.engine.recorded import Recorded
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
 from forebay.engine.workers import Workers
-from forebay.errors import DiskFull, StorageError, UploadError
-from forebay.hooks.base import Access, Candidate, Completion, Hooks
+from forebay.errors import DiskFull, NotFound, PreconditionFailed, StorageError, UploadError
+from forebay.hooks.base import Access, Completion, Hooks
 from forebay.hooks.python import PythonHooks
-from forebay.model import Principal, Receive, Stored
+from forebay.model import (
+    Digest,
+    EntityTag,
+    Preconditions,
+    Principal,
+    Receive,
+    Stored,
+)
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.base import Publication, Staged, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -101,23 +107,9 @@ class Engine:
 
         `context` is what `authorise` is shown of the request.
         """
-        principal = await self.authorise("create", command.name, context)
-        limit = self._limit(command)
-        self.admission.check_length(source.length, limit)
-        self.admission.enter()
-        receipt = _Receipt(command, limit)
-        try:
-            if self.hooks.completes and self.resumables is not None:
-                return await self._receive_recorded(receipt, source, principal, progress)
-            whole = None if self.hooks.verifies or progress else source.take_whole()
-            if whole is not None:
-                stored = await self._store_at_once(receipt, whole)
-            else:
-                published = await self._receive(receipt, source, principal, progress)
-                stored = receipt.stored(published)
-        finally:
-            self.admission.leave()
-        await self.tell(stored, command.media_type, principal)
+        async with self.reception(command, source, context=context) as reception:
+            stored = await reception.take(progress)
+        await reception.tell(stored)
         return stored
 
     async def store_whole(self, command: Receive, body: bytes) -> Stored:
@@ -125,70 +117,66 @@ class Engine:
 
         Raises an UploadError; then nothing is kept.
         """
-        return await self._store_at_once(_Receipt(command, self._limit(command)), body)
+        return await Reception(self, command, self._limit(command)).store(body)
 
-    async def _store_at_once(self, receipt: _Receipt, body: bytes) -> Stored:
-        call = functools.partial(self._store_whole, receipt, body)
-        return receipt.stored(await self.workers.run(call, together=True))
+    @contextlib.asynccontextmanager
+    async def received_file(
+        self,
+        command: Receive,
+        source: Source,
+        *,
+        context: Mapping[str, Any] | None = None,
+        progress: ProgressFeed | None = None,
+    ) -> AsyncIterator[tuple[Reception, Stored]]:
+        """As `receive_file`, for somebody who has yet to decide: the file is published for the
+        block, taken back when that raises, and told of when it ends.
+
+        What replaced another file cannot be taken back; it stays.
+        """
+        async with self.reception(command, source, context=context) as reception:
+            stored = await reception.take(progress)
+        try:
+            yield reception, stored
+        except BaseException:
+            await reception.take_back(stored)
+            raise
+        await reception.tell(stored)
+
+    @contextlib.asynccontextmanager
+    async def reception(
+        self, command: Receive, source: Source, *, context: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[Reception]:
+        """Admits a body, to be received step by step; what is not published by then goes.
+
+        No byte of it is read by entering. Raises what authorisation and limits raise.
+        """
+        principal = await self.authorise("create", command.name, context)
+        limit = self._limit(command)
+        self.admission.check_length(source.length, limit)
+        self.admission.enter()
+        try:
+            reception = Reception(self, command, limit, source, principal)
+            try:
+                yield reception
+            finally:
+                await reception.close()
+        finally:
+            self.admission.leave()
+
+    async def take_back(self, stored: Stored) -> None:
+        """Removes what was just published, if it is still that and replaced nothing."""
+        if stored.replaced:
+            return
+        unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
+        try:
+            with contextlib.suppress(NotFound, PreconditionFailed):
+                await self.workers.run(self.store.delete, stored.file.name, unchanged)
+        except UploadError:
+            logger.exception("%r could not be taken back", stored.file.name)
 
     def _limit(self, command: Receive) -> int | None:
         limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
         return min(limits, default=None)
-
-    async def _receive(
-        self,
-        receipt: _Receipt,
-        source: Source,
-        principal: Principal,
-        progress: ProgressFeed | None,
-    ) -> Published:
-        run = self.workers.run
-        call = functools.partial(self._open, receipt, source.length, self.store.stage)
-        staged = await run(call, undo=_discard)
-        try:
-            await self._fill(staged, receipt, source, principal, progress)
-            return await run(receipt.finish, staged)
-        except BaseException:
-            await run(staged.discard)
-            raise
-
-    async def _receive_recorded(
-        self,
-        receipt: _Receipt,
-        source: Source,
-        principal: Principal,
-        progress: ProgressFeed | None,
-    ) -> Stored:
-        """With a record of its end, because somebody is told of it (see `recorded`)."""
-        assert self.resumables is not None
-        recorded, run = self.resumables.recorded, self.workers.run
-        upload_id = new_id()
-        stage = functools.partial(self.store.create, upload_id)
-        call = functools.partial(self._open, receipt, source.length, stage)
-        staged = await run(call, undo=_discard)
-        try:
-            await self._fill(staged, receipt, source, principal, progress)
-            await run(receipt.check)
-            digests = receipt.hashing.digests(receipt.command.wanted)
-            record = await recorded.publish(upload_id, staged, receipt.command, principal, digests)
-        except BaseException:
-            await run(staged.discard)
-            raise
-        return await recorded.tell(record, staged)
-
-    async def _fill(
-        self,
-        staged: Staged,
-        receipt: _Receipt,
-        source: Source,
-        principal: Principal,
-        progress: ProgressFeed | None,
-    ) -> None:
-        intake = receipt.intake(staged, unannounced=source.length is None)
-        await self.pump(source, intake, progress=progress)
-        if self.hooks.verifies:
-            await self.workers.run(receipt.check)
-            await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
 
     async def pump(
         self,
@@ -216,33 +204,19 @@ class Engine:
             if progress is not None:
                 progress.finish()
 
-    def _open(self, receipt: _Receipt, length: int | None, stage: Callable[[], Staged]) -> Staged:
-        """In a thread: what must be settled before the body is read."""
-        self.store.check_target(receipt.how)
-        staged = stage()
-        try:
-            staged.reserve(length or 0)
-        except BaseException:
-            staged.discard()
-            raise
-        return staged
-
-    def _store_whole(self, receipt: _Receipt, body: bytes) -> Published:
-        """In a thread: all steps at once, for a small body that is already here."""
-        staged = self.store.stage()
-        try:
-            staged.reserve(len(body))
-            receipt.intake(staged).feed(memoryview(body))
-            return receipt.finish(staged)
-        except BaseException:
-            staged.discard()
-            raise
-
-    async def tell(self, stored: Stored, media_type: str | None, principal: Principal) -> None:
-        """`on_complete`, after publication."""
+    async def tell(
+        self,
+        stored: Stored,
+        media_type: str | None,
+        principal: Principal,
+        upload_id: str | None = None,
+    ) -> None:
+        """`on_complete`, after publication; what it raises is logged, the file stays."""
         if not self.hooks.completes:
             return
-        completion = Completion(secrets.token_urlsafe(16), stored, media_type, principal)
+        completion = Completion(
+            upload_id or secrets.token_urlsafe(16), stored, media_type, principal
+        )
         try:
             await self.hooks.complete(completion)
         except Exception:
@@ -257,11 +231,14 @@ class Engine:
         max_size: int | None = None,
         threshold: int | None = None,
         progress: ProgressFeed | None = None,
+        expected: Iterable[Digest] = (),
+        wanted: Iterable[str] = (),
     ) -> AsyncIterator[Body]:
         """Takes a body into memory or a file, whichever its size asks for.
 
         It is gone when the block ends, unless it was moved. `threshold` and `max_size` are
         bytes; when left out, `--memory-threshold` and no limit but `--max-size` apply.
+        `expected` must match (else DigestMismatch), `wanted` are algorithms to compute.
         """
         limits = [n for n in (max_size, self._settings.max_size) if n is not None]
         limit = min(limits, default=None)
@@ -273,8 +250,10 @@ class Engine:
             try:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
-                intake = Intake(spool, limit=limit, reserve=source.length is None)
+                hashing = hashing_for(expected, wanted)
+                intake = Intake(spool, limit=limit, hashing=hashing, reserve=source.length is None)
                 await self.pump(source, intake, progress=progress)
+                hashing.verify(expected)
             except BaseException:
                 await self.workers.run(spool.discard)
                 raise
@@ -284,6 +263,7 @@ class Engine:
                 store=self.store,
                 workers=self.workers,
                 media_type=media_type,
+                digests=hashing.digests(wanted),
                 publish=_publish_body,
             )
             try:
@@ -302,6 +282,17 @@ class Engine:
         await sessions.open()
         self._sessions = sessions
         self.resumables = Resumables(self, sessions)
+
+    @property
+    def recorded(self) -> Recorded | None:
+        """Where ends of whole uploads are noted while somebody is told of them; else None."""
+        resumables = self.resumables
+        return resumables.recorded if resumables is not None and self.hooks.completes else None
+
+    @property
+    def sessions(self) -> Sessions | None:
+        """The open session store; None while resumable uploads are not offered."""
+        return self._sessions
 
     async def close_resumables(self) -> None:
         resumables, self.resumables = self.resumables, None
@@ -342,50 +333,6 @@ class Engine:
 
     def close(self) -> None:
         self.workers.close()
-
-
-class _Receipt:
-    """One body on its way: how it is checked and under which name it is published."""
-
-    def __init__(self, command: Receive, limit: int | None) -> None:
-        self.command = command
-        self.limit = limit
-        self.started = time.perf_counter()
-        self.how = Publication(command.name, command.conflict, command.preconditions)
-        names = {digest.algorithm for digest in command.expected} | set(command.wanted)
-        self.hashing = Hashing(sorted(names)) if names else NO_HASHING
-
-    def intake(self, sink: Sink, *, unannounced: bool = False) -> Intake:
-        return Intake(sink, limit=self.limit, hashing=self.hashing, reserve=unannounced)
-
-    def check(self) -> None:
-        self.hashing.verify(self.command.expected)
-
-    def finish(self, staged: Staged) -> Published:
-        """In a thread: verify, then publish."""
-        self.check()
-        return staged.publish(self.how)
-
-    def stored(self, published: Published) -> Stored:
-        return Stored(
-            published.file,
-            published.renamed,
-            published.replaced,
-            self.hashing.digests(self.command.wanted),
-            time.perf_counter() - self.started,
-        )
-
-    def candidate(self, staged: Staged, size: int, principal: Principal) -> Candidate:
-        def reader() -> BinaryIO:
-            return os.fdopen(staged.open_read(), "rb")
-
-        command = self.command
-        digests = self.hashing.digests(command.wanted)
-        return Candidate(command.name, size, command.media_type, digests, principal, reader)
-
-
-def _discard(staged: Staged) -> None:
-    staged.discard()
 
 
 def _publish_body(staged: Staged, how: Publication) -> Stored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -122,6 +123,8 @@ class FormFile(Body):
             digests=digests,
             publish=publish,
         )
+        self.id = secrets.token_urlsafe(16)
+        """The same in everything that hooks are told of this file."""
         self.field = head.name
         """The name of the form's field."""
         self.filename = head.filename

@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.form_parts import FormFile, MultiDict, Place, by_kind
 from forebay.engine.form_sink import FormSink, ReceivedFile
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.engine.reporting import reported
 from forebay.errors import DiskFull, TooLarge, UploadError
-from forebay.hooks.base import Candidate
+from forebay.hooks.base import Arrival, Candidate
 from forebay.model import (
     Digest,
     EntityTag,
@@ -55,6 +57,8 @@ class Outcome:
     media_type: str | None
     stored: Stored | None = None
     error: UploadError | None = None
+    id: str = ""
+    """That of the file, in what hooks are told."""
 
 
 class Form:
@@ -82,8 +86,11 @@ class Form:
         self._context = context
         self._started = started
 
-    async def publish(self) -> list[Outcome]:
-        """Publishes every file that has a name, where its placement says, in their order.
+    async def publish(
+        self, chosen: Callable[[FormFile], bool] | None = None, *, tell: bool = True
+    ) -> list[Outcome]:
+        """Publishes every file that has a name, where its placement says, in their order; with
+        `chosen` only those it is true of, without `tell` nobody is told yet (`Form.tell`).
 
         With the policy `all`: raises the first UploadError, and then no file of the form is
         stored. With `each`: every file has its outcome, or its error.
@@ -99,9 +106,9 @@ class Form:
             if isinstance(file, Outcome):
                 outcomes.append(file)
                 continue
-            if file.filename is None or file.closed:
+            if file.filename is None or file.closed or (chosen and not chosen(file)):
                 continue
-            outcome = Outcome(file.field, file.filename, file.media_type)
+            outcome = Outcome(file.field, file.filename, file.media_type, id=file.id)
             try:
                 planned.append((file, await self._approve(file)))
                 places.append(len(outcomes))
@@ -113,8 +120,18 @@ class Form:
         publish = _PUBLISHERS[self._policy]
         results = await self._engine.workers.run(publish, self._engine.store, planned)
         for place, (file, _), result in zip(places, planned, results, strict=True):
-            outcomes[place] = await self._settle(outcomes[place], file, result)
+            outcomes[place] = self._settle(outcomes[place], file, result)
+        if tell:
+            await self.tell(outcomes)
         return outcomes
+
+    async def tell(self, outcomes: Iterable[Outcome]) -> None:
+        """`on_complete`, for each file that was published."""
+        for outcome in outcomes:
+            if outcome.stored is not None:
+                await self._engine.tell(
+                    outcome.stored, outcome.media_type, self._principal, outcome.id
+                )
 
     async def _approve(self, file: FormFile) -> Publication:
         how = file.publication
@@ -124,19 +141,22 @@ class Form:
         if engine.hooks.verifies:
             await engine.hooks.verify(
                 Candidate(
-                    how.name, file.size, file.media_type, file.digests, self._principal, file.open
+                    how.name,
+                    file.size,
+                    file.media_type,
+                    file.digests,
+                    self._principal,
+                    file.open,
+                    file.id,
                 )
             )
         return how
 
-    async def _settle(
-        self, outcome: Outcome, file: FormFile, result: Published | UploadError
-    ) -> Outcome:
+    def _settle(self, outcome: Outcome, file: FormFile, result: Published | UploadError) -> Outcome:
         if isinstance(result, UploadError):
             return dataclasses.replace(outcome, error=result)
         duration = time.perf_counter() - self._started
         stored = Stored(result.file, result.renamed, result.replaced, file.digests, duration)
-        await self._engine.tell(stored, file.media_type, self._principal)
         return dataclasses.replace(outcome, stored=stored)
 
 
@@ -194,7 +214,10 @@ async def receive_form(
         )
         try:
             hashing = Hashing(sorted({d.algorithm for d in expected})) if expected else NO_HASHING
-            await engine.pump(source, Intake(sink, hashing=hashing), progress=progress)
+            kind = content_type.decode("latin-1")
+            about = Arrival(secrets.token_urlsafe(16), "", source.length, kind, principal)
+            async with reported(engine.hooks, about, progress) as feed:
+                await engine.pump(source, Intake(sink, hashing=hashing), progress=feed)
             sink.finish()
             hashing.verify(expected)
             form = Form(

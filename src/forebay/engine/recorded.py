@@ -1,7 +1,8 @@
 """A whole upload of which somebody is told, recorded so that no crash swallows the telling.
 
-Its data has a staging name and its end a record, as those of a resumable upload; what a crash
-leaves is repaired and told like that of one (invariant 11). The record goes when it was told.
+Once it is whole, its data gets a staging name and its end a record, as those of a resumable
+upload; what a crash leaves is repaired and told like that of one (invariant 11). The record goes
+when it was told. Before that it is unnamed like any other, and vanishes with its process.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from forebay.engine import outcome
 from forebay.engine.commits import expiry
 from forebay.engine.completion import Completion
 from forebay.errors import StorageError, UploadError
-from forebay.model import Digest, Principal, Receive, Stored, UploadRecord, UploadState
+from forebay.model import Digest, Principal, Receive, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
@@ -52,9 +53,10 @@ class Recorded:
         command: Receive,
         principal: Principal,
         digests: Iterable[Digest],
+        duration: float = 0.0,
     ) -> UploadRecord:
         """Gives the data its name; `tell` of it next. Raises what publication raises; the data
-        is then still the caller's.
+        is then still the caller's to discard. `duration`: seconds since the upload began.
         """
         record = UploadRecord(
             id=upload_id,
@@ -64,7 +66,7 @@ class Recorded:
             offset=staged.offset,
             length=staged.offset,
             name=command.name,
-            created_at=time.time(),
+            created_at=time.time() - duration,
             expires_at=expiry(self._engine.settings.retention),
             conflict=command.conflict,
             media_type=command.media_type,
@@ -72,6 +74,7 @@ class Recorded:
             version=0,
         )
         conditions = command.preconditions
+        await self._engine.workers.run(staged.keep, upload_id)
         try:
             record, published = await self._completion.publish(record, staged, conditions, digests)
         except BaseException:
@@ -86,7 +89,7 @@ class Recorded:
             outcome=outcome.finished(record, file, published.replaced, now),
         )
 
-    async def tell(self, record: UploadRecord, staged: Staged) -> Stored:
+    async def tell(self, record: UploadRecord, staged: Staged) -> None:
         """Tells of a published upload, and forgets it then."""
         try:
             await self._completion.conclude(record, staged)
@@ -94,6 +97,9 @@ class Recorded:
                 await self._sessions.delete(record.id)
         finally:
             await self._engine.workers.run(staged.close)
-        stored = outcome.stored(record)
-        assert stored is not None
-        return stored
+
+    async def forget(self, record: UploadRecord, staged: Staged) -> None:
+        """Of a published upload that is taken back nobody is told."""
+        with contextlib.suppress(StorageError):
+            await self._sessions.delete(record.id)
+        await self._engine.workers.run(staged.discard)

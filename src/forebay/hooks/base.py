@@ -36,6 +36,20 @@ class Candidate:
     principal: Principal
     open: Callable[[], BinaryIO]
     """A new reader at its start; the caller closes it. May wait for the disk."""
+    id: str = ""
+    """The one that its Completion will have."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """An upload that is on its way. `length` and `received` are of all of it, in bytes."""
+
+    id: str
+    name: str
+    length: int | None
+    media_type: str | None
+    principal: Principal
+    received: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,4 +83,13 @@ class Hooks(Protocol):
 
     async def complete(self, completion: Completion) -> None:
         """After publication. What it raises is logged; the file stays."""
+        ...
+
+    @property
+    def progresses(self) -> bool:
+        """Whether `progress` has anybody to tell; when not, it is not called."""
+        ...
+
+    async def progress(self, arrival: Arrival) -> None:
+        """While bytes arrive, at most ten times a second. What it raises is logged."""
         ...

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from forebay.errors import Forbidden
-from forebay.hooks.base import Access, Candidate, Completion
+from forebay.hooks.base import Access, Arrival, Candidate, Completion
 from forebay.model import Principal
 
 ANYBODY = Principal()
@@ -25,6 +25,7 @@ class PythonHooks:
         self.authoriser = authorise
         self.verifiers: list[Callable[[Candidate], Any]] = []
         self.completers: list[Callable[[Completion], Any]] = []
+        self.watchers: list[Callable[[Arrival], Any]] = []
 
     async def authorise(self, access: Access) -> Principal:
         if self.authoriser is None:
@@ -51,6 +52,14 @@ class PythonHooks:
     async def complete(self, completion: Completion) -> None:
         for completer in self.completers:
             await call(completer, completion)
+
+    @property
+    def progresses(self) -> bool:
+        return bool(self.watchers)
+
+    async def progress(self, arrival: Arrival) -> None:
+        for watcher in self.watchers:
+            await call(watcher, arrival)
 
 
 async def call(function: Callable[..., Any], *args: Any) -> Any:

@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.errors import InvalidField, MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard
 from forebay.http.answers import (
     Headers,
@@ -24,7 +24,16 @@ from forebay.http.answers import (
 from forebay.http.asgi_source import ReceiveSource
 from forebay.http.download import send_file
 from forebay.http.listing import list_folder
-from forebay.protocol import digest, fields, form_request, names, origin, preconditions, raw
+from forebay.protocol import (
+    digest,
+    fields,
+    form_request,
+    names,
+    origin,
+    preconditions,
+    raw,
+    resumable,
+)
 from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
@@ -156,6 +165,8 @@ class FilesApp:
         )
         if self.creator is not None and self.creator.wants(scope):
             return await self.creator.create(scope, receive, send, command)
+        if resumable.is_part(headers):
+            raise InvalidField("Upload-Complete: ?0 needs resumable uploads, not offered here.")
         stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
         return created(stored, command.media_type, mount_of(scope))
 

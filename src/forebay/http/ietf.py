@@ -29,6 +29,7 @@ from forebay.errors import (
     VerificationRefused,
 )
 from forebay.http.answers import Field, Headers, Receive, Send
+from forebay.http.destination import destination_of
 from forebay.http.files import created, query_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord
@@ -148,7 +149,7 @@ class Ietf:
         asked = self._read(headers)
         source = source_of(scope, receive)
         length = whole_length(asked.length, asked.complete, 0, source.length)
-        interim = Interim(scope, send, asked)
+        interim = Interim(scope, asked)
         if asked.complete and not interim.possible and length == source.length:
             return await self._plain(scope, target, source, asked)
         first, late = _content(AppendUpload("", self.name, 0, completes=asked.complete), scope)
@@ -185,16 +186,18 @@ class Ietf:
         """What a POST to the collection of uploads stores: the same as one to `/files/`."""
         settings = self._engine.settings
         query = scope.get("query_string", b"")
-        return raw.command(
+        destination = destination_of(scope)
+        command = raw.command(
             "POST",
-            [],
+            destination.folder,
             scope["headers"],
             query_of(query) if query else {},
             folder=True,
-            on_conflict=settings.on_conflict,
-            accept_types=settings.accept_types,
+            on_conflict=destination.conflict or settings.on_conflict,
+            accept_types=destination.types or settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
         )
+        return dataclasses.replace(command, max_size=destination.max_size)
 
     async def _plain(
         self, scope: dict[str, Any], target: model.Receive, source: Source, asked: Asked
@@ -220,7 +223,7 @@ class Ietf:
         asked = self._read(headers)
         wish, late = _content(resumable.append(asked, upload_id, headers), scope)
         source = source_of(scope, receive)
-        interim = Interim(scope, send, asked)
+        interim = Interim(scope, asked)
         try:
             standing = await self._resumables.append(
                 wish,
@@ -317,14 +320,15 @@ INTERVAL = 1.0
 class Interim:
     """The 104s of one request (section 5): only to who asked for them, where they can be sent."""
 
-    def __init__(self, scope: dict[str, Any], send: Send, asked: Asked) -> None:
+    def __init__(self, scope: dict[str, Any], asked: Asked) -> None:
+        # Not by way of the application's `send`: an interim response is no business of
+        # middleware, and some of it fails when the first message is not a response's start.
+        exchange: Any = (scope.get("extensions") or {}).get("forebay.body")
         self.possible = (
-            asked.version.interim
-            and scope.get("http_version") != "1.0"
-            and "forebay.informational" in (scope.get("extensions") or {})
+            asked.version.interim and scope.get("http_version") != "1.0" and exchange is not None
         )
         self._version = asked.version
-        self._send = send
+        self._exchange = exchange
         self._last = time.monotonic()
         self._offset = asked.offset or 0
         self._sending: asyncio.Task[None] | None = None
@@ -347,7 +351,8 @@ class Interim:
         self._sending = asyncio.ensure_future(self._write(fields))
 
     async def _write(self, headers: Headers) -> None:
-        await self._send({"type": "forebay.informational", "status": 104, "headers": headers})
+        message = {"type": "forebay.informational", "status": 104, "headers": headers}
+        await self._exchange.send(message)
 
     async def settle(self) -> None:
         """Nothing is on its way any more: the final answer may go."""

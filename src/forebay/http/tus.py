@@ -16,6 +16,7 @@ from forebay.errors import (
     WrongState,
 )
 from forebay.http.answers import Headers, Receive, Send
+from forebay.http.destination import destination_of
 from forebay.http.files import mount_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
@@ -78,13 +79,17 @@ class Tus:
     async def _create(self, scope: dict[str, Any], receive: Receive) -> Answer:
         headers: Headers = scope["headers"]
         settings = self._engine.settings
+        destination = destination_of(scope)
         wish = tus.create(
             headers,
             mount=mount_of(scope),
             generated=f"upload-{secrets.token_hex(8)}",
-            on_conflict=settings.on_conflict,
-            accept_types=settings.accept_types,
+            on_conflict=destination.conflict or settings.on_conflict,
+            accept_types=destination.types or settings.accept_types,
         )
+        if not wish.partial:
+            name = destination.below(wish.name)
+            wish = dataclasses.replace(wish, name=name, max_size=destination.max_size)
         source = source_of(scope, receive)
         content = self._content(wish, source, scope)
         told: Headers = [(b"content-length", b"0")]

@@ -86,6 +86,10 @@ class UploadsApp:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        await send_answer(send, await self.answer(scope, receive, send))
+
+    async def answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> Answer:
+        """The final answer to a request, errors and CORS included, for the caller to send."""
         settings = self.engine.settings
         headers: Headers = scope["headers"]
         cors = origin.cors(headers, settings.allow_origin)
@@ -102,9 +106,8 @@ class UploadsApp:
                 answer = dialect.decorate(error, answer, scope)
         if dialect is not None and scope["method"] != "OPTIONS":
             answer = _with(answer, dialect.always)
-        if scope["method"] == "HEAD":
-            answer = Answer(answer.status, answer.headers)
-        await send_answer(send, answer, cors)
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        return Answer(answer.status, (*answer.headers, *cors), body)
 
     def _dialect(self, method: str, headers: Headers) -> Dialect | None:
         return next((d for d in self.dialects if d.speaks(method, headers)), None)

@@ -65,7 +65,7 @@ def command(
             "A form goes to a folder, with '/' at its end; PUT stores under this name.",
             allow=raw.FILE_METHODS,
         )
-    _check_plain(headers)
+    check_plain(headers)
     return ReceiveForm(
         folder=names.judge_path(segments) if segments else "",
         content_type=content_types[0],
@@ -76,7 +76,8 @@ def command(
     )
 
 
-def _check_plain(headers: Headers) -> None:
+def check_plain(headers: Headers) -> None:
+    """Raises what refuses a form that is encoded, or a part of something else."""
     codings = b",".join(fields.every(headers, b"content-encoding")).lower()
     if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
         raise UnsupportedCoding

@@ -153,6 +153,11 @@ def asks(headers: Headers) -> bool:
     return any(key in _MARKS for key, _ in headers)
 
 
+def is_part(headers: Headers) -> bool:
+    """Whether the body is said not to be the whole: stored as one it would be taken for it."""
+    return asks(headers) and read(headers).complete is False
+
+
 _MARKS = frozenset({b"upload-complete", b"upload-incomplete"})
 
 

@@ -110,6 +110,14 @@ class Staged(Protocol):
         """
         ...
 
+    def keep(self, upload_id: str) -> None:
+        """Makes data from `Store.stage` resumable, as if `Store.create` had made it.
+
+        It is locked already, and outlives this process from then on. Raises AlreadyExists and
+        a StorageError, after which it is as it was.
+        """
+        ...
+
     def open_read(self) -> int:
         """A new descriptor to read what was written; the caller closes it."""
         ...

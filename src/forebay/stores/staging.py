@@ -170,6 +170,11 @@ class StagedFile:
                 raise SyncFailed(errno=error.errno) from error
         return offset
 
+    def keep(self, upload_id: str) -> None:
+        self._check_writable()
+        self._store.keep(self, upload_id)
+        self.path, self.folder_fd, self._kept = upload_id, self._store.uploads_fd, True
+
     def open_read(self) -> int:
         try:
             if self.path is not None:

@@ -1,0 +1,37 @@
+"""Where the files of a request go when the application says so, and not its URL alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from forebay.model import Conflict
+
+KEY = "forebay.destination"
+"""The key in an ASGI scope."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Destination:
+    """What an application allows on one of its routes; the settings hold as well."""
+
+    folder: tuple[str, ...] = ()
+    """Judged names, from the root down; () is the root itself."""
+    max_size: int | None = None
+    """Bytes."""
+    types: tuple[str, ...] = ()
+    """Media types, `video/*` too; () takes what `accept_types` takes."""
+    conflict: Conflict | None = None
+    """None: as the settings say."""
+
+    def below(self, name: str) -> str:
+        """The path of a judged name in the folder."""
+        return "/".join((*self.folder, name))
+
+
+ANYWHERE = Destination()
+
+
+def destination_of(scope: dict[str, Any]) -> Destination:
+    found: Destination = scope.get(KEY, ANYWHERE)
+    return found

@@ -1,0 +1,553 @@
+"""`Forebay`: the engine inside any ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from forebay.config import Settings, load, written
+from forebay.engine.body import Body
+from forebay.engine.engine import Engine
+from forebay.engine.progress import ProgressFeed
+from forebay.errors import UploadError
+from forebay.hooks.base import Access
+from forebay.hooks.python import PythonHooks
+from forebay.http.answers import Receive, Send
+from forebay.http.files import source_of
+from forebay.library import by_hand, declared, forms, steps, told
+from forebay.library.calls import Call, Reply, describe_error
+from forebay.library.forms import Form
+from forebay.library.front import Front
+from forebay.library.mounts import Mounted, Places
+from forebay.library.running import Running
+from forebay.library.upload import Upload
+from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
+from forebay.model import Conflict
+from forebay.protocol import fields
+
+if TYPE_CHECKING:
+    from forebay.library.by_hand import IncomingUpload
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
+
+
+class Forebay:
+    """Takes uploads into one folder, inside an application of yours.
+
+    Args:
+        dir: the folder; made when missing.
+        authorise: called with an `Access` before a byte of a body is read; returns a
+            `Principal`, an id, or True; returns False or raises to refuse. Without it,
+            everybody may do everything.
+        files_at, resumable_at: where the two applications are mounted, as `/files`. Needed
+            only where that cannot be seen from the application's routes (not Starlette).
+        settings: any setting of `forebay serve` by its name, such as `max_size=5 * GB` or
+            `max_size="5GB"`.
+
+    Raises ConfigError for a wrong setting, StorageError when the folder cannot be used.
+
+        uploads = Forebay("data/", max_size=5 * GB)
+        app = FastAPI(lifespan=uploads.lifespan)
+        app.mount("/uploads", uploads.resumable)
+        app.mount("/files", uploads.files)
+    """
+
+    def __init__(
+        self,
+        dir: str | os.PathLike[str],  # noqa: A002 (the setting's name)
+        *,
+        authorise: Callable[[Access], Any] | None = None,
+        files_at: str | None = None,
+        resumable_at: str | None = None,
+        **settings: Any,
+    ) -> None:
+        self._set_up(
+            written({"dir": os.fspath(dir), **settings}), authorise, Places(files_at, resumable_at)
+        )
+
+    @classmethod
+    def from_env(
+        cls,
+        *,
+        authorise: Callable[[Access], Any] | None = None,
+        files_at: str | None = None,
+        resumable_at: str | None = None,
+    ) -> Forebay:
+        """Settings from `FOREBAY_*`, then `./forebay.toml`, then the defaults."""
+        made = cls.__new__(cls)
+        settings = load({}, os.environ, os.getcwd()).settings
+        made._set_up(settings, authorise, Places(files_at, resumable_at))
+        return made
+
+    def _set_up(
+        self,
+        settings: Settings,
+        authorise: Callable[[Access], Any] | None,
+        places: Places,
+    ) -> None:
+        self._hooks = PythonHooks(authorise)
+        self._places = places
+        self._folders: set[str] = set()
+        self._resumable_wanted = False
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Running]] | None = None
+        self._running = Running(settings, self._hooks)
+        places.files = self.files = Mounted(self._serve_files, places)
+        """An ASGI application to mount: raw uploads, downloads, listings."""
+        self._resumable = Mounted(self._serve_resumable, places)
+        if places.knows_resumable:
+            self.resumable  # noqa: B018 (said to be mounted, so it is wanted)
+
+    @property
+    def resumable(self) -> Mounted:
+        """An ASGI application to mount: resumable uploads, by tus and the IETF's protocol."""
+        self._resumable_wanted = self.settings.resumable
+        self._places.resumable = self._resumable
+        return self._resumable
+
+    @property
+    def engine(self) -> Engine:
+        """Of the current run; another one after a stop and a start."""
+        return self._running.engine
+
+    @property
+    def settings(self) -> Settings:
+        return self.engine.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        """Replaces the settings whole; `settings.replace(...)` makes new ones. Takes effect
+        for requests that start from now on; folder and durability stay as they were.
+        """
+        self.engine.settings = settings
+
+    # --- start and stop --------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """For the application's `lifespan`: starts, and lets go of everything at the end.
+
+        Raises ConfigError when a destination cannot be used, StorageError.
+        """
+        if app is not None:
+            self._places.of_application(app)
+            self._describe(app)
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
+
+    def lifespan_with(self, other: Lifespan) -> Lifespan:
+        """A lifespan that runs `other`, the application's own, inside that of Forebay."""
+
+        @contextlib.asynccontextmanager
+        async def both(app: Any) -> AsyncIterator[Any]:
+            async with self.lifespan(app), other(app) as state:
+                yield state
+
+        return both
+
+    async def start(self) -> None:
+        """Sweeps what a crash left, and is ready then. Idempotent.
+
+        For frameworks without lifespan events; without either, the first request does it.
+        """
+        await self._run()
+
+    async def stop(self) -> None:
+        """Waits for what is being written and closes everything. Idempotent; `start` may come
+        again after it.
+        """
+        self._starting = None
+        await self._running.stop()
+
+    def close(self) -> None:
+        """What `stop` does, for an application that was never started."""
+        self._running.close()
+
+    async def _run(self) -> Running:
+        """The run of this event loop, started if need be."""
+        running, loop = self._running, asyncio.get_running_loop()
+        if running.loop is loop and not running.closed:
+            return running
+        if self._starting is None or self._starting[0] is not loop:
+            self._starting = (loop, asyncio.ensure_future(self._start(loop)))
+        try:
+            return await asyncio.shield(self._starting[1])
+        finally:
+            if self._starting is not None and self._starting[1].done():
+                self._starting = None
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> Running:
+        running = self._running
+        if running.loop is not None and running.loop is not loop and not running.closed:
+            if not running.loop.is_closed():
+                raise RuntimeError("This Forebay runs in another event loop; make one for each.")
+            await running.abandon()
+        if running.closed:
+            running = self._running = Running(running.engine.settings, self._hooks)
+        await running.start(self._folders, resumable=self._resumable_wanted)
+        return running
+
+    # --- mounted applications --------------------------------------------------------------------
+
+    async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        await (await self._run()).files(scope, receive, send)
+
+    async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        running = await self._run()
+        await running.open_resumables()
+        await running.resumable(scope, receive, send)
+
+    def in_front_of(
+        self,
+        app: Any,
+        mounts: Mapping[str, Any],
+    ) -> Front:
+        """An ASGI application that serves `mounts`, by their paths, and leaves the rest to `app`.
+
+        A value is an ASGI application (`uploads.files`, `uploads.resumable`), or a wish: then the
+        body is received before `app` is called. With `uploads.wish(to=...)` that gets an empty
+        body, and `uploads.upload_of(request)` is the `Upload`; with `uploads.form_wish(...)` it
+        gets the text fields as a urlencoded form, and `uploads.form_of(request)` is the `Form`.
+        An answer of 400 or more takes back what was published. For frameworks that read bodies
+        themselves, such as Django. Starts and stops with the server.
+        """
+        return Front(self, app, mounts)
+
+    def mounted_at(self, mounted: object, path: str) -> None:
+        """Tells where `files` or `resumable` is mounted, as `Forebay(files_at=...)` does."""
+        self._places.set(mounted, path)
+
+    # --- declared --------------------------------------------------------------------------------
+
+    def wish(
+        self,
+        to: To | None = None,
+        *,
+        max_size: int | None = None,
+        types: Iterable[str] = (),
+        conflict: Conflict | str | None = None,
+        digest: str | None = None,
+        threshold: int | None = None,
+    ) -> Wish:
+        """What a route takes; the arguments are those of `receive`. Raises ConfigError."""
+        wish = make_wish(
+            to,
+            max_size=max_size,
+            types=types,
+            conflict=conflict,
+            digest=digest,
+            threshold=threshold,
+        )
+        self._register(wish)
+        return wish
+
+    def _register(self, wish: Wish) -> None:
+        if wish.static_folder:
+            self._register_folder(wish.static_folder)
+
+    def _register_folder(self, folder: str) -> None:
+        if folder not in self._folders:
+            self._running.check_destinations([folder])
+            self._folders.add(folder)
+
+    def receive(self, to: To | None = None, **wanted: Any) -> Any:
+        """A FastAPI dependency: the request's body as an `Upload`.
+
+            async def video(upload: Annotated[Upload, uploads.receive(to="videos/")]): ...
+
+        Args:
+            to: where it is published: a folder with a slash at its end, in which it gets the
+                name that the client gives, or a file's name; or a function of the request's
+                head that says it. None: nowhere; it is in memory while it is small, else in a
+                file, and gone after the handler unless `upload.move_to` kept it.
+            max_size: bytes; the smaller of this and `settings.max_size` holds.
+            types: media types to take, `video/*` too.
+            conflict: what to do when the name is taken: `rename` (the default in a folder),
+                `refuse` (the default for a file's name) or `replace`.
+            digest: an algorithm, such as `sha256`, to compute on the way: `upload.digest`.
+            threshold: bytes up to which a body without destination may stay in memory.
+
+        The file is published, atomically and after `on_verify`, before the handler runs. When
+        the handler raises, it is taken back if it is still the same. Raises ConfigError.
+        """
+        from forebay.library.fastapi import dependency
+
+        return dependency(self, self.wish(to, **wanted))
+
+    @contextlib.asynccontextmanager
+    async def received(
+        self,
+        request: Any,
+        receive: Receive | None = None,
+        *,
+        to: To | None = None,
+        **wanted: Any,
+    ) -> AsyncIterator[Upload]:
+        """The same for any framework: the body of `request`, for the block.
+
+        `request` is one of Starlette or Litestar, or an ASGI scope, with its `receive`. The
+        other arguments are those of `receive`.
+
+            async with uploads.received(request, to="videos/") as upload:
+                ...
+        """
+        async with self.received_by(Call.of(request, receive), make_wish(to, **wanted)) as upload:
+            yield upload
+
+    @contextlib.asynccontextmanager
+    async def received_by(self, call: Call, wish: Wish) -> AsyncIterator[Upload]:
+        """The same by a wish that was made before."""
+        running = await self._run()
+        with call.in_own_terms():
+            async with declared.received(running.engine, call, wish) as upload:
+                yield upload
+
+    # --- forms -----------------------------------------------------------------------------------
+
+    def form_wish(self, files: Files, **wanted: Any) -> FormWish:
+        """What a route takes as a form; the arguments are those of `form`. Raises ConfigError."""
+        wish = make_form_wish(files, **wanted)
+        for folder in wish.static_folders:
+            self._register_folder(folder)
+        return wish
+
+    def form(self, files: Files, **wanted: Any) -> Any:
+        """A FastAPI dependency: the request's form (multipart/form-data) as a `Form`.
+
+            async def form(form: Annotated[Form, uploads.form(files={"clip": "videos/"})]): ...
+
+        Args:
+            files: where files go, by the names of their fields: what `receive` takes as `to`,
+                or a `uploads.wish(...)`; `*` is any other field. A file in a field that is not
+                named is refused. Just a folder is for all files.
+            required: names of fields that must be there.
+            max_size: bytes of the whole form.
+            wanted: `types`, `conflict`, `digest` and `threshold` of `receive`, for all files.
+
+        All files are published, or none, before the handler runs, and taken back when it
+        raises. Text is in memory, within `form_max_fields_size`. Raises ConfigError.
+        """
+        from forebay.library.fastapi import form_dependency
+
+        return form_dependency(self, self.form_wish(files, **wanted))
+
+    @contextlib.asynccontextmanager
+    async def received_form(
+        self, request: Any, receive: Receive | None = None, *, files: Files, **wanted: Any
+    ) -> AsyncIterator[Form]:
+        """The same for any framework: the form of `request`, for the block. See `received`."""
+        call, wish = Call.of(request, receive), make_form_wish(files, **wanted)
+        async with self.received_form_by(call, wish) as form:
+            yield form
+
+    @contextlib.asynccontextmanager
+    async def received_form_by(self, call: Call, wish: FormWish) -> AsyncIterator[Form]:
+        """The same by a wish that was made before."""
+        running = await self._run()
+        with call.in_own_terms():
+            async with forms.received(running.engine, call, wish) as form:
+                yield form
+
+    def form_middleware(self, app: Any) -> Any:
+        """Middleware for Starlette and FastAPI: `app.add_middleware(uploads.form_middleware)`.
+
+        `await request.form()` and `UploadFile` then have their files written once, on the
+        filesystem of this folder, off the event loop; handlers stay as they are.
+        """
+        from forebay.library.middleware import FormMiddleware
+
+        return FormMiddleware(app, self)
+
+    async def running_engine(self) -> Engine:
+        """The engine, started if need be."""
+        return (await self._run()).engine
+
+    @staticmethod
+    def form_of(request: Any) -> Form:
+        """The form that was received in front of a framework. Raises LookupError."""
+        found: Form | None = _scope_of(request).get("forebay.form")
+        if found is None:
+            raise LookupError("No form was received for this request; see uploads.in_front_of.")
+        return found
+
+    @staticmethod
+    def upload_of(request: Any) -> Upload:
+        """The upload that was received in front of a framework. Raises LookupError."""
+        found: Upload | None = _scope_of(request).get("forebay.upload")
+        if found is None:
+            raise LookupError("No upload was received for this request; see uploads.in_front_of.")
+        return found
+
+    # --- by hand ---------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def create_upload(
+        self, request: Any, to: To, *, receive: Receive | None = None, **wanted: Any
+    ) -> AsyncIterator[IncomingUpload]:
+        """An upload of which no byte is read yet: look at its head, then let the body flow.
+
+        It is published when the block ends well and the body was received (`stream`, `chunks`
+        or `body`); an exception, `reject`, or a body that nobody asked for leaves nothing.
+        Limits, free space, name and type are settled before the block. `request` and the other
+        arguments are those of `received`.
+
+            async with uploads.create_upload(request, "videos/", max_size=1 * GB) as upload:
+                if not allowed(upload.head):
+                    return await upload.reject(403, "not yours")
+                async for received in upload.stream():
+                    ...
+        """
+        call, wish = Call.of(request, receive), make_wish(to, **wanted)
+        running = await self._run()
+        with call.in_own_terms():
+            async with by_hand.created(running.engine, call, wish) as upload:
+                yield upload
+
+    @contextlib.asynccontextmanager
+    async def body(
+        self,
+        scope: dict[str, Any],
+        receive: Receive,
+        *,
+        max_size: int | None = None,
+        threshold: int | None = None,
+        progress: ProgressFeed | None = None,
+    ) -> AsyncIterator[Body]:
+        """The body of an ASGI request, in memory or in a file, whichever its size asks for.
+
+        It is gone when the block ends, unless `move_to` kept it. Sizes are in bytes; without
+        `max_size` only `settings.max_size` limits it. Raises an UploadError.
+
+            async with uploads.body(scope, receive) as body:
+                await body.move_to("videos/clip.mp4")
+        """
+        running = await self._run()
+        media_type = fields.first(scope["headers"], b"content-type")
+        async with running.engine.receive_body(
+            source_of(scope, receive),
+            media_type=media_type.decode("latin-1") if media_type is not None else None,
+            max_size=max_size,
+            threshold=threshold,
+            progress=progress,
+        ) as body:
+            yield body
+
+    # --- resumable uploads, step by step ---------------------------------------------------------
+
+    async def create_resumable_upload(
+        self,
+        request: Any,
+        to: To = "",
+        *,
+        receive: Receive | None = None,
+        location: str | None = None,
+        **wanted: Any,
+    ) -> Any:
+        """Answers a POST that begins a resumable upload, by tus or the IETF's protocol.
+
+        `to` must be a folder; `max_size`, `types` and `conflict` as in `receive`. `location` is
+        the path under which the application serves the uploads, the request's own when left
+        out; the upload is at `location/ID`. Returns the response of the framework, errors
+        included.
+        """
+        wish = self.wish(to, **wanted)
+        return await self._step(request, receive, None, location, wish)
+
+    async def append_to_upload(
+        self, request: Any, upload_id: str, *, receive: Receive | None = None
+    ) -> Any:
+        """Answers a PATCH that adds bytes to an upload, and completes it with the last one."""
+        return await self._step(request, receive, upload_id)
+
+    async def get_upload_status(
+        self, request: Any, upload_id: str, *, receive: Receive | None = None
+    ) -> Any:
+        """Answers HEAD, which ends a running append and tells the offset, or GET, which disturbs
+        nobody and tells the state as JSON.
+        """
+        return await self._step(request, receive, upload_id)
+
+    async def cancel_upload(
+        self, request: Any, upload_id: str, *, receive: Receive | None = None
+    ) -> Any:
+        """Answers a DELETE: the upload and its bytes are gone."""
+        return await self._step(request, receive, upload_id)
+
+    async def _step(
+        self,
+        request: Any,
+        receive: Receive | None,
+        upload_id: str | None,
+        location: str | None = None,
+        wish: Wish | None = None,
+    ) -> Any:
+        call = Call.of(request, receive)
+        running = await self._run()
+        await running.open_resumables()
+        try:
+            scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
+        except UploadError as error:
+            return call.respond(describe_error(error, call.scope))
+        answer = await running.resumable.answer(scope, call.receive, steps.no_send)
+        return call.respond(answer)
+
+    # --- callbacks and errors --------------------------------------------------------------------
+
+    def on_verify(self, function: Callback) -> Callback:
+        """Decorator: `function(upload)` is asked before a file is published; it refuses by
+        raising VerificationRefused. Plain functions run in threads, here and everywhere.
+        """
+        self._hooks.verifiers.append(told.verifier(function, lambda: self.engine))
+        return function
+
+    def on_complete(self, function: Callback) -> Callback:
+        """Decorator: `function(upload)` is told after a file was published, at least once, with
+        the same `upload.id` each time.
+        """
+        self._hooks.completers.append(told.completer(function, lambda: self.engine))
+        return function
+
+    def on_progress(self, function: Callback) -> Callback:
+        """Decorator: `function(upload, received)` is told while a body arrives, at most ten times
+        a second, and when it has arrived. A slow one misses reports; it holds nothing up.
+        """
+        self._hooks.watchers.append(told.watcher(function, lambda: self.engine))
+        return function
+
+    def answer_to(self, error: UploadError, scope: dict[str, Any]) -> Reply:
+        """What the client of that request is told of `error`: `status`, `headers`, `body`.
+
+        A problem document (RFC 9457) with the stable code, or a line of text for who asks for
+        that. It can be sent as it is: `await reply(scope, receive, send)`.
+        """
+        return describe_error(error, scope)
+
+    def exception_handler(self, request: Any, error: Exception) -> Any:
+        """For `exception_handlers={UploadError: ...}` of Starlette, FastAPI and Litestar."""
+        assert isinstance(error, UploadError)
+        return Call.of(request).respond(describe_error(error, request.scope))
+
+    def install(self, app: Any) -> None:
+        """Gives a Starlette or FastAPI application the handler of errors, so that every
+        UploadError is answered by a problem document, and FastAPI's documents the bodies.
+        """
+        app.add_exception_handler(UploadError, self.exception_handler)
+        self._describe(app)
+
+    def _describe(self, app: object) -> None:
+        if hasattr(app, "openapi") and hasattr(app, "openapi_schema"):
+            from forebay.library.fastapi import describe_bodies
+
+            describe_bodies(app)
+
+
+def _scope_of(request: Any) -> dict[str, Any]:
+    scope: dict[str, Any] = request if isinstance(request, dict) else request.scope
+    return scope

@@ -1,0 +1,151 @@
+"""A request of any framework, as ASGI has it; and answers and errors in the framework's terms.
+
+No framework is imported here before one of its own requests was seen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from forebay.errors import UploadError
+from forebay.http.answers import Field, Receive, Send, answer_error
+from forebay.protocol.status import Answer
+
+Framework = Literal["asgi", "starlette", "litestar"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reply(Answer):
+    """A whole response. It is an ASGI application, too: `await reply(scope, receive, send)`."""
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        head = {"type": "http.response.start", "status": self.status, "headers": [*self.headers]}
+        await send(head)
+        await send({"type": "http.response.body", "body": self.body})
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One request."""
+
+    scope: dict[str, Any]
+    receive: Receive
+    framework: Framework
+
+    @classmethod
+    def of(cls, request: Any, receive: Receive | None = None) -> Call:
+        """Of a framework's request, or of an ASGI scope and its `receive`.
+
+        Raises TypeError for what is neither.
+        """
+        if isinstance(request, dict):
+            if receive is None:
+                raise TypeError("Give both scope and receive of the ASGI request.")
+            return cls(request, receive, "asgi")
+        scope = getattr(request, "scope", None)
+        found = receive or getattr(request, "receive", None)
+        if isinstance(scope, dict) and callable(found):
+            return cls(scope, found, _framework_of(request))
+        if isinstance(scope, dict):
+            raise TypeError(
+                "Django has read the body before its view runs. Have Forebay receive it in front "
+                "of Django: uploads.in_front_of(get_asgi_application(), ...)."
+            )
+        raise TypeError(f"{type(request).__name__} is no request that Forebay knows.")
+
+    def respond(self, answer: Answer) -> Any:
+        """The answer as the framework's own response; for plain ASGI a `Reply`."""
+        if self.framework == "starlette":
+            from starlette.responses import Response
+
+            response = Response(answer.body, answer.status)
+            response.raw_headers = list(answer.headers)
+            return response
+        if self.framework == "litestar":
+            import litestar
+
+            headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in answer.headers}
+            media_type = headers.pop("content-type", "text/plain")
+            headers.pop("content-length", None)
+            return litestar.Response(
+                answer.body, status_code=answer.status, headers=headers, media_type=media_type
+            )
+        return Reply(answer.status, answer.headers, answer.body)
+
+    @contextmanager
+    def in_own_terms(self) -> Iterator[None]:
+        """What Forebay raises in the block becomes the framework's HTTP exception.
+
+        Not when the application handles UploadError itself, nor in plain ASGI.
+        """
+        try:
+            yield
+        except UploadError as error:
+            raised = self._exception(error)
+            if raised is error:
+                raise
+            raise raised from error
+
+    def _exception(self, error: UploadError) -> Exception:
+        if self.framework == "asgi" or self._handles(error):
+            return error
+        answer = answer_error(error, self.scope)
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in answer.headers
+            if name not in (b"content-type", b"content-length")
+        }
+        if self.framework == "starlette":
+            from starlette.exceptions import HTTPException
+
+            told = {"code": error.code, "message": error.message}
+            # Any JSON may be FastAPI's detail; Starlette itself sends it as text.
+            detail: Any = told if _is_fastapi(self.scope.get("app")) else error.message
+            return HTTPException(answer.status, detail, headers)
+        from litestar.exceptions import HTTPException as LitestarException
+
+        return LitestarException(
+            detail=error.message,
+            status_code=answer.status,
+            headers=headers,
+            extra={"code": error.code},
+        )
+
+    def _handles(self, error: UploadError) -> bool:
+        app = self.scope.get("litestar_app") or self.scope.get("app")
+        handlers = getattr(app, "exception_handlers", None) or {}
+        return any(
+            isinstance(kind, type) and isinstance(error, kind)
+            for kind in handlers
+            if kind is not Exception
+        )
+
+
+def describe_error(error: UploadError, scope: dict[str, Any]) -> Reply:
+    """What a client is told of `error`: problem+json, or text for who asks for that."""
+    answer = answer_error(error, scope)
+    return Reply(answer.status, answer.headers, answer.body)
+
+
+def with_fields(answer: Answer, extra: list[Field]) -> Reply:
+    return Reply(answer.status, (*answer.headers, *extra), answer.body)
+
+
+def _framework_of(request: Any) -> Framework:
+    for cls in type(request).__mro__:
+        if cls.__module__.startswith("starlette."):
+            return "starlette"
+        if cls.__module__.startswith("litestar."):
+            return "litestar"
+    return "asgi"
+
+
+def _is_fastapi(app: Any) -> bool:
+    return any(cls.__module__.startswith("fastapi.") for cls in type(app).__mro__)

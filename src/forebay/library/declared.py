@@ -1,0 +1,54 @@
+"""A declared upload: the whole body is where it belongs before the handler runs."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from forebay.http.files import source_of
+from forebay.library.calls import Call
+from forebay.library.upload import RequestHead, Upload
+from forebay.library.wishes import Wish
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+
+@contextlib.asynccontextmanager
+async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Upload]:
+    """The upload, for the block. Raises an UploadError before the block for what is refused.
+
+    With a destination it is published, and taken back when the block raises; `on_complete` is
+    told when the block has ended well. Without one it is gone after the block unless it was
+    moved.
+    """
+    command = await wish.command(call.scope, engine.settings)
+    source = source_of(call.scope, call.receive)
+    head = RequestHead(call.scope)
+    upload = Upload(
+        id=secrets.token_urlsafe(16),
+        name=head.filename or "",
+        filename=head.filename,
+        media_type=command.media_type,
+        head=head,
+        engine=engine,
+    )
+    if wish.to is not None:
+        async with engine.received_file(command, source, context=call.scope) as (reception, stored):
+            upload.id, upload.principal = reception.id, reception.principal
+            upload.published(stored)
+            yield upload
+        return
+    async with engine.receive_body(
+        source,
+        media_type=command.media_type,
+        max_size=wish.max_size,
+        threshold=wish.threshold,
+        expected=command.expected,
+        wanted=command.wanted,
+    ) as body:
+        upload.digests = body.digests
+        upload.held(body)
+        yield upload

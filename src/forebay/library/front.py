@@ -1,0 +1,153 @@
+"""An ASGI application in front of another: for frameworks that read whole bodies themselves."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes, urlencode
+
+from forebay.errors import UploadError
+from forebay.http.answers import Message, Receive, Send
+from forebay.library.calls import Call, describe_error
+from forebay.library.forms import Form
+from forebay.library.upload import Upload
+from forebay.library.wishes import FormWish, Wish
+
+if TYPE_CHECKING:
+    from forebay.library.application import Forebay
+
+_BODIES = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Front:
+    """Made by `Forebay.in_front_of`."""
+
+    def __init__(self, uploads: Forebay, app: Any, mounts: Mapping[str, Any]) -> None:
+        self._uploads = uploads
+        self._app = app
+        # The longest first: /files/own before /files.
+        self._mounts = sorted(
+            ((path.rstrip("/"), app) for path, app in mounts.items()), key=lambda m: -len(m[0])
+        )
+        for path, mounted in self._mounts:
+            if not isinstance(mounted, Wish | FormWish):
+                uploads.mounted_at(mounted, path)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if scope["type"] == "http":
+            path = _path(scope)
+            for mount, app in self._mounts:
+                if isinstance(app, Wish | FormWish):
+                    if path.rstrip("/") == mount and scope["method"] in _BODIES:
+                        await self._receive(scope, receive, send, app)
+                        return
+                elif path == mount or path.startswith(mount + "/"):
+                    root = scope.get("root_path", "")
+                    await app(
+                        scope | {"root_path": root + mount, "app_root_path": root}, receive, send
+                    )
+                    return
+        await self._app(scope, receive, send)
+
+    async def _receive(
+        self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish | FormWish
+    ) -> None:
+        call = Call.of(scope, receive)
+        answer = _Watched(receive, send)
+        failed: BaseException | None = None
+        try:
+            async with self._received(call, wish) as given:
+                try:
+                    await self._app(answer.instead_of(scope, given), answer.receive, answer.send)
+                except BaseException as error:
+                    if not answer.complete:
+                        raise
+                    failed = error  # too late to matter: the client has been answered
+                if answer.status >= 400:
+                    raise _TakenBack
+        except UploadError as error:
+            if answer.started:
+                raise
+            await describe_error(error, scope)(scope, receive, send)
+        except _TakenBack:
+            pass
+        if failed is not None:
+            raise failed
+
+    def _received(
+        self, call: Call, wish: Wish | FormWish
+    ) -> contextlib.AbstractAsyncContextManager[Upload | Form]:
+        if isinstance(wish, FormWish):
+            return self._uploads.received_form_by(call, wish)
+        return self._uploads.received_by(call, wish)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._uploads.start()
+        except Exception as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._uploads.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+_OF_THE_BODY = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+
+
+class _TakenBack(Exception):
+    """The application has answered that it does not want the file."""
+
+
+class _Watched:
+    """What the application is given in place of `receive` and `send`."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._given = False
+        self._body = b""
+        self.started = self.complete = False
+        self.status = 500
+
+    def instead_of(self, scope: dict[str, Any], given: Upload | Form) -> dict[str, Any]:
+        """The request that the application is given: what was received, and a small body."""
+        headers = [field for field in scope["headers"] if field[0] not in _OF_THE_BODY]
+        if isinstance(given, Form):
+            pairs = given.fields.multi_items()
+            self._body = urlencode(pairs, errors="surrogateescape").encode("ascii")
+            headers = [field for field in headers if field[0] != b"content-type"]
+            headers.append((b"content-type", b"application/x-www-form-urlencoded"))
+        headers.append((b"content-length", b"%d" % len(self._body)))
+        key = "forebay.form" if isinstance(given, Form) else "forebay.upload"
+        return scope | {key: given, "headers": headers}
+
+    async def receive(self) -> Message:
+        if not self._given:
+            self._given = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        message = await self._receive()
+        while message["type"] == "http.request":  # the end of the body that was received
+            message = await self._receive()
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+
+
+def _path(scope: dict[str, Any]) -> str:
+    raw: bytes | None = scope.get("raw_path")
+    path: str = scope["path"]
+    if raw is not None:
+        path = unquote_to_bytes(raw.partition(b"?")[0]).decode("utf-8", "surrogateescape")
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if root and path.startswith(root + "/") else path

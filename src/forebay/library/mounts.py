@@ -1,0 +1,142 @@
+"""Where the applications are mounted, so that the links of one can lead to the other.
+
+Starlette and FastAPI say it in their routes. Elsewhere the application says it once
+(`Forebay(files_at=..., resumable_at=...)`); what is not known is not linked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from forebay.http.answers import Receive, Send
+from forebay.protocol import names
+
+Serve = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
+
+
+class Mounted:
+    """An ASGI application that finds itself at any place, behind any proxy."""
+
+    def __init__(self, serve: Serve, places: Places) -> None:
+        self._serve = serve
+        self._places = places
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        await self._serve(self._places.arrange(scope, self), receive, send)
+
+
+class Places:
+    """Where `files` and `resumable` are, as paths within the application, as `/files`."""
+
+    def __init__(self, files_at: str | None, resumable_at: str | None) -> None:
+        self._files_at, self._resumable_at = _clean(files_at), _clean(resumable_at)
+        self.files: Mounted | None = None
+        self.resumable: Mounted | None = None
+        self._app: object = None
+        self._found: dict[int, str | None] = {}
+
+    def of_application(self, app: object) -> None:
+        """The outermost application, when a framework tells it."""
+        self._app = app
+        self._found.clear()
+
+    @property
+    def knows_resumable(self) -> bool:
+        """Whether the application said where resumable uploads are."""
+        return self._resumable_at is not None
+
+    def set(self, mounted: object, path: str) -> None:
+        if mounted is self.files:
+            self._files_at = _clean(path)
+        elif mounted is self.resumable:
+            self._resumable_at = _clean(path)
+
+    def path_of(self, mounted: Mounted | None, scope: dict[str, Any]) -> str | None:
+        given = self._files_at if mounted is self.files else self._resumable_at
+        if given is not None or mounted is None:
+            return given
+        if id(mounted) not in self._found:
+            app = self._app or scope.get("app")
+            self._found[id(mounted)] = find_mount(app, mounted)
+        return self._found[id(mounted)]
+
+    def arrange(self, scope: dict[str, Any], mounted: Mounted) -> dict[str, Any]:
+        """The scope with `root_path` and paths as ASGI has them, and what links need."""
+        own = self.path_of(mounted, scope)
+        root, below = split_at_mount(scope, own)
+        base = scope.get("app_root_path", "")
+        if own is not None and root.endswith(own):
+            base = root[: len(root) - len(own)]
+        found = scope | {
+            "root_path": root,
+            "path": root + unquote_to_bytes(below).decode("utf-8", "surrogateescape"),
+            "raw_path": names.quote_path(root).encode() + below,
+        }
+        for key, other in (("forebay.files", self.files), ("forebay.uploads", self.resumable)):
+            path = root if other is mounted else self.path_of(other, scope)
+            if path is not None:
+                found[key] = names.quote_path(path if other is mounted else base + path)
+        return found
+
+
+def split_at_mount(scope: dict[str, Any], own: str | None) -> tuple[str, bytes]:
+    """The whole path of the mount, and what comes below it, still percent-encoded.
+
+    A proxy may have taken the front of the path away, and some frameworks take the mount away
+    without saying so in `root_path`.
+    """
+    root = scope.get("root_path", "").rstrip("/")
+    path: str = scope["path"]
+    raw: bytes | None = scope.get("raw_path")
+    raw = names.quote_path(path).encode() if raw is None else raw.partition(b"?")[0]
+    for mount in (root, root.removeprefix(scope.get("app_root_path", ""))):
+        below = _below(raw, mount) if mount else None
+        if below is not None:
+            return root, below
+    if own is not None:
+        below = _below(raw, own)
+        if below is not None:
+            return (root if root.endswith(own) else root + own), below
+    whole = unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
+    rest = path.rstrip("/")
+    if whole.rstrip("/").endswith(rest) and len(whole.rstrip("/")) > len(rest):
+        mount = whole.rstrip("/")[: len(whole.rstrip("/")) - len(rest)]
+        below = _below(raw, mount)
+        if below is not None:
+            return root + mount, below
+    return root, raw
+
+
+def _below(raw: bytes, mount: str) -> bytes | None:
+    """What comes after `mount` in a path as it was sent; None when it is not there."""
+    depth = mount.strip("/").count("/") + 1
+    parts = raw.split(b"/")
+    if unquote_to_bytes(b"/".join(parts[: depth + 1])) != mount.encode("utf-8", "surrogateescape"):
+        return None
+    return b"/" + b"/".join(parts[depth + 1 :])
+
+
+def find_mount(app: object, target: object) -> str | None:
+    """The path of `target` among the mounts of a Starlette application, however deep.
+
+    None when it is not there, or under a path with parameters.
+    """
+    for route in getattr(app, "routes", None) or ():
+        inner = getattr(route, "_base_app", None) or getattr(route, "app", None)
+        path = getattr(route, "path", "")
+        if not isinstance(path, str) or "{" in path or inner is None:
+            continue
+        if inner is target:
+            return path.rstrip("/")
+        deeper = find_mount(inner, target)
+        if deeper is not None:
+            return path.rstrip("/") + deeper
+    return None
+
+
+def _clean(path: str | None) -> str | None:
+    return None if path is None else "/" + path.strip("/") if path.strip("/") else ""

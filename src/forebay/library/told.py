@@ -1,0 +1,67 @@
+"""The application's callbacks, told in terms of `Upload`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from forebay.hooks.base import Arrival, Candidate, Completion
+from forebay.hooks.python import call
+from forebay.library.upload import Upload
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+Engines = Callable[[], "Engine"]
+
+
+def verifier(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Candidate], Any]:
+    async def verify(candidate: Candidate) -> None:
+        upload = Upload(
+            id=candidate.id,
+            name=candidate.name,
+            filename=candidate.name.rpartition("/")[2],
+            size=candidate.size,
+            length=candidate.size,
+            media_type=candidate.media_type,
+            digests=candidate.digests,
+            principal=candidate.principal,
+            engine=engine(),
+            reader=candidate.open,
+        )
+        await call(function, upload)
+
+    return verify
+
+
+def completer(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Completion], Any]:
+    async def complete(completion: Completion) -> None:
+        stored = completion.stored
+        upload = Upload(
+            id=completion.id,
+            filename=stored.file.name.rpartition("/")[2],
+            media_type=completion.media_type,
+            principal=completion.principal,
+            engine=engine(),
+        )
+        upload.published(stored)
+        await call(function, upload)
+
+    return complete
+
+
+def watcher(function: Callable[[Upload, int], Any], engine: Engines) -> Callable[[Arrival], Any]:
+    async def progress(arrival: Arrival) -> None:
+        upload = Upload(
+            id=arrival.id,
+            name=arrival.name,
+            filename=arrival.name.rpartition("/")[2],
+            size=arrival.received,
+            length=arrival.length,
+            media_type=arrival.media_type,
+            principal=arrival.principal,
+            engine=engine(),
+        )
+        await call(function, upload, arrival.received)
+
+    return progress

@@ -1,0 +1,206 @@
+"""`Upload`: one file that a client sends, as an application sees it at every moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import unquote_to_bytes
+
+from forebay.errors import InvalidName, InvalidRequest
+from forebay.hooks.base import Candidate
+from forebay.model import Conflict, Digest, MiB, Principal, Stored
+from forebay.protocol import fields, names
+
+if TYPE_CHECKING:
+    from forebay.engine.body import Body
+    from forebay.engine.engine import Engine
+
+_PIECE = MiB
+
+
+class RequestHead:
+    """What is known of a request before its body is read."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self.scope = scope
+        """The ASGI scope; what the framework put there (user, path parameters) is there too."""
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: Mapping[str, str] = _joined(scope["headers"])
+        """By lower-case name; a field that came several times is joined by commas."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body as announced; None when the body tells its own end."""
+        return fields.content_length(self.scope["headers"])
+
+    @property
+    def media_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
+    def filename(self) -> str | None:
+        """What the client calls the file (Content-Disposition, X-Filename); None when it says
+        nothing that can be a name.
+        """
+        disposition = self.headers.get("content-disposition")
+        try:
+            if disposition is not None:
+                parsed = fields.content_disposition(disposition.encode("latin-1"))
+                return names.from_client_name(parsed.filename or "") if parsed else None
+            plain = self.headers.get("x-filename")
+            if plain is not None:
+                return names.from_client_name(unquote_to_bytes(plain).decode())
+        except (InvalidName, UnicodeError):
+            pass
+        return None
+
+
+def _joined(headers: Any) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+class Upload:
+    """A file on its way, received, or published; which of them depends on who is given it.
+
+    | given to | `name` | `path` | content |
+    |---|---|---|---|
+    | a handler, with a destination | as published | the file | may be read |
+    | a handler, without one | what the client calls it | None | may be read, until it ends |
+    | `on_progress` | as asked for | None | not yet |
+    | `on_verify` | as asked for | None | may be read |
+    | `on_complete` | as published | the file | may be read |
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str = "",  # noqa: A002 (the field's name)
+        name: str = "",
+        filename: str | None = None,
+        size: int = 0,
+        length: int | None = None,
+        media_type: str | None = None,
+        digests: tuple[Digest, ...] = (),
+        principal: Principal | None = None,
+        head: RequestHead | None = None,
+        engine: Engine | None = None,
+        reader: Callable[[], BinaryIO] | None = None,
+    ) -> None:
+        self.id = id
+        """The same in all that is told of one upload, also after a crash."""
+        self.name = name
+        """The file's path under the folder of Forebay, with `/` between folders."""
+        self.path: str | None = None
+        """The file's absolute path on the disk, once it is published there."""
+        self.filename = filename
+        """What the client called the file; None when it did not, or not usably."""
+        self.size = size
+        """Bytes received."""
+        self.length = length
+        """Bytes that it will have in all; None when nobody knows yet."""
+        self.media_type = media_type
+        self.digests = digests
+        self.principal = principal or Principal()
+        self.renamed = False
+        """Its name was taken, so that it got another one."""
+        self.replaced = False
+        """It took the place of a file of its name."""
+        self.head = head
+        """The request's; None where there is no single one (resumable uploads)."""
+        self._engine = engine
+        self._reader = reader
+        self._body: Body | None = None
+
+    def __repr__(self) -> str:
+        where = f"path={self.path!r}" if self.path else f"name={self.name!r}"
+        return f"<Upload {where} size={self.size}>"
+
+    @property
+    def digest(self) -> str | None:
+        """The digest that was asked for (`digest="sha256"`), in hexadecimal; else None."""
+        return self.digests[0].value.hex() if self.digests else None
+
+    # --- content ---------------------------------------------------------------------------------
+
+    def open(self) -> BinaryIO:
+        """A reader at the start; close it. It may wait for the disk: not for the event loop."""
+        if self._reader is None:
+            raise InvalidRequest("The content of this upload cannot be read, or not yet.")
+        return self._reader()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The content in pieces of at most 1 MiB."""
+        assert self._engine is not None
+        run = self._engine.workers.run
+        reader = await run(self.open, undo=_close)
+        try:
+            while piece := await run(reader.read, _PIECE):
+                yield piece
+        finally:
+            await run(reader.close)
+
+    async def read(self) -> bytes:
+        """All of it, in memory. Think of its size first."""
+        return b"".join([piece async for piece in self])
+
+    async def move_to(self, to: str, *, conflict: Conflict | str = Conflict.REFUSE) -> Upload:
+        """Publishes an upload that was received without a destination; it is kept from then on.
+        `on_verify` is asked before, `on_complete` told after it.
+
+        `to` is a path under the folder of Forebay; with a slash at its end a folder, in which
+        the file gets the name that the client gave. Raises InvalidName, NameTaken, NotAFolder,
+        VerificationRefused, StorageError; the upload is still there then.
+        """
+        if self._body is None:
+            raise InvalidRequest(f"The upload is published already, as {self.name!r}.")
+        if to.endswith("/"):
+            to += self.filename or f"upload-{self.id[:16]}"
+        assert self._engine is not None
+        hooks, body = self._engine.hooks, self._body
+        if hooks.verifies:
+            name = names.judge_path(to.split("/"))
+            await hooks.verify(
+                Candidate(
+                    name,
+                    self.size,
+                    self.media_type,
+                    self.digests,
+                    self.principal,
+                    body.open,
+                    self.id,
+                )
+            )
+        stored = await body.move_to(to, conflict=Conflict(conflict))
+        self._body = None
+        self.published(stored)
+        await self._engine.tell(stored, self.media_type, self.principal, self.id)
+        return self
+
+    # --- for the modules beside this one ---------------------------------------------------------
+
+    def published(self, stored: Stored) -> None:
+        """It is a file from now on."""
+        assert self._engine is not None
+        store, name = self._engine.store, stored.file.name
+        self.name = name
+        self.path = os.path.join(getattr(store, "root", ""), name)
+        self.size = self.length = stored.file.size
+        self.digests = stored.digests or self.digests
+        self.renamed, self.replaced = stored.renamed, stored.replaced
+        self._reader = lambda: os.fdopen(store.open(name)[0], "rb")
+
+    def held(self, body: Body) -> None:
+        """Its content is a body without a name."""
+        self._body = body
+        self._reader = body.open
+        self.size = self.length = body.size
+
+
+def _close(reader: BinaryIO) -> None:
+    reader.close()
