@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -72,41 +73,54 @@ def test_the_resumable_example_works_when_pasted(server: ServerProcess, tmp_path
 
 def test_the_library_example_runs_as_written(tmp_path: Path):
     pytest.importorskip("fastapi")
-    (tmp_path / "example.py").write_text(block("python", "FastAPI"))
+    run_library_example(tmp_path, sys.executable)
+
+
+def run_library_example(folder: Path, python: str) -> None:
+    """Starts it with that interpreter, and does with curl what it promises."""
+    (folder / "example.py").write_text(block("python", "FastAPI"))
     command = [
-        sys.executable, "-m", "uvicorn", "example:app", "--port", "0",
+        python, "-m", "uvicorn", "example:app", "--port", "0",
         "--http", "forebay.http.direct:DirectProtocol",
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        url = None
+        url, log = None, []
         for line in process.stderr:
+            log.append(line)
             if found := re.search(r"running on (http://[0-9.:]+)", line):
                 url = found[1]
                 break
-        assert url is not None
+        assert url is not None, "".join(log)
         content = os.urandom(3_000_000)
-        source = tmp_path / "source.bin"
+        source = folder / "clip.mp4"
         source.write_bytes(content)
-        sent = subprocess.run(
-            ["curl", "-sS", "-X", "POST", "-T", str(source), f"{url}/inspect"],
-            capture_output=True,
-            check=True,
+        told = curl_json(
+            *("-X", "POST", "-H", "Content-Type: video/mp4", "-H", "X-Filename: one.mp4"),
+            *("-T", str(source), f"{url}/videos"),
         )
-        assert json.loads(sent.stdout) == {
-            "name": "inspected/it.bin",
-            "size": len(content),
-            "kind": "file",
-        }
-        assert (tmp_path / "data/inspected/it.bin").read_bytes() == content
+        digest = hashlib.sha256(content).hexdigest()
+        assert told == {"name": "videos/one.mp4", "size": len(content), "sha256": digest}
+        told = curl_json("-F", "title=A day", "-F", f"clip=@{source}", f"{url}/form")
+        assert told == {"title": "A day", "clip": "videos/clip.mp4"}
+        assert (folder / "data/videos/one.mp4").read_bytes() == content
         back = subprocess.run(
-            ["curl", "-sS", f"{url}/files/inspected/it.bin"], capture_output=True, check=True
+            ["curl", "-sS", f"{url}/files/videos/clip.mp4"], capture_output=True, check=True
         )
         assert back.stdout == content
+        draft = ("-H", "Upload-Draft-Interop-Version: 8", "-H", "Upload-Complete: ?1")
+        told = curl_json(*draft, "-T", str(source), f"{url}/files/resumable.mp4")
+        assert told["url"] == "/files/resumable.mp4"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
+
+
+def curl_json(*args: str) -> dict[str, object]:
+    done = subprocess.run(["curl", "-sS", *args], capture_output=True, check=True, timeout=60)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
 
 
 def test_the_readme_names_every_script_that_it_should():

@@ -27,7 +27,7 @@ from forebay.library.running import Running
 from forebay.library.upload import Upload
 from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
 from forebay.model import Conflict
-from forebay.protocol import fields
+from forebay.protocol import fields, resumable
 
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
@@ -157,14 +157,20 @@ class Forebay:
 
         For frameworks without lifespan events; without either, the first request does it.
         """
-        await self._run()
+        running = await self._run()
+        if self._resumable_wanted:
+            await running.open_resumables()
 
     async def stop(self) -> None:
         """Waits for what is being written and closes everything. Idempotent; `start` may come
         again after it.
         """
         self._starting = None
-        await self._running.stop()
+        running = self._running
+        if running.loop in (None, asyncio.get_running_loop()):
+            await running.stop()
+        else:
+            await running.abandon()
 
     def close(self) -> None:
         """What `stop` does, for an application that was never started."""
@@ -191,13 +197,16 @@ class Forebay:
             await running.abandon()
         if running.closed:
             running = self._running = Running(running.engine.settings, self._hooks)
-        await running.start(self._folders, resumable=self._resumable_wanted)
+        await running.start(self._folders)
         return running
 
     # --- mounted applications --------------------------------------------------------------------
 
     async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        await (await self._run()).files(scope, receive, send)
+        running = await self._run()
+        if self._resumable_wanted and resumable.asks(scope["headers"]):
+            await running.open_resumables()
+        await running.files(scope, receive, send)
 
     async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, routing
 
 from forebay.library.calls import Call
 from forebay.library.forms import Form
@@ -65,28 +65,33 @@ def describe_bodies(app: Any) -> None:
     if getattr(app.openapi, BODY, False):
         return
     original = app.openapi
+    described: Any = None
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            schema: dict[str, Any] = original()
-            for path, method, body in _bodies(app.routes, ""):
+        nonlocal described
+        schema: dict[str, Any] = original()  # the same one until the routes change
+        if schema is not described:
+            described = schema
+            for path, method, body in _bodies(app.routes):
                 operation = schema.get("paths", {}).get(path, {}).get(method.lower())
                 if operation is not None:
                     operation.setdefault("requestBody", body)
-        found: dict[str, Any] = app.openapi_schema or original()
-        return found
+        return schema
 
     setattr(openapi, BODY, True)
     app.openapi = openapi
 
 
-def _bodies(routes: Any, prefix: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for route in routes:
-        dependant = getattr(route, "dependant", None)
+def _bodies(routes: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    each = getattr(routing, "iter_route_contexts", iter)  # included routers, since FastAPI 0.139
+    for route in each(routes):
+        of_route = getattr(route, "original_route", route)
+        dependant = getattr(of_route, "dependant", None)
         body = None if dependant is None else _body_of(dependant)
         if body is not None:
-            for method in route.methods:
-                yield prefix + route.path_format, method, body
+            path = getattr(route, "path_format", None) or route.path
+            for method in of_route.methods:
+                yield path, method, body
 
 
 def _body_of(dependant: Any) -> dict[str, Any] | None:

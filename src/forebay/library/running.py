@@ -64,13 +64,10 @@ class Running:
                     f"The destination {folder!r} cannot be used: {error.message}"
                 ) from error
 
-    async def start(self, folders: Iterable[str], *, resumable: bool) -> None:
+    async def start(self, folders: Iterable[str]) -> None:
         """Raises ConfigError, StorageError."""
         await self.engine.workers.run(self.check_destinations, list(folders))
-        if resumable:
-            await self.open_resumables()
-        else:
-            await self._keep()
+        await self._keep()
         self.loop = asyncio.get_running_loop()
 
     async def open_resumables(self) -> None:

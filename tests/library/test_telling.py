@@ -1,0 +1,84 @@
+"""Errors in the framework's terms or in ours; and what FastAPI's documents say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from forebay import Forebay, UploadError
+from forebay.errors import TooLarge
+from library.conftest import Start
+
+
+def test_the_framework_tells_unless_told_otherwise(application: Start, server: str):
+    app = application("library.odd_app:app", server)
+    answer = httpx.post(f"{app.url}/own", content=b"x")
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["detail"]["code"] == "FB_FORBIDDEN"
+
+
+def test_an_installed_handler_tells_problems_and_text(application: Start, server: str):
+    app = application("library.odd_app:told_app", server)
+    answer = httpx.post(f"{app.url}/in", content=b"x", headers={"X-Filename": ".."})
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told["code"] == "FB_INVALID_NAME" and told["status"] == 400
+    assert told["type"] == "urn:forebay:error:FB_INVALID_NAME"
+    text = httpx.post(
+        f"{app.url}/in", content=b"x", headers={"X-Filename": "..", "Accept": "text/html"}
+    )
+    assert text.headers["content-type"].startswith("text/plain")
+    assert text.text == 'A file cannot be called "..". (FB_INVALID_NAME)\n'
+
+
+def test_an_application_may_say_it_in_its_own_words(application: Start, server: str):
+    app = application("library.odd_app:told_app", server)
+    answer = httpx.post(f"{app.url}/own", content=b"x")
+    assert (answer.status_code, answer.text) == (418, "my own words: 403 FB_FORBIDDEN")
+
+
+def test_status_and_body_of_an_error_can_be_had(tmp_path: Path):
+    uploads = Forebay(tmp_path, durability="relaxed")
+    scope: dict[str, Any] = {"type": "http", "method": "PUT", "path": "/x", "headers": []}
+    reply = uploads.answer_to(TooLarge(limit=3), scope)
+    assert reply.status == 413
+    assert (b"content-type", b"application/problem+json") in reply.headers
+    assert '"limit": 3' in reply.text
+    assert issubclass(TooLarge, UploadError)
+    uploads.close()
+
+
+@pytest.mark.parametrize("by", ["lifespan", "install"])
+def test_the_documents_of_fastapi_show_the_real_bodies(by: str):
+    from library.odd_app import app as with_lifespan
+    from library.odd_app import told_app
+
+    app: FastAPI = with_lifespan if by == "lifespan" else told_app
+    if by == "lifespan":
+        from library.odd_app import uploads
+
+        uploads._describe(app)
+    paths = app.openapi()["paths"]
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    assert paths["/in"]["post"]["requestBody"] == {
+        "required": True,
+        "content": {"application/octet-stream": binary},
+    }
+    if by == "install":
+        return
+    assert set(paths["/api/under/router"]["post"]["requestBody"]["content"]) == {
+        "image/png",
+        "image/jpeg",
+    }
+    form = paths["/form"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert form["properties"]["clip"] == {"type": "string", "format": "binary"}
+    assert form["properties"]["title"] == {"type": "string"}
+    assert form["required"] == ["title"]
+    assert "requestBody" not in paths["/unread"]["post"]
+    assert "multipart/form-data" in paths["/plain-form"]["post"]["requestBody"]["content"]
