@@ -52,6 +52,7 @@ __all__ = [
     "NotAFolder",
     "NotAuthenticated",
     "NotFound",
+    "NotOffered",
     "OffsetMismatch",
     "OriginRefused",
     "PreconditionFailed",
@@ -72,6 +73,7 @@ __all__ = [
     "UnsupportedMediaType",
     "UploadBusy",
     "UploadError",
+    "UploadExists",
     "VerificationRefused",
     "WrongState",
     "from_os_error",
@@ -201,6 +203,13 @@ class RangeNotSatisfiable(Refused):
     default = "The file has no such range."
 
 
+class NotOffered(Refused):
+    """What was asked for is switched off here; the message names the setting."""
+
+    code = "FB_NOT_OFFERED"
+    default = "This server does not offer that."
+
+
 class LengthRequired(Refused):
     code = "FB_LENGTH_REQUIRED"
     default = "This server needs a Content-Length."
@@ -254,6 +263,13 @@ class UploadBusy(Refused):
 
     code = "FB_UPLOAD_BUSY"
     default = "Another request is writing to this upload; try again soon."
+
+
+class UploadExists(Refused):
+    """An unfinished upload of the same name is under way. `detail["expected"]`: its offset."""
+
+    code = "FB_UPLOAD_EXISTS"
+    default = "An upload of that name is under way; go on with it, or cancel it first."
 
 
 class WrongState(Refused):

@@ -188,6 +188,8 @@ class CreateUpload:
     """Ids of the partial uploads whose bytes, in this order, are its own; it takes no others."""
     kept: tuple[tuple[str, str], ...] = ()
     """Names and values that the dialect wants to find in the record's `extra`."""
+    bound: bool = False
+    """Found again by its name: one living upload for each name and principal."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -241,3 +243,5 @@ class UploadRecord:
     extra: bytes = b""
     """Whatever else a dialect has to keep (a JSON object)."""
     version: int = 1
+    binding: str | None = None
+    """What it is found by beside its id; no two uploads that are OPEN or COMPLETING share one."""

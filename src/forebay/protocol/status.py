@@ -39,6 +39,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.PreconditionFailed: 412,
         errors.RangeNotSatisfiable: 416,
         errors.LengthRequired: 411,
+        errors.NotOffered: 501,
         errors.TooLarge: 413,
         errors.UnsupportedMediaType: 415,
         errors.UnsupportedCoding: 415,  # 8.4
@@ -48,6 +49,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.InconsistentLength: 400,
         # Not 423 (Locked): some clients take any 4xx for final; all of them retry a 503.
         errors.UploadBusy: 503,
+        errors.UploadExists: 409,
         errors.WrongState: 409,
         errors.AlreadyExists: 500,
         errors.VerificationRefused: 422,
