@@ -56,6 +56,24 @@ class Creator(Protocol):
         ...
 
 
+class PartialCreator(Protocol):
+    """Takes a PUT or PATCH of a part of a file over."""
+
+    def wants(self, scope: dict[str, Any]) -> bool:
+        """Whether the request is one."""
+        ...
+
+    async def store(
+        self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
+    ) -> Answer:
+        """Answers it; `segments` are of the decoded path. Raises UploadError."""
+        ...
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        """Its form of the answer to a request that `wants` that and failed."""
+        ...
+
+
 class FilesApp:
     """Raw uploads, downloads, listings. Its routes are at its own root.
 
@@ -63,6 +81,7 @@ class FilesApp:
         engine: takes the bodies.
         listening_on_loopback: only pages and hosts of this machine are served (invariant 15).
         creator: begins resumable uploads for requests that ask for one; None: nobody does.
+        partial: takes parts with Content-Range; None: they are refused.
     """
 
     def __init__(
@@ -71,10 +90,12 @@ class FilesApp:
         *,
         listening_on_loopback: bool = False,
         creator: Creator | None = None,
+        partial: PartialCreator | None = None,
     ) -> None:
         self.engine = engine
         self.listening_on_loopback = listening_on_loopback
         self.creator = creator
+        self.partial = partial
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -87,8 +108,9 @@ class FilesApp:
             await self._dispatch(scope, receive, send, cors)
         except UploadError as error:
             answer = answer_error(error, scope)
-            if self.creator is not None and self.creator.wants(scope):
-                answer = self.creator.decorate(error, answer, scope)
+            for special in (self.creator, self.partial):
+                if special is not None and special.wants(scope):
+                    answer = special.decorate(error, answer, scope)
             await send_answer(send, answer, cors)
 
     async def _dispatch(
@@ -99,6 +121,8 @@ class FilesApp:
         folder = path in (b"", b"/") or path.endswith(b"/")
         if method == "OPTIONS":
             answer = self._options(scope, folder)
+        elif self.partial is not None and self.partial.wants(scope):
+            answer = await self.partial.store(scope, receive, names.split_path(path), folder)
         elif method in ("PUT", "POST"):
             answer = await self._store(scope, receive, send, names.split_path(path), folder)
         elif method in ("GET", "HEAD"):
@@ -116,7 +140,8 @@ class FilesApp:
         if folder:
             return raw.FOLDER_METHODS
         extra = ("DELETE",) if self.engine.settings.allow_delete else ()
-        return (*raw.FILE_METHODS, *extra)
+        known = raw.FILE_METHODS if self.partial is None else raw.PARTIAL_METHODS
+        return (*known, *extra)
 
     def _options(self, scope: dict[str, Any], folder: bool) -> Answer:
         headers: Headers = scope["headers"]

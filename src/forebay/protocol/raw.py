@@ -12,6 +12,7 @@ from functools import lru_cache
 from forebay.errors import (
     InvalidField,
     MethodNotAllowed,
+    NotOffered,
     UnsupportedCoding,
     UnsupportedMediaType,
 )
@@ -22,6 +23,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
+PARTIAL_METHODS = (*FILE_METHODS, "PATCH")
 
 
 def command(
@@ -93,7 +95,9 @@ def _check_content(
             raise UnsupportedCoding
     if b"content-range" in known:
         # RFC 9110, section 9.3.4: a fragment must never be taken for the whole.
-        raise InvalidField("Content-Range: partial uploads are not offered here.")
+        if method == "POST":
+            raise InvalidField("Content-Range belongs to a PUT or PATCH of a file's own name.")
+        raise NotOffered("Partial uploads are not offered here (--no-resumable).")
     kind = _kind(media_type) if media_type is not None else ""
     if method == "POST" and kind.startswith("multipart/"):
         raise UnsupportedMediaType(
