@@ -9,7 +9,7 @@
         │   └── TooLarge, LengthRequired, UnsupportedCoding, ...
         ├── BodyFailed            the body did not arrive as announced
         │   ├── IncompleteBody, MalformedBody, BodyTimeout, TooSlow
-        │   └── DigestMismatch
+        │   └── DigestMismatch, UndecodableBody
         ├── Interrupted           this process ended it: take-over, drain
         └── StorageError          the disk or the state store said no
             ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
@@ -68,6 +68,7 @@ __all__ = [
     "TooLarge",
     "TooManyUploads",
     "TooSlow",
+    "UndecodableBody",
     "UnknownTransferCoding",
     "UnsupportedCoding",
     "UnsupportedMediaType",
@@ -228,8 +229,10 @@ class UnsupportedMediaType(Refused):
 
 
 class UnsupportedCoding(Refused):
+    """`detail["accept"]`: the codings that are taken."""
+
     code = "FB_UNSUPPORTED_CODING"
-    default = "Send the body without Content-Encoding."
+    default = "Send the body without Content-Encoding (it is decoded with --decode-request)."
 
 
 class TooManyUploads(Refused):
@@ -335,6 +338,13 @@ class DigestMismatch(BodyFailed):
 
     code = "FB_DIGEST_MISMATCH"
     default = "The bytes that arrived do not have the digest that was announced."
+
+
+class UndecodableBody(BodyFailed):
+    """The body is not what its Content-Encoding says."""
+
+    code = "FB_UNDECODABLE_BODY"
+    default = "The body cannot be decoded as its Content-Encoding says."
 
 
 class Interrupted(UploadError):

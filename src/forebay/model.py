@@ -127,6 +127,8 @@ class Receive:
     wanted: tuple[str, ...] = ()
     max_size: int | None = None
     """Bytes; the smaller of this and the settings' applies. None: the settings' alone."""
+    coding: str | None = None
+    """The content coding to take off; sizes and digests are of what came, too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,6 +140,8 @@ class Stored:
     replaced: bool
     digests: tuple[Digest, ...] = ()
     duration: float = 0.0
+    received: int | None = None
+    """Bytes that came, for a file that was decoded; None for one stored as it came."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

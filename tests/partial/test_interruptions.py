@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import content, head
 from partial.talking import Reply, ask, begin_and_stall, part
+from stores.tools import need
 
 BODY = content(3_000_000)
 SIZE = len(BODY)
@@ -33,11 +33,11 @@ def source(store_folder: Path) -> Path:
     return path
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("shell", SHELLS)
 def test_curl_goes_on_where_it_was_cut(
     start_server: Start, store_folder: Path, source: Path, shell: str
 ) -> None:
+    need("curl")
     server = start_server(folder=store_folder / "files", shell=shell)
     url = f"{server.url}/files/big.bin"
     command = ["curl", "-sS", "-C", "-", "--limit-rate", "2M", "-T", str(source), url]
@@ -70,10 +70,10 @@ def part_of(server: ServerProcess) -> int:
     return sum(path.stat().st_size for path in own.iterdir()) if own.is_dir() else 0
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_curl_takes_an_unfinished_upload_for_no_error_and_follows_nowhere(
     reuse_server: Start, source: Path
 ) -> None:
+    need("curl")
     server = reuse_server()
     url = f"{server.url}/files/f"
     field = f"Content-Range: bytes 0-{SIZE - 1}/{SIZE + 10}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
+from forebay.engine.decoding import Decoding, decoding, room
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
 from forebay.engine.resumable import Resumables
@@ -105,13 +106,14 @@ class Engine:
         self.admission.check_length(source.length, limit)
         self.admission.enter()
         try:
-            receipt = _Receipt(command, limit)
-            whole = None if self.hooks.verifies or progress else source.take_whole()
-            if whole is not None:
-                call = functools.partial(self._store_whole, receipt, whole)
-                published = await self.workers.run(call, together=True)
-            else:
-                published = await self._receive(receipt, source, principal, progress)
+            receipt = _Receipt(command, limit, self._settings)
+            with room(self.budget, command.coding):
+                whole = None if self.hooks.verifies or progress else source.take_whole()
+                if whole is not None:
+                    call = functools.partial(self._store_whole, receipt, whole)
+                    published = await self.workers.run(call, together=True)
+                else:
+                    published = await self._receive(receipt, source, principal, progress)
         finally:
             self.admission.leave()
         stored = Stored(
@@ -120,6 +122,7 @@ class Engine:
             published.replaced,
             receipt.hashing.digests(command.wanted),
             time.perf_counter() - started,
+            None if receipt.decoding is None else receipt.decoding.received,
         )
         await self._tell(stored, command, principal)
         return stored
@@ -142,7 +145,7 @@ class Engine:
             await self.pump(source, intake, progress=progress)
             if self.hooks.verifies:
                 await run(receipt.check)
-                await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
+                await self.hooks.verify(receipt.candidate(staged, principal))
             return await run(receipt.finish, staged)
         except BaseException:
             await run(staged.discard)
@@ -214,11 +217,13 @@ class Engine:
         max_size: int | None = None,
         threshold: int | None = None,
         progress: ProgressFeed | None = None,
+        coding: str | None = None,
     ) -> AsyncIterator[Body]:
         """Takes a body into memory or a file, whichever its size asks for.
 
         It is gone when the block ends, unless it was moved. `threshold` and `max_size` are
         bytes; when left out, `--memory-threshold` and no limit but `--max-size` apply.
+        `coding` is a content coding to take off.
         """
         limits = [n for n in (max_size, self._settings.max_size) if n is not None]
         limit = min(limits, default=None)
@@ -230,14 +235,13 @@ class Engine:
             try:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
-                intake = Intake(spool, limit=limit, reserve=source.length is None)
-                await self.pump(source, intake, progress=progress)
+                size = await self._fill(spool, source, limit, coding, progress, held)
             except BaseException:
                 await self.workers.run(spool.discard)
                 raise
             body = Body(
                 spool,
-                intake.offset,
+                size,
                 store=self.store,
                 workers=self.workers,
                 media_type=media_type,
@@ -249,6 +253,27 @@ class Engine:
                 await body.close()
         finally:
             self.admission.leave()
+
+    async def _fill(
+        self,
+        spool: Spool,
+        source: Source,
+        limit: int | None,
+        coding: str | None,
+        progress: ProgressFeed | None,
+        held: int,
+    ) -> int:
+        """The bytes that the body came to."""
+        sink: Sink = spool
+        with room(self.budget, coding):
+            if coding is not None:
+                sink = decoding(spool, coding, self._settings, limit, reserve_from=held)
+            intake = Intake(sink, limit=limit, reserve=source.length is None)
+            await self.pump(source, intake, progress=progress)
+        if not isinstance(sink, Decoding):
+            return intake.offset
+        sink.finish()
+        return sink.size
 
     # --- the life of the process ---------------------------------------------------------------
 
@@ -302,17 +327,24 @@ class Engine:
 class _Receipt:
     """One body on its way: how it is checked and under which name it is published."""
 
-    def __init__(self, command: Receive, limit: int | None) -> None:
+    def __init__(self, command: Receive, limit: int | None, settings: Settings) -> None:
         self.command = command
         self.limit = limit
+        self.decoding: Decoding | None = None
+        self._settings = settings
         self.how = Publication(command.name, command.conflict, command.preconditions)
         names = {digest.algorithm for digest in command.expected} | set(command.wanted)
         self.hashing = Hashing(sorted(names)) if names else NO_HASHING
 
     def intake(self, sink: Sink, *, unannounced: bool = False) -> Intake:
+        if self.command.coding is not None:
+            sink = decoding(sink, self.command.coding, self._settings, self.limit)
+            self.decoding = sink
         return Intake(sink, limit=self.limit, hashing=self.hashing, reserve=unannounced)
 
     def check(self) -> None:
+        if self.decoding is not None:
+            self.decoding.finish()
         self.hashing.verify(self.command.expected)
 
     def finish(self, staged: Staged) -> Published:
@@ -320,13 +352,15 @@ class _Receipt:
         self.check()
         return staged.publish(self.how)
 
-    def candidate(self, staged: Staged, size: int, principal: Principal) -> Candidate:
+    def candidate(self, staged: Staged, principal: Principal) -> Candidate:
         def reader() -> BinaryIO:
             return os.fdopen(staged.open_read(), "rb")
 
         command = self.command
         digests = self.hashing.digests(command.wanted)
-        return Candidate(command.name, size, command.media_type, digests, principal, reader)
+        return Candidate(
+            command.name, staged.offset, command.media_type, digests, principal, reader
+        )
 
 
 def _discard(staged: Staged) -> None:

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from forebay.engine.decoding import offered
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
 from forebay.http import guard
 from forebay.http.answers import (
@@ -148,8 +149,8 @@ class FilesApp:
         methods = self._methods(folder)
         if origin.is_preflight("OPTIONS", headers):
             return origin.preflight(headers, self.engine.settings.allow_origin, methods)
-        offered = self.creator.offer(scope) if self.creator is not None else ()
-        return Answer(204, ((b"allow", ", ".join(methods).encode()), *offered))
+        special = self.creator.offer(scope) if self.creator is not None else ()
+        return Answer(204, ((b"allow", ", ".join(methods).encode()), *special))
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -164,6 +165,7 @@ class FilesApp:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
         query = scope.get("query_string", b"")
+        creator = self.creator if self.creator is not None and self.creator.wants(scope) else None
         command = raw.command(
             scope["method"],
             segments,
@@ -173,9 +175,10 @@ class FilesApp:
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
+            decodable=offered(settings) if creator is None else (),
         )
-        if self.creator is not None and self.creator.wants(scope):
-            return await self.creator.create(scope, receive, send, command)
+        if creator is not None:
+            return await creator.create(scope, receive, send, command)
         stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
         return created(stored, command.media_type, mount_of(scope))
 
@@ -283,8 +286,9 @@ def created(stored: Stored, media_type: str | None, mount: str | None) -> Answer
         encoded = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
         digests = f'"digest": {json.dumps(encoded)}, '
         extra.append((b"repr-digest", digest.serialise(stored.digests)))
+    received = "" if stored.received is None else f'"received": {stored.received}, '
     body = (
-        f'{{"name": {_quoted(file.name)}, "size": {file.size}, '
+        f'{{"name": {_quoted(file.name)}, "size": {file.size}, {received}'
         f'"type": {"null" if media_type is None else _quoted(media_type)}, '
         f'"url": {url}, "etag": "\\"{file.tag}\\"", {digests}'
         f'"renamed": {"true" if stored.renamed else "false"}, '

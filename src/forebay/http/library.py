@@ -10,6 +10,7 @@ from typing import Any
 
 from forebay.config import Settings, load
 from forebay.engine.body import Body
+from forebay.engine.decoding import offered
 from forebay.engine.engine import Engine
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.sweep import Housekeeping
@@ -17,7 +18,7 @@ from forebay.hooks.base import Access, Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.http.answers import Receive
 from forebay.http.files import FilesApp, source_of
-from forebay.protocol import fields
+from forebay.protocol import codings, fields
 from forebay.protocol.names import numbered
 from forebay.stores.files import FileStore
 
@@ -113,7 +114,8 @@ class Forebay:
         """The body of an ASGI request, in memory or in a file, whichever its size asks for.
 
         It is gone when the block ends, unless `move_to` kept it. Sizes are in bytes; without
-        `max_size` only `settings.max_size` limits it. Raises an UploadError.
+        `max_size` only `settings.max_size` limits it. With `settings.decode_request` its content
+        coding is taken off, without it left on. Raises an UploadError.
 
             async with uploads.body(scope, receive) as body:
                 await body.move_to("videos/clip.mp4")
@@ -125,8 +127,14 @@ class Forebay:
             max_size=max_size,
             threshold=threshold,
             progress=progress,
+            coding=self._coding(scope),
         ) as body:
             yield body
+
+    def _coding(self, scope: dict[str, Any]) -> str | None:
+        """Where nothing is decoded, the application gets the content as it came."""
+        decodable = offered(self.settings)
+        return codings.to_decode(scope["headers"], decodable) if decodable else None
 
     def on_verify(self, function: Callable[[Candidate], Any]) -> Callable[[Candidate], Any]:
         """Decorator: asked before a file is published; raise VerificationRefused to refuse."""

@@ -61,6 +61,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.HeadTimeout: 408,
         errors.TooSlow: 408,
         errors.DigestMismatch: 400,
+        errors.UndecodableBody: 400,
         errors.Interrupted: 503,
         # storage
         errors.StorageError: 500,
@@ -221,8 +222,10 @@ def _fields(error: UploadError, status: int) -> list[tuple[bytes, bytes]]:
         return [(b"content-range", b"bytes */%d" % detail["size"])]
     if status == 503:  # 10.2.3: whole seconds
         return [(b"retry-after", b"%d" % max(1, math.ceil(detail.get("retry_after") or 1)))]
-    if isinstance(error, errors.UnsupportedCoding):  # 12.5.3: tells it from a media type's 415
-        return [(b"accept-encoding", b"identity")]
+    if isinstance(
+        error, errors.UnsupportedCoding
+    ):  # 12.5.3, 15.5.16: tells it from a media type's 415
+        return [(b"accept-encoding", _ascii(", ".join(detail.get("accept", ())) or "identity"))]
     return []
 
 
