@@ -112,8 +112,6 @@ def _is_of_no_use(record: UploadRecord) -> bool:
 
 def _exists(record: UploadRecord) -> UploadExists:
     return UploadExists(
-        f"An upload of that name is under way, with {record.offset} bytes so far: go on there, "
-        "or cancel it first (DELETE).",
         expected=record.offset,
         upload=record.id,
         length=record.length,

@@ -43,10 +43,18 @@ MEMORY: Mapping[str, int] = MappingProxyType({"gzip": 64 * KiB, "zstd": 9 * MiB,
 decoding it takes: its window (RFC 1952; RFC 9659, section 3; RFC 7932, section 9.1).
 """
 _ZSTD_WINDOW_LOG = 23
+_MEMBERS = 1000
+_MEMBER = 128
+"""Members that a body may have in any case, and bytes for each further one: to begin one costs
+far more time than to send it.
+"""
 
 
 class _Decoder(Protocol):
     """One content coding."""
+
+    members: int
+    """Members or frames begun so far."""
 
     def decode(self, data: memoryview, most: int) -> Iterator[bytes]:
         """All of `data`, in pieces of about `most` bytes at most. Raises UndecodableBody."""
@@ -62,12 +70,14 @@ class _Gzip:
     """RFC 1952: one member after another."""
 
     def __init__(self) -> None:
+        self.members = 1
         self._inflate = zlib.decompressobj(31)
 
     def decode(self, data: memoryview, most: int) -> Iterator[bytes]:
         rest: memoryview | bytes = data
         while rest:
             if self._inflate.eof:
+                self.members += 1
                 self._inflate = zlib.decompressobj(31)
             try:
                 piece = self._inflate.decompress(rest, most)
@@ -88,6 +98,7 @@ class _Zstd:
     """RFC 8878: one frame after another."""
 
     def __init__(self) -> None:
+        self.members = 1
         self._module = _zstd_module()
         self._inflate = self._fresh()
 
@@ -99,6 +110,7 @@ class _Zstd:
         rest: memoryview | bytes = data
         while rest:
             if self._inflate.eof:
+                self.members += 1
                 self._inflate = self._fresh()
             try:
                 piece = self._inflate.decompress(rest, most)
@@ -120,6 +132,7 @@ class _Brotli:
     """RFC 7932: one stream."""
 
     def __init__(self) -> None:
+        self.members = 1
         self._module = importlib.import_module("brotli")
         self._inflate = self._module.Decompressor()
 
@@ -218,6 +231,8 @@ class Decoding:
         for start in range(0, len(data), _SLICE):
             part = data[start : start + _SLICE]
             self.received += len(part)
+            if self._decoder.members > _MEMBERS + self.received // _MEMBER:
+                raise UndecodableBody("The body is made of too many members of too few bytes.")
             for piece in self._decoder.decode(part, self._piece):
                 self._judge(len(held) + len(piece))
                 if held and len(held) + len(piece) > self._piece:

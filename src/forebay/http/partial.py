@@ -117,9 +117,19 @@ class Partial:
         async def announce(_: UploadRecord) -> bool:
             return True  # the client knows its name
 
-        standing = await self._resumables.create_with(
-            self._wish(scope, segments, part), first, source, context=scope, announce=announce
-        )
+        wish = self._wish(scope, segments, part)
+        try:
+            standing = await self._resumables.create_with(
+                wish, first, source, context=scope, announce=announce
+            )
+        except UploadExists as error:
+            offset = error.detail.get("expected", 0)
+            goes_on = f"go on at byte {offset} (curl -C {offset} -T FILE)" if offset else "wait"
+            raise UploadExists(
+                f"An upload of that name is under way: {goes_on}, or cancel it first (DELETE its "
+                "Location).",
+                **error.detail,
+            ) from error
         return self._answer(standing.record, scope)
 
     def _wish(self, scope: dict[str, Any], segments: list[str], part: Part) -> CreateUpload:
