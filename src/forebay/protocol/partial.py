@@ -71,13 +71,12 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
     Raises InvalidField, LengthRequired, UnsupportedCoding: a part whose place is in doubt is
     never stored.
     """
-    names = {name for name, _ in headers}
-    if not names.isdisjoint(_OTHERS):
-        raise InvalidField("Content-Range does not go together with another upload protocol.")
-    check_identity(headers)
     value = fields.single(headers, b"content-range")
     if value is None:
         raise InvalidField('A PATCH here needs Content-Range: "bytes first-last/total".')
+    if not _OTHERS.isdisjoint(name for name, _ in headers):
+        raise InvalidField("Content-Range does not go together with another upload protocol.")
+    check_identity(headers)
     if content_length is None:
         raise LengthRequired("A request with Content-Range needs a Content-Length.")
     asked = _parse(value)

@@ -22,7 +22,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
-PARTIAL_METHODS = (*FILE_METHODS, "PATCH")
+PARTIAL_METHODS = ("GET", "HEAD", "PUT", "PATCH", "OPTIONS")
 
 
 def command(
