@@ -19,6 +19,7 @@ from forebay.hooks.base import Hooks
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
+from forebay.http.partial import Partial
 from forebay.http.uploads import UploadsApp
 from forebay.protocol.names import numbered
 from forebay.stores.destinations import check_folder
@@ -46,7 +47,7 @@ class Running:
             numbered=numbered,
         )
         self.engine = Engine(settings, self.store, hooks=hooks)
-        self.files = FilesApp(self.engine, creator=Ietf(self.engine))
+        self.files = FilesApp(self.engine, creator=Ietf(self.engine), partial=Partial(self.engine))
         self.resumable = UploadsApp(self.engine, dialects(self.engine))
         self.loop: asyncio.AbstractEventLoop | None = None
         """The one it runs in; None before the start."""
@@ -94,7 +95,11 @@ class Running:
             await self._keeping.stop()
         engine = self.engine
         self._keeping = Housekeeping(
-            lambda: engine.settings, self.store, engine.workers, engine.sessions
+            lambda: engine.settings,
+            self.store,
+            engine.workers,
+            engine.sessions,
+            engine.resumables.tell if engine.resumables is not None else None,
         )
         await self._keeping.start()
 
