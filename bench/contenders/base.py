@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.job import Framing, Step
 
 TUS = ("Tus-Resumable", "1.0.0")
-BOUNDARY = "bench-boundary-5f0c7d"
+BOUNDARY = "------------------------d74496d66958873e2f1a0b"  # as long as that of curl
 OFFSET_STREAM = ("Content-Type", "application/offset+octet-stream")
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from engine.completing import on_a_loop
 from engine.resumables import Wire, running
+from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.form_parts import AsField, AsFile, Dropped, PartHead, Placement
 from forebay.engine.form_sink import located
@@ -24,6 +25,7 @@ from forebay.engine.forms import Form
 from forebay.errors import (
     DigestMismatch,
     DiskFull,
+    Forbidden,
     IncompleteBody,
     InvalidName,
     InvalidRequest,
@@ -34,11 +36,13 @@ from forebay.errors import (
     UnsupportedMediaType,
     VerificationRefused,
 )
-from forebay.hooks.base import Candidate, Completion
+from forebay.hooks.base import Access, Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
 from forebay.protocol.multipart_head import FormLimits
+from forebay.protocol.names import numbered
 from forebay.stores.files import OWN_FOLDER
+from forebay.stores.memory import MemoryStore
 
 B = b"a-boundary"
 TYPE = b"multipart/form-data; boundary=" + B
@@ -405,6 +409,50 @@ async def test_one_refused_file_refuses_all_or_itself_alone(tmp_path):
 
 
 @on_a_loop
+async def test_each_file_is_authorised_by_its_name_where_there_is_a_context(tmp_path):
+    asked: list[tuple[str, str, Any]] = []
+
+    async def authorise(access: Access) -> bool:
+        asked.append((access.action, access.name, access.context))
+        return access.name != "in/secret"
+
+    def place(head: PartHead) -> Placement:
+        return AsFile(folder="in")
+
+    context = {"who": "somebody"}
+    body = form(file("open", b"1"), file("secret", b"2"))
+    async with running(tmp_path) as engine, leaving_nothing(engine):
+        engine.hooks.authoriser = authorise
+        with pytest.raises(Forbidden):
+            await publish(engine, body, place=place, context=context)
+        assert asked == [("create", "in/open", context), ("create", "in/secret", context)]
+        assert published(tmp_path) == {}
+        outcomes = await publish(engine, body, FormPolicy.EACH, place=place, context=context)
+        assert [type(outcome.error) for outcome in outcomes] == [type(None), Forbidden]
+        del asked[:]
+        await publish(engine, form(file("secret", b"3")), place=place)
+        assert asked == []
+    assert published(tmp_path) == {"in/open": b"1", "in/secret": b"3"}
+
+
+@on_a_loop
+async def test_a_hook_that_fails_leaves_nothing_with_either_policy(tmp_path):
+    async def verify(candidate: Candidate) -> None:
+        if candidate.name == "b":
+            raise ZeroDivisionError
+
+    async with running(tmp_path) as engine, leaving_nothing(engine):
+        engine.hooks.verifiers.append(verify)
+        for policy in FormPolicy:
+            with pytest.raises(ZeroDivisionError):
+                await publish(engine, form(file("a", b"1"), file("b", b"2" * 3 * MiB)), policy)
+        engine.hooks.verifiers.clear()
+        with pytest.raises(ZeroDivisionError):
+            await publish(engine, form(file("a", b"1")), place=lambda _: 1 // 0)
+    assert published(tmp_path) == {}
+
+
+@on_a_loop
 async def test_with_each_a_refused_file_is_dropped_and_the_others_are_stored(tmp_path):
     (tmp_path / "taken").write_bytes(b"")
 
@@ -463,6 +511,23 @@ async def test_when_a_later_file_cannot_be_published_the_earlier_are_taken_back(
         outcomes = await publish(engine, body, FormPolicy.EACH, place=place_refusing_taken)
         assert [outcome.stored is None for outcome in outcomes] == [False, False, True]
     assert published(tmp_path) == {"a": b"1", "b": b"2"}
+
+
+@on_a_loop
+async def test_a_store_in_memory_takes_forms_too(tmp_path):
+    body = form(file("a", b"1"), file("b", b"2" * 3 * MiB), file("a", b"3"))
+    store = MemoryStore(numbered=numbered)
+    engine = Engine(Settings(dir=str(tmp_path), min_free=0), store)
+    try:
+        with pytest.raises(NameTaken):
+            await publish(engine, body, place=place_refusing_taken)
+        assert store.list_folder("") == []
+        outcomes = await publish(engine, body)
+        names = [outcome.stored.file.name for outcome in outcomes]
+        assert names == ["a", "b", "a (1)"]
+        assert store.stat("b").size == 3 * MiB
+    finally:
+        engine.close()
 
 
 @on_a_loop

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
-from forebay.engine.form_parts import Place, by_kind
-from forebay.engine.forms import ANYBODY, Form, receive_form
+from forebay.engine.forms import receive_form
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import Intake, Source, pump
 from forebay.engine.reception import Reception, hashing_for
+from forebay.engine.recorded import Recorded
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
 from forebay.engine.workers import Workers
@@ -30,14 +30,11 @@ from forebay.hooks.python import PythonHooks
 from forebay.model import (
     Digest,
     EntityTag,
-    FormPolicy,
-    LargeField,
     Preconditions,
     Principal,
     Receive,
     Stored,
 )
-from forebay.protocol.multipart_head import FormLimits
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Staged, Store
 
@@ -141,7 +138,7 @@ class Engine:
         try:
             yield reception, stored
         except BaseException:
-            await self.take_back(stored)
+            await reception.take_back(stored)
             raise
         await reception.tell(stored)
 
@@ -276,44 +273,7 @@ class Engine:
         finally:
             self.admission.leave()
 
-    def receive_form(
-        self,
-        source: Source,
-        content_type: bytes,
-        *,
-        limits: FormLimits | None = None,
-        large_fields: LargeField | None = None,
-        place: Place = by_kind,
-        policy: FormPolicy | None = None,
-        expected: tuple[Digest, ...] = (),
-        principal: Principal = ANYBODY,
-        context: Mapping[str, Any] | None = None,
-        progress: ProgressFeed | None = None,
-    ) -> contextlib.AbstractAsyncContextManager[Form]:
-        """Takes a whole form; what is neither moved nor published is gone when the block ends.
-
-        Args:
-            content_type: the field of the request; it names the boundary.
-            limits, large_fields, policy: the settings' when left out.
-            place: what becomes of each part; without it, all that has a file name is a file.
-            expected: digests of the whole body, compared before the block begins.
-            context: when given, `Form.publish` authorises each file by its name with it.
-
-        Raises an UploadError: MalformedBody, IncompleteBody, TooLarge and what `place` raises.
-        """
-        return receive_form(
-            self,
-            source,
-            content_type,
-            limits=limits,
-            large_fields=large_fields,
-            place=place,
-            policy=policy,
-            expected=expected,
-            principal=principal,
-            context=context,
-            progress=progress,
-        )
+    receive_form = receive_form  # a method: the engine is its first argument
 
     # --- the life of the process ---------------------------------------------------------------
 
@@ -322,6 +282,12 @@ class Engine:
         await sessions.open()
         self._sessions = sessions
         self.resumables = Resumables(self, sessions)
+
+    @property
+    def recorded(self) -> Recorded | None:
+        """Where ends of whole uploads are noted while somebody is told of them; else None."""
+        resumables = self.resumables
+        return resumables.recorded if resumables is not None and self.hooks.completes else None
 
     @property
     def sessions(self) -> Sessions | None:

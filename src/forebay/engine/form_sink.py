@@ -117,6 +117,11 @@ class FormSink:
     def fields(self) -> MultiDict[str]:
         return MultiDict(self._fields)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether there is a file left to remove, which may take its time."""
+        return any(file.spool.staged is not None for file in self.files)
+
     def discard(self) -> None:
         """Gives back all that is held. Idempotent."""
         for file in self.files:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 import secrets
 import time
@@ -176,7 +175,20 @@ async def receive_form(
     context: Mapping[str, Any] | None = None,
     progress: ProgressFeed | None = None,
 ) -> AsyncIterator[Form]:
-    """See `Engine.receive_form`."""
+    """Takes a whole form; what is neither moved nor published is gone when the block ends.
+
+    A method of `Engine`.
+
+    Args:
+        content_type: the field of the request; it names the boundary.
+        limits, large_fields, policy: the settings' when left out.
+        place: what becomes of each part; without it, all that has a file name is a file.
+        expected: digests of the whole body, compared before the block begins.
+        context: when given, `Form.publish` authorises each file by its name with it.
+
+    Raises an UploadError: MalformedBody, IncompleteBody, TooLarge, TooManyUploads, what
+    `place` and the store raise. Then nothing is kept.
+    """
     started = time.perf_counter()
     settings = engine.settings
     boundary = boundary_of(content_type)
@@ -186,8 +198,8 @@ async def receive_form(
     engine.admission.enter()
     run = engine.workers.run
     try:
-        if source.length is not None:
-            await run(_check_room, engine.store, source.length, settings.memory_threshold)
+        if (source.length or 0) > settings.memory_threshold:
+            await run(_check_room, engine.store, source.length)
         sink = FormSink(
             boundary,
             limits,
@@ -206,7 +218,8 @@ async def receive_form(
             about = Arrival(secrets.token_urlsafe(16), "", source.length, kind, principal)
             async with reported(engine.hooks, about, progress) as feed:
                 await engine.pump(source, Intake(sink, hashing=hashing), progress=feed)
-            await run(functools.partial(_end, sink, hashing, expected))
+            sink.finish()
+            hashing.verify(expected)
             form = Form(
                 engine,
                 sink.fields,
@@ -222,7 +235,9 @@ async def receive_form(
                 for _, file in form.files.multi_items():
                     file.expire()
         finally:
-            await run(sink.discard)
+            if sink.on_disk:
+                await run(sink.discard)
+            sink.discard()
     finally:
         engine.admission.leave()
 
@@ -252,17 +267,11 @@ def _check_length(engine: Engine, source: Source, limits: FormLimits) -> None:
         )
 
 
-def _check_room(store: Store, length: int, threshold: int) -> None:
+def _check_room(store: Store, length: int) -> None:
     """In a thread: refuses at once what cannot fit; the files reserve as they grow."""
-    if length > threshold:
-        free = store.space().free
-        if free - length < store.min_free:
-            raise DiskFull(free=free)
-
-
-def _end(sink: FormSink, hashing: Hashing, expected: tuple[Digest, ...]) -> None:
-    sink.finish()
-    hashing.verify(expected)
+    free = store.space().free
+    if free - length < store.min_free:
+        raise DiskFull(free=free)
 
 
 def _file(engine: Engine, file: ReceivedFile) -> FormFile | Outcome:

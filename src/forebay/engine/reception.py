@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
+from forebay.engine import outcome
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.engine.recorded import Recorded, new_id
 from forebay.engine.reporting import reported
 from forebay.hooks.base import Arrival, Candidate
-from forebay.model import Digest, Principal, Receive, Stored
+from forebay.model import Digest, Principal, Receive, Stored, UploadRecord
 from forebay.stores.base import Publication, Published, Staged
 
 if TYPE_CHECKING:
@@ -41,13 +42,15 @@ class Reception:
         self.command = command
         self._source = source
         self.principal = principal
-        self.id = secrets.token_urlsafe(16)
+        self.id = new_id()
         self._limit = limit
         self._how = Publication(command.name, command.conflict, command.preconditions)
         self._hashing = hashing_for(command.expected, command.wanted)
         self._started = time.perf_counter()
         self._intake: Intake | None = None
         self.staged: Staged | None = None
+        self._recorded = engine.recorded
+        self._untold: tuple[UploadRecord, Staged] | None = None
 
     @property
     def source(self) -> Source:
@@ -63,6 +66,7 @@ class Reception:
         """Receives and publishes it."""
         hooks = self._engine.hooks
         asked = hooks.verifies or hooks.progresses or progress is not None
+        asked = asked or self._recorded is not None
         whole = None if asked else self.source.take_whole()
         if whole is not None:
             return await self.store(whole)
@@ -77,6 +81,11 @@ class Reception:
 
     async def tell(self, stored: Stored) -> None:
         """Tells `on_complete` of what was published."""
+        if self._untold is not None:
+            assert self._recorded is not None
+            untold, self._untold = self._untold, None
+            await self._recorded.tell(*untold)
+            return
         await self._engine.tell(stored, self.command.media_type, self.principal, self.id)
 
     async def open(self) -> None:
@@ -121,9 +130,31 @@ class Reception:
             await self.check()
             await engine.hooks.verify(self._candidate())
         assert self.staged is not None
+        if self._recorded is not None:
+            return await self._publish_recorded(self._recorded, self.staged)
         published = await engine.workers.run(self._finish, self.staged)
         self.staged = None
         return self._stored(published)
+
+    async def _publish_recorded(self, recorded: Recorded, staged: Staged) -> Stored:
+        await self.check()
+        duration = time.perf_counter() - self._started
+        record = await recorded.publish(
+            self.id, staged, self.command, self.principal, self.digests(), duration
+        )
+        self.staged = None
+        self._untold = record, staged
+        stored = outcome.stored(record)
+        assert stored is not None
+        return stored
+
+    async def take_back(self, stored: Stored) -> None:
+        """Removes what was just published, as nobody wants it any more; nobody is told."""
+        if self._untold is not None:
+            assert self._recorded is not None
+            untold, self._untold = self._untold, None
+            await self._recorded.forget(*untold)
+        await self._engine.take_back(stored)
 
     async def close(self) -> None:
         """What was not published goes. Idempotent."""

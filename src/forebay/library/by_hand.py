@@ -182,13 +182,13 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
         except BaseException:
             await upload.halt()
             if upload.stored is not None:
-                await engine.take_back(upload.stored)
+                await reception.take_back(upload.stored)
             raise
         await upload.finish()
     if upload.stored is None:
         return
     if upload.rejected:
-        await engine.take_back(upload.stored)
+        await reception.take_back(upload.stored)
     else:
         await reception.tell(upload.stored)
 

@@ -10,7 +10,7 @@ _WINDOW = 64 << 10
 _TWO_WAY_FROM = 30_000
 """From this size on `bytes.find` looks for a needle of this length with two-way search."""
 _SAMPLES = 256
-_PAIRS = 64
+_PAIRS = 32
 
 
 class DelimiterFinder:
@@ -59,9 +59,12 @@ class DelimiterFinder:
 
     def _suits_memmem(self, data: bytes | bytearray, position: int, end: int) -> bool:
         step = (end - position) // _PAIRS + self._salt
-        pairs = zip(data[position:end:step], data[position + 1 : end : step], strict=False)
-        slow = [True for first, second in pairs if _hash2(first, second) in self._slow_pairs]
-        return 4 * len(slow) <= _PAIRS
+        slow, found = self._slow_pairs, 0
+        # As in `_hash2`; written out, as calls would cost more than the search of a small buffer.
+        for first, second in zip(data[position:end:step], data[position + 1 : end : step]):  # noqa: B905
+            if second - (first << 3) & 255 in slow:
+                found += 1
+        return 4 * found <= _PAIRS
 
     def partial(self, data: bytes | bytearray, position: int, end: int) -> int:
         """Where at the end of `data[position:end]` a delimiter may have begun, else `end`."""

@@ -173,6 +173,24 @@ class FileStore:
             raise
         return staged
 
+    def keep(self, staged: StagedFile, upload_id: str) -> None:
+        """See `Staged.keep`: the name among the resumable ones."""
+        self._check_id(upload_id)
+        try:
+            fcntl.flock(staged.fd, fcntl.LOCK_EX)  # ours alone: nobody else has it open
+            if staged.path is None:
+                link_unnamed(staged.fd, upload_id, self.uploads_fd)
+            else:
+                folders = {"src_dir_fd": staged.folder_fd, "dst_dir_fd": self.uploads_fd}
+                os.link(staged.path, upload_id, **folders, follow_symlinks=False)
+                os.unlink(staged.path, dir_fd=staged.folder_fd)
+            if self.strict:
+                sync(self.uploads_fd)
+        except FileExistsError as error:
+            raise AlreadyExists from error
+        except OSError as error:
+            raise from_os_error(error) from error
+
     def resume(self, upload_id: str, offset: int) -> Staged:
         fd = self._open_locked(upload_id, os.O_RDWR)
         try:

@@ -103,6 +103,15 @@ class StagedMemory:
     def commit(self) -> int:
         return self.offset
 
+    def keep(self, upload_id: str) -> None:
+        self._check_writable()
+        with self._store._lock:
+            if upload_id in self._store._uploads:
+                raise AlreadyExists
+            self._store._uploads[upload_id] = self._data
+            self._data.names += 1
+            self._upload_id = upload_id
+
     def open_read(self) -> int:
         return _descriptor(self._data.content)
 
@@ -110,7 +119,9 @@ class StagedMemory:
         if not self._open:
             raise StorageFailed("This upload is closed.")
         published = self._store._publish(self._data, how)
-        self.close()
+        self._sealed = True
+        if self._upload_id is None:
+            self.close()
         return published
 
     def discard(self) -> None:

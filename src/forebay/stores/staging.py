@@ -170,6 +170,11 @@ class StagedFile:
                 raise SyncFailed(errno=error.errno) from error
         return offset
 
+    def keep(self, upload_id: str) -> None:
+        self._check_writable()
+        self._store.keep(self, upload_id)
+        self.path, self.folder_fd, self._kept = upload_id, self._store.uploads_fd, True
+
     def open_read(self) -> int:
         try:
             if self.path is not None:
@@ -190,7 +195,8 @@ class StagedFile:
         except OSError as error:
             raise from_os_error(error) from error
         self._sealed = True
-        self.close()
+        if not self._kept:
+            self.close()
         return published
 
     def _make_final(self) -> None:
