@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from forebay import units
 from forebay.errors import ConfigError
+from forebay.media_types import is_active
 from forebay.model import Conflict, Durability, KiB, MiB
 
 ENV_PREFIX = "FOREBAY_"
@@ -34,6 +35,7 @@ _WHAT = "What is taken"
 _STORE = "How files are stored"
 _MEMORY = "Memory and parallel work"
 _TIME = "Patience with clients"
+_BACK = "How files are given back"
 _WHO = "Who may ask"
 _LOG = "What is logged"
 
@@ -55,6 +57,16 @@ def _network(text: str) -> None:
     import ipaddress  # 8 ms: not paid by a start that names none
 
     ipaddress.ip_network(text, strict=False)
+
+
+def _harmless(kind: str) -> None:
+    if is_active(kind):
+        raise ValueError(f"files of type {kind} could run scripts as pages of this server")
+
+
+_TYPE = r"[a-z0-9][^\s/;,]*/[^\s/;,]+|\*/\*"
+_TYPES = units.Names(_TYPE, "image/*, application/pdf", "TYPE")
+_SHOWN = ("image/*", "audio/*", "video/*", "text/plain", "application/pdf")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,7 +116,7 @@ class Settings:
     )
     accept_types: tuple[str, ...] = _live(
         (),
-        units.Names(r"[a-z0-9][^\s/;,]*/[^\s/;,]+|\*/\*", "image/*, application/pdf", "TYPE"),
+        _TYPES,
         _WHAT,
         "Media type to take, such as image/*; all are taken when none is given.",
     )
@@ -159,6 +171,12 @@ class Settings:
     )
     drain_timeout: float = _live(
         30.0, _GRACE, _TIME, "Time running requests get to end when the server stops."
+    )
+    inline_types: tuple[str, ...] = _live(
+        _SHOWN,
+        dataclasses.replace(_TYPES, judge=_harmless),
+        _BACK,
+        "Media type, told by the name, that browsers may show; others are saved. Never HTML, XML.",
     )
     allow_host: tuple[str, ...] = _live(
         (),

@@ -185,7 +185,7 @@ class FilesApp:
         await engine.authorise("read", name, scope)
         fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
         try:
-            await send_file(scope, send, engine.workers, fd, info, cors)
+            await send_file(scope, send, engine, fd, info, cors)
         finally:
             await engine.workers.run(os.close, fd)
 
