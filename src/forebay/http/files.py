@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import os
 import secrets
@@ -17,13 +16,12 @@ from forebay.http.answers import (
     Receive,
     Send,
     answer_error,
-    json_answer,
     json_bytes,
     send_answer,
 )
 from forebay.http.asgi_source import ReceiveSource
 from forebay.http.download import send_file
-from forebay.http.listing import list_folder
+from forebay.http.listing import answer_listing
 from forebay.protocol import digest, fields, names, origin, preconditions, raw
 from forebay.protocol.status import Answer
 
@@ -174,10 +172,10 @@ class FilesApp:
         if folder:
             await engine.authorise("list", name, scope)
             query = query_of(scope.get("query_string", b""))
-            call = functools.partial(list_folder, engine.store, name, query, mount_of(scope))
-            listing = await engine.workers.run(call)
-            no_store = ((b"cache-control", b"no-store"),)
-            answer = json_answer(200, listing, no_store)
+            mount, headers = mount_of(scope), scope["headers"]
+            answer = await engine.workers.run(
+                answer_listing, engine.store, name, query, mount, headers
+            )
             if scope["method"] == "HEAD":
                 answer = Answer(answer.status, answer.headers)
             await send_answer(send, answer, cors)

@@ -31,9 +31,10 @@ from forebay.errors import (
 )
 from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
 from forebay.stores.base import Capabilities, Publication, Space, Staged
-from forebay.stores.folders import Folders, make_folder, make_root, names_after, scan, sync
+from forebay.stores.folders import Folders, make_folder, make_root, scan, sync
 from forebay.stores.naming import check_path, split
 from forebay.stores.publishing import Publisher, info_of, link_unnamed, tag_of
+from forebay.stores.sorted_names import SortedNames
 from forebay.stores.staging import StagedFile
 
 OWN_FOLDER = ".forebay"
@@ -84,6 +85,7 @@ class FileStore:
         except BaseException:
             self.close()
             raise
+        self._names = SortedNames()
         self.capabilities = Capabilities(descriptor=True, resumable=True, durable=True)
 
     def _open_folders(self, folder_mode: int) -> None:
@@ -366,7 +368,7 @@ class FileStore:
         with self.folders.opened(name) as fd:
             try:
                 while (wanted := limit - len(found)) > 0:
-                    names = names_after(fd, after, wanted)
+                    names = self._names.after(fd, after, wanted)
                     found += [info for base in names if (info := _entry(fd, base)) is not None]
                     if len(names) < wanted:
                         break
