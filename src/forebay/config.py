@@ -66,6 +66,17 @@ def _harmless(kind: str) -> None:
 
 _TYPE = r"[a-z0-9][^\s/;,]*/[^\s/;,]+|\*/\*"
 _TYPES = units.Names(_TYPE, "image/*, application/pdf", "TYPE")
+_COMPRESSED = (
+    "text/*",
+    "application/json",
+    "application/x-ndjson",
+    "application/xml",
+    "application/yaml",
+    "application/sql",
+    "application/x-tar",
+    "image/svg+xml",
+    "image/bmp",
+)
 _SHOWN = ("image/*", "audio/*", "video/*", "text/plain", "application/pdf")
 
 
@@ -91,6 +102,18 @@ class Settings:
     file_mode: int = _fixed(0o640, units.Mode(0o400), _STORE, "Permissions of new files, in octal.")
     folder_mode: int = _fixed(
         0o750, units.Mode(0o700), _STORE, "Permissions of new folders, in octal."
+    )
+    compress_at_rest: str = _fixed(
+        "none",
+        units.Choice(("none", "zstd")),
+        _STORE,
+        "How files of --compress-types are kept; zstd needs forebay[zstd]. Unseen by clients.",
+    )
+    compress_types: tuple[str, ...] = _fixed(
+        _COMPRESSED,
+        _TYPES,
+        _STORE,
+        "Media type, told by the name, that --compress-at-rest is for.",
     )
     host: str = _fixed(
         "127.0.0.1", units.Host(), _WHERE, "Address to listen on; 0.0.0.0 or :: is every network."

@@ -101,7 +101,10 @@ NO_PRECONDITIONS = Preconditions()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A published file. `name` is its path under the root, with `/` between folders."""
+    """A published file. `name` is its path under the root, with `/` between folders.
+
+    `size` is that of its content, however it is stored.
+    """
 
     name: str
     size: int
@@ -109,6 +112,8 @@ class FileInfo:
     tag: str
     """The opaque part of a strong entity tag; another content has another tag."""
     is_folder: bool = False
+    stored_size: int | None = None
+    """Bytes that the file takes, compressed at rest; None when it is stored as it is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

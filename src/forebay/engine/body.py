@@ -202,9 +202,15 @@ class Body:
         """
         self._check_open()
         how = Publication(judge_path(name.split("/")), conflict, preconditions)
+        while not await self._workers.run(self._prepare, how.name):
+            pass
         stored = await self._workers.run(self._move, how)
         self._closed = True
         return stored
+
+    def _prepare(self, name: str) -> bool:
+        staged = self._spool.staged if self._store.capabilities.prepares else None
+        return staged is None or staged.prepare(name)
 
     def _move(self, how: Publication) -> Stored:
         staged = self._spool.to_file()

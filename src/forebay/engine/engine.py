@@ -143,6 +143,9 @@ class Engine:
             if self.hooks.verifies:
                 await run(receipt.check)
                 await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
+            if self.store.capabilities.prepares:
+                while not await run(receipt.prepare, staged):  # in turns, fair to all others
+                    pass
             return await run(receipt.finish, staged)
         except BaseException:
             await run(staged.discard)
@@ -314,6 +317,11 @@ class _Receipt:
 
     def check(self) -> None:
         self.hashing.verify(self.command.expected)
+
+    def prepare(self, staged: Staged) -> bool:
+        """In a thread: a turn of what publication takes; not for what is refused."""
+        self.check()
+        return staged.prepare(self.command.name)
 
     def finish(self, staged: Staged) -> Published:
         """In a thread: verify, then publish."""

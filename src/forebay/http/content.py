@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
+from forebay.errors import UploadError
 from forebay.http.answers import Send
 from forebay.model import FileInfo
+from forebay.stores.seekable import Unpacker
 
 if TYPE_CHECKING:
     from forebay.engine.workers import Workers
@@ -34,9 +36,11 @@ class Content(Protocol):
 class PlainContent:
     """A file that holds the very bytes to send."""
 
-    def __init__(self, scope: dict[str, Any], workers: Workers, fd: int, info: FileInfo) -> None:
-        self.size = info.size
-        self._name = info.name
+    def __init__(
+        self, scope: dict[str, Any], workers: Workers, fd: int, name: str, size: int
+    ) -> None:
+        self.size = size
+        self._name = name
         self._workers = workers
         self._fd = fd
         self._zero_copy = "http.response.zerocopysend" in (scope.get("extensions") or ())
@@ -59,6 +63,33 @@ class PlainContent:
             if not piece:
                 # Cut short on the disk under us: the client must not take it for the whole.
                 raise RuntimeError(f"{self._name!r} became shorter while it was sent")
+            start += len(piece)
+            last = start >= stop
+            await send({"type": "http.response.body", "body": piece, "more_body": more or not last})
+
+
+class PackedContent:
+    """The content of a file that is compressed at rest.
+
+    Nothing is held between two pieces: what a slow client waits for costs no memory.
+    """
+
+    def __init__(self, unpacker: Unpacker, workers: Workers, fd: int, info: FileInfo) -> None:
+        self.size = info.size
+        self._unpacker = unpacker
+        self._workers = workers
+        self._fd = fd
+        self._info = info
+
+    async def send(self, send: Send, start: int, stop: int, *, more: bool) -> None:
+        while start < stop:
+            size = min(PIECE, stop - start)
+            try:
+                piece = await self._workers.run(
+                    self._unpacker.read, self._fd, self._info, start, size
+                )
+            except UploadError as error:
+                raise RuntimeError(f"{self._info.name!r} cannot be sent") from error
             start += len(piece)
             last = start >= stop
             await send({"type": "http.response.body", "body": piece, "more_body": more or not last})

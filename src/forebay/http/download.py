@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.errors import PreconditionFailed
 from forebay.http.answers import Headers, Send
-from forebay.http.content import Content, PlainContent
+from forebay.http.content import Content, PackedContent, PlainContent
 from forebay.media_types import is_shown, media_type_of
 from forebay.model import EntityTag, FileInfo
 from forebay.protocol import fields, preconditions, ranges
+from forebay.protocol.negotiation import takes_coding
 from forebay.protocol.preconditions import Outcome
+from forebay.stores.seekable import Unpacker
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -33,7 +35,13 @@ class _Plan:
 
 
 async def send_file(
-    scope: dict[str, Any], send: Send, engine: Engine, fd: int, info: FileInfo, extra: Headers
+    scope: dict[str, Any],
+    send: Send,
+    engine: Engine,
+    unpacker: Unpacker,
+    fd: int,
+    info: FileInfo,
+    extra: Headers,
 ) -> None:
     """Answers GET or HEAD from an open descriptor, which stays open.
 
@@ -41,14 +49,17 @@ async def send_file(
     whole, as it was. Raises PreconditionFailed, RangeNotSatisfiable and InvalidField.
     """
     headers: Headers = scope["headers"]
-    content: Content = PlainContent(scope, engine.workers, fd, info)
-    tag, mtime = EntityTag(info.tag), info.mtime_ns // 10**9
+    content, coding = await _representation(scope, engine, unpacker, fd, info)
+    tag = EntityTag(f"{info.tag}-{coding}" if coding else info.tag)
+    mtime = info.mtime_ns // 10**9
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
         (b"last-modified", fields.http_date(mtime)),
         (b"cache-control", b"no-cache"),
         *extra,
     ]
+    if info.stored_size is not None:
+        validators.append((b"vary", b"Accept-Encoding"))
     conditions = preconditions.parse(headers)
     if conditions:
         outcome = preconditions.evaluate(conditions, scope["method"], tag=tag, mtime=mtime)
@@ -59,16 +70,39 @@ async def send_file(
             return
     kind = media_type_of(info.name)
     shown = is_shown(kind, engine.settings.inline_types)
-    plan = _plan(wanted_ranges(scope, info.size, tag, mtime), content.size, kind.encode())
+    wanted = None if coding else wanted_ranges(scope, info.size, tag, mtime)
+    plan = _plan(wanted, content.size, kind.encode())
+    if coding:
+        plan.headers.append((b"content-encoding", coding.encode()))
     plan.headers.extend(
         (
-            (b"accept-ranges", b"bytes"),
+            (b"accept-ranges", b"none" if coding else b"bytes"),
             (b"content-disposition", fields.disposition_for(info.name, inline=shown)),
             (b"x-content-type-options", b"nosniff"),
             *validators,
         )
     )
     await _send(send, plan, content, scope["method"])
+
+
+async def _representation(
+    scope: dict[str, Any], engine: Engine, unpacker: Unpacker, fd: int, info: FileInfo
+) -> tuple[Content, str]:
+    """What is sent, and its content coding ("" for none).
+
+    A file compressed at rest goes as it is to clients that take it so; but ranges are always
+    of the content itself, so that a part fits what another client, or another version of the
+    same one, got before.
+    """
+    if info.stored_size is None:
+        return PlainContent(scope, engine.workers, fd, info.name, info.size), ""
+    headers: Headers = scope["headers"]
+    # Also tells a damaged file, and a missing module, while an error can still be answered.
+    coded = await engine.workers.run(unpacker.coded_size, fd, info)
+    whole = scope["method"] == "HEAD" or fields.first(headers, b"range") is None
+    if whole and takes_coding(headers, "zstd"):
+        return PlainContent(scope, engine.workers, fd, info.name, coded), "zstd"
+    return PackedContent(unpacker, engine.workers, fd, info), ""
 
 
 def wanted_ranges(

@@ -24,6 +24,7 @@ from forebay.http.download import send_file
 from forebay.http.listing import answer_listing
 from forebay.protocol import digest, fields, names, origin, preconditions, raw
 from forebay.protocol.status import Answer
+from forebay.stores.seekable import Unpacker
 
 if TYPE_CHECKING:
     from forebay import model
@@ -73,6 +74,7 @@ class FilesApp:
         self.engine = engine
         self.listening_on_loopback = listening_on_loopback
         self.creator = creator
+        self.unpacker = Unpacker()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -183,7 +185,7 @@ class FilesApp:
         await engine.authorise("read", name, scope)
         fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
         try:
-            await send_file(scope, send, engine, fd, info, cors)
+            await send_file(scope, send, engine, self.unpacker, fd, info, cors)
         finally:
             await engine.workers.run(os.close, fd)
 

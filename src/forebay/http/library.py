@@ -11,6 +11,7 @@ from typing import Any
 from forebay.config import Settings, load
 from forebay.engine.body import Body
 from forebay.engine.engine import Engine
+from forebay.engine.packing import packs
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.sweep import Housekeeping
 from forebay.hooks.base import Access, Candidate, Completion
@@ -67,6 +68,7 @@ class Forebay:
             file_mode=settings.file_mode,
             folder_mode=settings.folder_mode,
             numbered=numbered,
+            packs=packs(settings),
         )
         self.engine = Engine(settings, self._store, hooks=self._hooks)
         self.files = FilesApp(self.engine)
