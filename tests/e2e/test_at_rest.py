@@ -173,17 +173,35 @@ def test_it_goes_as_it_is_to_clients_that_take_it_so(start_any: Start):
         ({"If-None-Match": coded[1]["etag"], "Accept-Encoding": "zstd"}, 304),
         ({"If-None-Match": coded[1]["etag"]}, 200),
         ({"Accept-Encoding": "zstd;q=0"}, 200),
+        ({"If-Match": tag, "Accept-Encoding": "zstd"}, 200),
+        ({"If-Match": coded[1]["etag"], "Accept-Encoding": "zstd"}, 200),
+        ({"If-Match": coded[1]["etag"]}, 412),
+        ({"If-Match": '"other"', "Accept-Encoding": "zstd"}, 412),
     ):
         for method in ("GET", "HEAD"):
             status, headers, _ = server.request(method, "/files/a.txt", None, fields)
             assert status == expected, fields
-            assert "accept-encoding" in headers["vary"].lower()
+            if status != 412:
+                assert "accept-encoding" in headers["vary"].lower()
     alone = server.request("HEAD", "/files/a.txt", None, {"Accept-Encoding": "zstd"})
     same = ("content-length", "content-encoding", "etag", "content-type")
     assert [alone[1][name] for name in same] == [coded[1][name] for name in same]
     # Other files do not vary.
     server.request("PUT", "/files/a.bin", TEXT)
     assert "accept-encoding" not in get(server, "/files/a.bin")[1].get("vary", "").lower()
+
+
+def test_either_tag_of_a_file_allows_for_its_replacement_and_removal(server: ServerProcess):
+    """A page in a browser gets the coded one, whatever it asked for."""
+    for accept in ("identity", "zstd"):
+        put(server, "a.txt", TEXT)
+        tag = get(server, "/files/a.txt", Accept_Encoding=accept)[1]["etag"]
+        assert server.request("PUT", "/files/a.txt", text(9000), {"If-Match": tag})[0] == 200
+        assert server.request("PUT", "/files/a.txt", text(9000), {"If-Match": tag})[0] == 412
+        assert server.request("DELETE", "/files/a.txt", None, {"If-Match": tag})[0] == 412
+        tag = get(server, "/files/a.txt", Accept_Encoding=accept)[1]["etag"]
+        assert server.request("PUT", "/files/a.txt", b"x", {"If-None-Match": tag})[0] == 412
+        assert server.request("DELETE", "/files/a.txt", None, {"If-Match": tag})[0] == 204
 
 
 def test_ranges_are_of_the_content_whatever_coding_is_taken(start_any: Start):

@@ -12,7 +12,7 @@ from forebay.errors import PreconditionFailed
 from forebay.http.answers import Headers, Send
 from forebay.http.content import Content, PackedContent, PlainContent
 from forebay.media_types import is_shown, media_type_of
-from forebay.model import EntityTag, FileInfo
+from forebay.model import EntityTag, FileInfo, Preconditions, coded_tag
 from forebay.protocol import fields, preconditions, ranges
 from forebay.protocol.negotiation import takes_coding
 from forebay.protocol.preconditions import Outcome
@@ -49,8 +49,9 @@ async def send_file(
     whole, as it was. Raises PreconditionFailed, RangeNotSatisfiable and InvalidField.
     """
     headers: Headers = scope["headers"]
-    content, coding = await _representation(scope, engine, unpacker, fd, info)
-    tag = EntityTag(f"{info.tag}-{coding}" if coding else info.tag)
+    conditions = preconditions.parse(headers)
+    content, coding = await _representation(scope, conditions, engine, unpacker, fd, info)
+    tag = EntityTag(coded_tag(info.tag) if coding else info.tag)
     mtime = info.mtime_ns // 10**9
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
@@ -60,7 +61,6 @@ async def send_file(
     ]
     if info.stored_size is not None:
         validators.append((b"vary", b"Accept-Encoding"))
-    conditions = preconditions.parse(headers)
     if conditions:
         outcome = preconditions.evaluate(conditions, scope["method"], tag=tag, mtime=mtime)
         if outcome is Outcome.FAILED:
@@ -86,21 +86,27 @@ async def send_file(
 
 
 async def _representation(
-    scope: dict[str, Any], engine: Engine, unpacker: Unpacker, fd: int, info: FileInfo
+    scope: dict[str, Any],
+    conditions: Preconditions,
+    engine: Engine,
+    unpacker: Unpacker,
+    fd: int,
+    info: FileInfo,
 ) -> tuple[Content, str]:
     """What is sent, and its content coding ("" for none).
 
     A file compressed at rest goes as it is to clients that take it so; but ranges are always
     of the content itself, so that a part fits what another client, or another version of the
-    same one, got before.
+    same one, got before. The same goes for a client that asks for a tag by If-Match.
     """
     if info.stored_size is None:
         return PlainContent(scope, engine.workers, fd, info.name, info.size), ""
     headers: Headers = scope["headers"]
     # Also tells a damaged file, and a missing module, while an error can still be answered.
     coded = await engine.workers.run(unpacker.coded_size, fd, info)
-    whole = scope["method"] == "HEAD" or fields.first(headers, b"range") is None
-    if whole and takes_coding(headers, "zstd"):
+    ranged = scope["method"] == "GET" and fields.first(headers, b"range") is not None
+    fixed = conditions.if_match and EntityTag(coded_tag(info.tag)) not in conditions.if_match
+    if not (ranged or fixed) and takes_coding(headers, "zstd"):
         return PlainContent(scope, engine.workers, fd, info.name, coded), "zstd"
     return PackedContent(unpacker, engine.workers, fd, info), ""
 
