@@ -92,6 +92,16 @@ def test_a_browser_gets_a_page_and_everybody_else_json(start_any: Start):
     assert server.request("GET", "/files/none/", None, BROWSER)[0] == 404
 
 
+def test_a_folder_without_its_slash_leads_to_its_listing(start_any: Start):
+    server = start_any()
+    server.request("PUT", "/files/a%20%26/b/f", b"x")
+    for method in ("GET", "HEAD"):
+        status, headers, body = server.request(method, "/files/a%20%26/b?limit=5")
+        assert (status, headers["location"], body) == (307, "/files/a%20%26/b/?limit=5", b"")
+    assert server.request("GET", headers["location"])[0] == 200
+    assert server.request("GET", "/files/none")[0] == 404
+
+
 def test_no_name_gets_out_of_its_place_in_the_page(reuse_server: Start):
     server = reuse_server()
     for name in HOSTILE:

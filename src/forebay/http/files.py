@@ -183,11 +183,32 @@ class FilesApp:
             await send_answer(send, answer, cors)
             return
         await engine.authorise("read", name, scope)
-        fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
+        try:
+            fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
+        except NotFound as error:
+            if not error.detail.get("folder"):
+                raise
+            await send_answer(send, _with_slash(scope, name), cors)
+            return
         try:
             await send_file(scope, send, engine, self.unpacker, fd, info, cors)
         finally:
             await engine.workers.run(os.close, fd)
+
+
+def _with_slash(scope: dict[str, Any], name: str) -> Answer:
+    """Where the listing of that folder is. For now only: a file may get the name one day."""
+    query = scope.get("query_string", b"")
+    location = f"{mount_of(scope)}/{names.quote_path(name)}/".encode()
+    location += b"?" + query if query else b""
+    return Answer(
+        307,
+        (
+            (b"location", location),
+            (b"content-length", b"0"),
+            (b"cache-control", b"no-store"),
+        ),
+    )
 
 
 def _close(opened: tuple[int, object]) -> None:

@@ -231,8 +231,8 @@ class Store(Protocol):
         With `FileInfo.stored_size` the descriptor's bytes are not the content, but frames that
         `forebay.stores.seekable` reads.
 
-        Raises NotFound, also for a folder. A file that is replaced or deleted stays whole for
-        those who have opened it.
+        Raises NotFound, also for a folder (`detail["folder"]` may say so). A file that is
+        replaced or deleted stays whole for those who have opened it.
         """
         ...
 

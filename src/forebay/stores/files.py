@@ -368,7 +368,7 @@ class FileStore:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise NotFound("That is not a file.")
+            raise NotFound("That is not a file.", folder=stat.S_ISDIR(status.st_mode))
         return fd, info_of(name, status, read_mark(fd, status.st_size))
 
     def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
