@@ -156,6 +156,13 @@ class Settings:
         _WHAT,
         "Send interim responses (104) to IETF clients that name no version of the draft.",
     )
+    max_append_size: int | None = _fixed(
+        None,
+        units.Size(1, optional=True),
+        _WHAT,
+        "Most that one request may bring of a resumable upload, as behind a proxy that limits "
+        'bodies; "none" is no limit.',
+    )
     retention: float = _live(
         86_400.0,
         units.Duration(0, 3650 * _DAY),

@@ -117,21 +117,35 @@ class Place:
         """As a server would after a restart: repair, and complete what was not published."""
         watch: Point = point or (lambda _: None)
         completion = Completion(
-            Watched(self.store, watch, ("remove",)),
+            self.store,
             Watched(self.sessions, watch, ("update",)),
             self.workers,
+            Watched(self, watch, ("tell",)).tell,
+            owes=lambda: True,
         )
         record = await completion.repair(await self.sessions.load(upload_id))
         if record.state is UploadState.COMPLETE:
             return record
         staged = self.store.resume(upload_id, record.offset)
         try:
-            return await completion.complete(record, Watched(staged, watch, ("publish",)))
+            watched = Watched(staged, watch, ("publish", "discard"))
+            return await completion.complete(record, watched)
         finally:
             staged.close()
 
-    async def sweep(self, now: float | None = None) -> Swept:
-        return await Sweeper(self.store, self.sessions, self.workers).run(now or time.time())
+    async def tell(self, record: UploadRecord) -> None:
+        """Writes down, beyond the life of this process, that somebody was told."""
+        with open(self.folder / OWN_FOLDER / "told", "a") as told:
+            told.write(f"{record.id} {record.final_name}\n")
+
+    def told(self) -> list[str]:
+        path = self.folder / OWN_FOLDER / "told"
+        return path.read_text().splitlines() if path.exists() else []
+
+    async def sweep(self, now: float | None = None, *, tells: bool = True) -> Swept:
+        tell = self.tell if tells else None
+        sweeper = Sweeper(self.store, self.sessions, self.workers, tell)
+        return await sweeper.run(now or time.time())
 
     def published(self) -> dict[str, bytes]:
         return {
@@ -166,6 +180,9 @@ class WatchedStaged:
     def publish(self, how: Publication) -> Published:
         self._look(how)
         return self._inner.publish(how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
 def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

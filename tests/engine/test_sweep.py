@@ -23,7 +23,8 @@ ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
 BODY = bytes(range(256)) * 300
 TESTS = Path(__file__).parents[1]
-POINTS = 8  # before and after: update, publish, update, remove
+POINTS = 10  # before and after: update, publish, update, tell, discard
+TOLD_ALREADY = ("after tell", "before discard")
 DEAD = 77
 
 
@@ -45,6 +46,28 @@ def die(folder: Path, point: int) -> str | None:
 
 
 # --- crashes in the middle of a completion -------------------------------------------------------
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["in time", "after its expiry"])
+def test_who_cannot_tell_leaves_a_file_that_somebody_waits_for(
+    tmp_path: Path, expired: bool
+) -> None:
+    soon = time.time() + 60
+
+    async def before() -> None:
+        async with opened(tmp_path) as place:
+            await place.create(ID, BODY, expires_at=soon)
+
+    async def after() -> None:
+        async with opened(tmp_path) as place:
+            await place.sweep(tells=False)
+            assert (place.told(), place.staged_ids()) == ([], {ID})
+            await place.sweep(soon + 1 if expired else None)
+            assert (place.told(), place.staged_ids()) == ([f"{ID} a.bin"], set())
+
+    asyncio.run(before())
+    assert die(tmp_path, 4) == "after publish"
+    asyncio.run(after())
 
 
 @pytest.mark.parametrize("conflict", [Conflict.RENAME, Conflict.REFUSE, Conflict.REPLACE])
@@ -79,6 +102,8 @@ def test_a_crash_at_any_step_of_a_completion_is_made_good(
             assert place.staged_ids() == set()
             assert await place.sweep() == await place.sweep()  # nothing is left to do
             assert (place.store.stat("a.bin").stored_size is not None) is packed
+            # Twice only where the crash came between the telling and the note of it.
+            assert place.told() == [f"{ID} a.bin"] * (2 if where in TOLD_ALREADY else 1)
 
     asyncio.run(before())
     where = die(tmp_path, point)
@@ -95,7 +120,7 @@ def test_there_are_no_more_steps_than_are_crashed_at(tmp_path: Path) -> None:
     assert die(tmp_path, POINTS + 1) is None
 
 
-@pytest.mark.parametrize("point", [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14])
+@pytest.mark.parametrize("point", [1, 2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16])
 def test_a_crash_while_names_collide_gives_one_name(tmp_path: Path, point: int) -> None:
     taken = {"a.bin": b"somebody's", "a (1).bin": b"somebody else's"}
 
@@ -112,6 +137,7 @@ def test_a_crash_while_names_collide_gives_one_name(tmp_path: Path, point: int) 
             assert record.final_name == "a (2).bin"
             assert place.published() == {**taken, "a (2).bin": BODY}
             assert place.staged_ids() == set()
+            assert set(place.told()) == {f"{ID} a (2).bin"}
 
     asyncio.run(before())
     die(tmp_path, point)

@@ -102,6 +102,32 @@ def test_a_smaller_limit_is_for_new_uploads_only(start_server: Start, tmp_path: 
     assert ask(server, "OPTIONS", "/files/").limits["max-size"] == 10
 
 
+def test_a_request_that_brings_too_much_is_refused_and_the_upload_goes_on(
+    reuse_server: Start,
+) -> None:
+    """Item 29, for proxies that limit bodies."""
+    server = reuse_server("--max-append-size", "100", "--retention", "0")
+    assert ask(server, "OPTIONS", "/files/").limits == {"max-append-size": 100}
+    created = ask(server, "PUT", "/files/f.bin", v(), "Upload-Complete: ?1", body=b"x" * 101)
+    assert (created.status, created.interim) == (413, [])
+    assert created.limits == {"max-append-size": 100}
+    assert server.leftovers() == []
+    upload = Upload.begin(server, body=b"x" * 100)
+    assert upload.where().limits == {"max-append-size": 100}
+    over = upload.append(100, b"x" * 101, last=True)
+    assert (over.status, over.complete) == (413, "?0")
+    assert b"--max-append-size" in over.body
+    assert upload.where().offset == 100
+    over = upload.append_chunked(100, b"y" * 101, last=True)
+    assert (over.status, over.complete) == (413, "?0")
+    at = upload.where().offset
+    assert 100 <= at <= 200
+    assert upload.append(at, b"y" * (250 - at)).status == (204 if at >= 150 else 413)
+    at = upload.where().offset
+    assert upload.append(at, b"z", last=True).status == 201
+    assert (server.folder / "f.bin").read_bytes() == b"x" * 100 + b"y" * (at - 100) + b"z"
+
+
 def test_an_upload_past_its_age_is_gone(reuse_server: Start) -> None:
     """Items 30, 50."""
     server = reuse_server("--retention", "0.000001")

@@ -7,7 +7,7 @@ import pytest
 from forebay.errors import AlreadyExists, NotFound, StorageFailed, UploadBusy
 from forebay.stores.base import Store
 
-from .samples import ID, OTHER_ID, fill, get, how, put, read, staged_bytes
+from .samples import ID, OTHER_ID, fill, get, how, publish, put, read, staged_bytes
 
 
 class ResumableContract:
@@ -98,7 +98,7 @@ class ResumableContract:
         claimed.truncate(5)
         fill(claimed, b"67")
         assert staged_bytes(claimed) == b"1234567"
-        claimed.publish(how("a"))
+        publish(claimed, "a")
         assert get(store, "a") == b"1234567"
 
     def test_claimed_data_may_be_discarded(self, store: Store) -> None:
@@ -124,7 +124,7 @@ class ResumableContract:
         assert store.published_from(ID, "f/a") is None
         put(store, "f/a", b"12345")
         assert store.published_from(ID, "f/a") is None  # equal, but not the very data
-        published = staged.publish(how("f/b"))
+        published = publish(staged, "f/b")
         assert store.published_from(ID, "f/b") == published.file
         assert store.published_from(ID, "f/a") is None
         assert store.published_from(ID, "f/a/b") is None
@@ -136,7 +136,7 @@ class ResumableContract:
         assert store.stat("f/b") == published.file
 
     def test_published_data_is_not_changed_through_its_id(self, store: Store) -> None:
-        published = fill(store.create(ID), b"12345").publish(how("a"))
+        published = publish(fill(store.create(ID), b"12345"), "a")
         with pytest.raises(StorageFailed):
             store.resume(ID, 3)
         for opening in (lambda: store.resume(ID, 5), lambda: store.claim(ID)):
@@ -154,7 +154,7 @@ class ResumableContract:
         assert store.stat("a") == published.file
 
     def test_looking_at_published_data_leaves_its_tag(self, store: Store) -> None:
-        published = fill(store.create(ID), b"12345").publish(how("a"))
+        published = publish(fill(store.create(ID), b"12345"), "a")
         store.claim(ID).close()
         store.resume(ID, 5).close()
         assert store.stat("a") == published.file
@@ -162,12 +162,22 @@ class ResumableContract:
         assert store.stat("a") == published.file
         assert get(store, "a") == b"12345"
 
-    def test_publishing_resumable_data_lets_go_of_it(self, store: Store) -> None:
+    def test_published_resumable_data_is_held_until_it_is_let_go_of(self, store: Store) -> None:
         staged = fill(store.create(ID), b"12345")
         staged.publish(how("a"))
-        staged.discard()  # does nothing any more
+        with pytest.raises(UploadBusy):
+            store.claim(ID)
+        with pytest.raises(StorageFailed):
+            staged.write(memoryview(b"x"), 5)
+        staged.discard()
+        assert list(store.staged_ids()) == []
+        assert get(store, "a") == b"12345"
+        staged = fill(store.create(ID), b"12345")
+        staged.publish(how("b"))
+        staged.close()
         store.claim(ID).close()
         store.remove(ID)
+        assert get(store, "b") == b"12345"
 
     def test_all_ids_are_told_however_many_ask(self, store: Store) -> None:
         ids = {f"{ID}-{n}" for n in range(100)}

@@ -49,6 +49,13 @@ def how(
     return Publication(name, conflict, preconditions)
 
 
+def publish(staged: Staged, name: str) -> Published:
+    """Publishes, and lets go of data that keeps its lock."""
+    published = staged.publish(how(name))
+    staged.close()
+    return published
+
+
 def put(
     store: Store,
     name: str,

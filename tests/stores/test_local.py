@@ -34,6 +34,7 @@ from .samples import (
     how,
     if_match,
     names_in,
+    publish,
     put,
 )
 
@@ -210,7 +211,7 @@ def test_modes_that_forbid_writing(tmp_path: Path) -> None:
         staged = fill(store.create(ID), b"12345")
         data = tmp_path / ".forebay" / "uploads" / ID
         assert data.stat().st_mode & 0o7777 == 0o644
-        staged.publish(how("f/a"))
+        publish(staged, "f/a")
         assert (tmp_path / "f" / "a").stat().st_mode & 0o7777 == 0o444
         assert (tmp_path / "f").stat().st_mode & 0o0777 == 0o755
         store.claim(ID).close()

@@ -11,7 +11,7 @@ from forebay.stores.base import Store
 from forebay.stores.memory import MemoryStore
 
 from .contract import StoreContract
-from .samples import ID, REPLACE, at_once, fill, get, how, put, read
+from .samples import ID, REPLACE, at_once, fill, get, how, publish, put, read
 
 
 class TestMemory(StoreContract):
@@ -51,7 +51,7 @@ def test_a_full_store_takes_no_more_and_what_is_removed_counts_no_more() -> None
 
 def test_data_under_two_names_counts_once() -> None:
     store = MemoryStore(capacity=100, numbered=numbered)
-    fill(store.create(ID), b"a" * 60).publish(how("a"))
+    publish(fill(store.create(ID), b"a" * 60), "a")
     assert store.space().free == 40
     store.delete("a")
     assert store.space().free == 40

@@ -28,6 +28,25 @@ from tus.talk import (
 Start = Callable[..., ServerProcess]
 
 
+def test_a_request_that_brings_too_much_is_refused_and_the_upload_goes_on(
+    reuse_server: Start,
+) -> None:
+    """tusd#353: proxies that limit bodies. The limit is of one request, not of the upload."""
+    server = reuse_server("--max-append-size", "100")
+    refused = ask(
+        server, "POST", body=b"x" * 101, Upload_Length=101, Content_Type=STREAM, Upload_Offset=0
+    )
+    assert refused.status == 413
+    assert server.leftovers() == []
+    path = create(server, 250, Upload_Metadata=metadata(filename="pieces"))
+    assert patch(server, path, 0, b"x" * 100).status == 204
+    assert patch(server, path, 100, b"x" * 101).status == 413
+    assert head(server, path).offset == 100
+    assert patch(server, path, 100, b"x" * 100).status == 204
+    assert patch(server, path, 200, b"x" * 50).status == 204
+    assert (server.folder / "pieces").read_bytes() == b"x" * 250
+
+
 # --- E. creation -----------------------------------------------------------------------------
 
 

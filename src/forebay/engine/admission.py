@@ -41,6 +41,14 @@ class Tally:
         return sum(value for (value,) in _SLOT.iter_unpack(self._map[:]))
 
 
+def append_too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"One request may bring at most {limit} bytes of an upload (--max-append-size); send "
+        "the rest in others.",
+        limit=limit,
+    )
+
+
 class Admission:
     """Decides before a byte is read. Used on the event loop only."""
 
@@ -60,6 +68,12 @@ class Admission:
                 f"The body has {length} bytes; at most {limit} are taken (--max-size).",
                 limit=limit,
             )
+
+    def check_append(self, length: int | None) -> None:
+        """The length of one request of a resumable upload. Raises TooLarge."""
+        limit = self.settings.max_append_size
+        if limit is not None and length is not None and length > limit:
+            raise append_too_large(limit)
 
     def enter(self) -> None:
         """Counts an upload in. Raises ShuttingDown or TooManyUploads; else call `leave`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forebay.engine import lengths
+from forebay.engine.admission import append_too_large
 from forebay.engine.commits import Commits
 from forebay.engine.ending import Ending, hash_stored
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
@@ -47,11 +48,11 @@ class Appending:
         engine = self._engine
         verified = bool(wish.expected) or wish.late
         hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
-        bound = lengths.bound(record)
+        limit, most = _limits(record, engine.settings.max_append_size)
         intake = Intake(
             staged,
             offset=record.offset,
-            limit=None if bound is None else bound - record.offset,
+            limit=limit,
             hashing=hashing,
             reserve=source.length is None,
         )
@@ -73,6 +74,10 @@ class Appending:
                 await engine.workers.run(staged.truncate, record.offset)
             elif isinstance(error, UploadError):
                 await commits.finish()
+            if isinstance(error, TooLarge) and most is not None:
+                refused = append_too_large(most)
+                refused.detail["ended"] = False  # the upload may go on
+                raise refused from error
             if isinstance(error, TooLarge) and wish.completes is not None:
                 raise await self._overrun(record, staged, error) from error
             raise
@@ -118,6 +123,17 @@ class Appending:
             error.detail |= {"ended": True, "max_size": lengths.limit_of(record)}
         await self._ending.fail(record, staged, error)
         return error
+
+
+def _limits(record: UploadRecord, most: int | None) -> tuple[int | None, int | None]:
+    """The most bytes that may come now; and that again when it is the request's limit, not the
+    upload's, which is reached first.
+    """
+    bound = lengths.bound(record)
+    left = None if bound is None else bound - record.offset
+    if most is None or (left is not None and left <= most):
+        return left, None
+    return most, most
 
 
 def _verify_stored(staged: Staged, expected: tuple[Digest, ...], offset: int) -> None:

@@ -53,7 +53,13 @@ class Ending:
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
-        self._completion = Completion(engine.store, sessions, engine.workers)
+        self.completion = Completion(
+            engine.store,
+            sessions,
+            engine.workers,
+            self.tell,
+            owes=lambda: engine.hooks.completes,
+        )
 
     async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
         """Verifies, publishes, commits, tells. Raises what refuses it.
@@ -63,31 +69,30 @@ class Ending:
         when the file itself was refused, not the sending of it.
         """
         extra = json.loads(record.extra)
-        record = await self._sessions.update(
-            record.id,
-            version=record.version,
-            state=UploadState.COMPLETING,
-            length=record.offset,
-        )
         if extra.get("partial"):
-            return await self._sessions.update(
-                record.id, version=record.version, state=UploadState.COMPLETE
-            )
-        repaired = await self._completion.repair(record)
+            return await self._advance(record, UploadState.COMPLETE)
+        if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):
+            # That may take long, and a crash meanwhile is no reason to ask for bytes again.
+            record = await self._advance(record, UploadState.COMPLETING)
+        repaired = await self.completion.repair(record)
         if repaired.state is UploadState.COMPLETE:
-            await self._tell(repaired)
+            await self.completion.conclude(repaired, staged)
             return repaired
         try:
             digests = await self._verify(record, staged, extra)
             conditions = preconditions_of(extra)
-            record = await self._completion.complete(record, staged, conditions, digests)
+            record = await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
             error.detail["ended"] = True
             if isinstance(error, _FINAL):
                 await self.fail(record, staged, error)
             raise
-        await self._tell(record)
         return record
+
+    async def _advance(self, record: UploadRecord, state: UploadState) -> UploadRecord:
+        return await self._sessions.update(
+            record.id, version=record.version, state=state, length=record.offset
+        )
 
     async def _verify(
         self, record: UploadRecord, staged: Staged, extra: Mapping[str, Any]
@@ -118,7 +123,8 @@ class Ending:
             )
         return digests
 
-    async def _tell(self, record: UploadRecord) -> None:
+    async def tell(self, record: UploadRecord) -> None:
+        """Tells of a complete upload; what the hook raises is logged."""
         stored = outcome.stored(record)
         if stored is None or not self._engine.hooks.completes:
             return

@@ -20,6 +20,7 @@ from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
+from forebay.engine.recorded import new_id
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
 from forebay.engine.workers import Workers
@@ -99,30 +100,35 @@ class Engine:
 
         `context` is what `authorise` is shown of the request.
         """
-        started = time.perf_counter()
         principal = await self.authorise("create", command.name, context)
         limit = self._limit(command)
         self.admission.check_length(source.length, limit)
         self.admission.enter()
+        receipt = _Receipt(command, limit)
         try:
-            receipt = _Receipt(command, limit)
+            if self.hooks.completes and self.resumables is not None:
+                return await self._receive_recorded(receipt, source, principal, progress)
             whole = None if self.hooks.verifies or progress else source.take_whole()
             if whole is not None:
-                call = functools.partial(self._store_whole, receipt, whole)
-                published = await self.workers.run(call, together=True)
+                stored = await self._store_at_once(receipt, whole)
             else:
                 published = await self._receive(receipt, source, principal, progress)
+                stored = receipt.stored(published)
         finally:
             self.admission.leave()
-        stored = Stored(
-            published.file,
-            published.renamed,
-            published.replaced,
-            receipt.hashing.digests(command.wanted),
-            time.perf_counter() - started,
-        )
         await self._tell(stored, command, principal)
         return stored
+
+    async def store_whole(self, command: Receive, body: bytes) -> Stored:
+        """Publishes a body that is already here; for who has authorised and admitted it.
+
+        Raises an UploadError; then nothing is kept.
+        """
+        return await self._store_at_once(_Receipt(command, self._limit(command)), body)
+
+    async def _store_at_once(self, receipt: _Receipt, body: bytes) -> Stored:
+        call = functools.partial(self._store_whole, receipt, body)
+        return receipt.stored(await self.workers.run(call, together=True))
 
     def _limit(self, command: Receive) -> int | None:
         limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
@@ -136,13 +142,10 @@ class Engine:
         progress: ProgressFeed | None,
     ) -> Published:
         run = self.workers.run
-        staged = await run(self._open, receipt, source.length, undo=_discard)
+        call = functools.partial(self._open, receipt, source.length, self.store.stage)
+        staged = await run(call, undo=_discard)
         try:
-            intake = receipt.intake(staged, unannounced=source.length is None)
-            await self.pump(source, intake, progress=progress)
-            if self.hooks.verifies:
-                await run(receipt.check)
-                await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
+            await self._fill(staged, receipt, source, principal, progress)
             if self.store.capabilities.prepares:
                 while not await run(receipt.prepare, staged):  # in turns, fair to all others
                     pass
@@ -150,6 +153,44 @@ class Engine:
         except BaseException:
             await run(staged.discard)
             raise
+
+    async def _receive_recorded(
+        self,
+        receipt: _Receipt,
+        source: Source,
+        principal: Principal,
+        progress: ProgressFeed | None,
+    ) -> Stored:
+        """With a record of its end, because somebody is told of it (see `recorded`)."""
+        assert self.resumables is not None
+        recorded, run = self.resumables.recorded, self.workers.run
+        upload_id = new_id()
+        stage = functools.partial(self.store.create, upload_id)
+        call = functools.partial(self._open, receipt, source.length, stage)
+        staged = await run(call, undo=_discard)
+        try:
+            await self._fill(staged, receipt, source, principal, progress)
+            await run(receipt.check)
+            digests = receipt.hashing.digests(receipt.command.wanted)
+            record = await recorded.publish(upload_id, staged, receipt.command, principal, digests)
+        except BaseException:
+            await run(staged.discard)
+            raise
+        return await recorded.tell(record, staged)
+
+    async def _fill(
+        self,
+        staged: Staged,
+        receipt: _Receipt,
+        source: Source,
+        principal: Principal,
+        progress: ProgressFeed | None,
+    ) -> None:
+        intake = receipt.intake(staged, unannounced=source.length is None)
+        await self.pump(source, intake, progress=progress)
+        if self.hooks.verifies:
+            await self.workers.run(receipt.check)
+            await self.hooks.verify(receipt.candidate(staged, intake.offset, principal))
 
     async def pump(
         self,
@@ -177,10 +218,10 @@ class Engine:
             if progress is not None:
                 progress.finish()
 
-    def _open(self, receipt: _Receipt, length: int | None) -> Staged:
+    def _open(self, receipt: _Receipt, length: int | None, stage: Callable[[], Staged]) -> Staged:
         """In a thread: what must be settled before the body is read."""
         self.store.check_target(receipt.how)
-        staged = self.store.stage()
+        staged = stage()
         try:
             staged.reserve(length or 0)
         except BaseException:
@@ -308,6 +349,7 @@ class _Receipt:
     def __init__(self, command: Receive, limit: int | None) -> None:
         self.command = command
         self.limit = limit
+        self.started = time.perf_counter()
         self.how = Publication(command.name, command.conflict, command.preconditions)
         names = {digest.algorithm for digest in command.expected} | set(command.wanted)
         self.hashing = Hashing(sorted(names)) if names else NO_HASHING
@@ -327,6 +369,15 @@ class _Receipt:
         """In a thread: verify, then publish."""
         self.check()
         return staged.publish(self.how)
+
+    def stored(self, published: Published) -> Stored:
+        return Stored(
+            published.file,
+            published.renamed,
+            published.replaced,
+            self.hashing.digests(self.command.wanted),
+            time.perf_counter() - self.started,
+        )
 
     def candidate(self, staged: Staged, size: int, principal: Principal) -> Candidate:
         def reader() -> BinaryIO:

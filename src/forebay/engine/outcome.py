@@ -7,12 +7,21 @@ from collections.abc import Iterable
 
 from forebay.model import Digest, FileInfo, Stored, UploadRecord, UploadState
 
-__all__ = ["finished", "prepared", "refused", "stored"]
+__all__ = ["finished", "is_owed", "prepared", "refused", "stored"]
 
 
-def prepared(digests: Iterable[Digest]) -> bytes:
-    """What is known before publication; a crash after it finds the rest on the disk."""
-    return _dump({"digests": [(d.algorithm, d.value.hex()) for d in digests]})
+def prepared(digests: Iterable[Digest], *, owed: bool = False) -> bytes:
+    """What is known before publication; a crash after it finds the rest on the disk.
+
+    `owed`: somebody waits to be told of the file.
+    """
+    known: dict[str, object] = {"digests": [(d.algorithm, d.value.hex()) for d in digests]}
+    return _dump({**known, "owed": True} if owed else known)
+
+
+def is_owed(record: UploadRecord) -> bool:
+    """Whether somebody waited to be told of the file when it was published."""
+    return b'"owed"' in record.outcome
 
 
 def finished(record: UploadRecord, file: FileInfo, replaced: bool, now: float) -> bytes:

@@ -10,13 +10,13 @@ import contextlib
 import dataclasses
 import json
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import lengths, outcome
 from forebay.engine.appending import Appending, LateDigests
+from forebay.engine.at_once import store_at_once
 from forebay.engine.commits import expiry
 from forebay.engine.concatenation import (
     Concatenation,
@@ -31,6 +31,7 @@ from forebay.engine.ending import Ending, keep_preconditions
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
 from forebay.engine.receive import Intake, Source
+from forebay.engine.recorded import Recorded, new_id
 from forebay.errors import (
     OffsetMismatch,
     TooLarge,
@@ -82,11 +83,16 @@ class Resumables:
         self._sessions = sessions
         self.holders = Holders(sessions)
         self._ending = Ending(engine, sessions)
+        self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders)
         self.concatenation = Concatenation(
             engine, sessions, self.holders, self._ending, self._custody.claim
         )
+
+    async def tell(self, record: UploadRecord) -> None:
+        """Tells of a complete upload, as after a crash; for the sweep."""
+        await self._ending.tell(record)
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -105,7 +111,8 @@ class Resumables:
                 check_alive(part)
             check_parts(parts.values(), wish.dialect)
             wish = dataclasses.replace(wish, length=total(parts[i] for i in wish.parts))
-        record, staged = await self._begin(wish, context, (wish.length or 0) if wish.parts else 0)
+        record = await self._new_record(wish, context)
+        staged = await self._begin(record, wish, (wish.length or 0) if wish.parts else 0)
         await self._engine.workers.run(staged.close)
         return await self.concatenation.begin(record) if wish.parts else record
 
@@ -119,16 +126,27 @@ class Resumables:
         announce: Announce | None = None,
         told: Callable[[int], None] | None = None,
         late: LateDigests | None = None,
+        silent: bool = False,
     ) -> Standing:
         """Makes an upload and takes the first request's bytes, in one hold from start to end.
 
         `announce` tells the client of the upload before its bytes are read, and returns
-        whether it could. What breaks off is kept if the client knows of it. `first` gets its
-        `upload_id` here. Raises what `create` and `append` raise.
+        whether it could. What breaks off is kept if the client knows of it. `silent`: nothing
+        is told before the answer, so a body that is here already may be stored first. `first`
+        gets its `upload_id` here. Raises what `create` and `append` raise.
         """
-        run = self._engine.workers.run
+        engine = self._engine
+        run = engine.workers.run
+        engine.admission.check_append(source.length)
         with self._admitted():
-            record, staged = await self._begin(wish, context, source.length or 0)
+            record = await self._new_record(wish, context)
+            if announce is None or silent:
+                done = await store_at_once(engine, self._sessions, record, wish, first, source)
+                if done is not None:
+                    if announce is not None:
+                        await announce(done)
+                    return Standing(done)
+            staged = await self._begin(record, wish, source.length or 0)
 
             async def ours() -> Staged:
                 return staged
@@ -147,12 +165,9 @@ class Resumables:
             finally:
                 await run(staged.close)
 
-    async def _begin(
-        self, wish: CreateUpload, context: Mapping[str, Any] | None, size: int = 0
-    ) -> tuple[UploadRecord, Staged]:
-        """A new upload and its data, locked; room for `size` bytes is there."""
+    async def _begin(self, record: UploadRecord, wish: CreateUpload, size: int) -> Staged:
+        """The locked data of a new upload, with room for `size` bytes; its record is kept."""
         engine = self._engine
-        record = await self._new_record(wish, context)
         run = engine.workers.run
         if not wish.partial:
             target = Publication(wish.name, wish.conflict, wish.preconditions)
@@ -165,7 +180,7 @@ class Resumables:
         except BaseException:
             await run(staged.discard)
             raise
-        return record, staged
+        return staged
 
     async def _new_record(
         self, wish: CreateUpload, context: Mapping[str, Any] | None
@@ -181,7 +196,7 @@ class Resumables:
         if engine.draining:
             engine.admission.enter()  # raises ShuttingDown
         return UploadRecord(
-            id=secrets.token_urlsafe(24),
+            id=new_id(),
             principal=principal.id,
             dialect=wish.dialect,
             state=UploadState.OPEN,
@@ -295,6 +310,7 @@ class Resumables:
         Interrupted or StorageError when it broke off: the prefix is kept and committed,
         unless digests were to be compared.
         """
+        self._engine.admission.check_append(source.length)
         custody = self._custody.held(wish.upload_id, Command.APPEND, context, wish.dialect)
         async with custody as (record, staged, holding, todo):
             if todo is Answer.FINISH:

@@ -16,14 +16,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forebay.engine.completion import Completion
+from forebay.engine.completion import Completion, Tell
 from forebay.engine.concatenation import is_partial, release_part
+from forebay.engine.recorded import is_recorded
 from forebay.engine.workers import Workers
 from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
 from forebay.model import UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Store
+from forebay.stores.base import Staged, Store
 from forebay.stores.files import OWN_FOLDER, FileStore
 
 if TYPE_CHECKING:
@@ -53,12 +54,23 @@ class Swept:
 
 
 class Sweeper:
-    """Sweeps one store and its sessions, in bounded steps."""
+    """Sweeps one store and its sessions, in bounded steps.
 
-    def __init__(self, store: Store, sessions: Sessions | None, workers: Workers) -> None:
+    `tell` is told of files that were published just before a crash; without it those that
+    somebody waits for are left for a sweep that can tell.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        sessions: Sessions | None,
+        workers: Workers,
+        tell: Tell | None = None,
+    ) -> None:
         self._store = store
         self._sessions = sessions
         self._workers = workers
+        self._tell = tell
 
     async def run(self, now: float) -> Swept:
         """One whole sweep. `now`: seconds since the epoch."""
@@ -80,13 +92,16 @@ class Sweeper:
             await self._remove_orphans(self._sessions, swept)
 
     async def _repair(self, sessions: Sessions, swept: Swept) -> None:
-        completion = Completion(self._store, sessions, self._workers)
+        completion = self._completion(sessions)
         after = ""
         while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
             for record in page:
                 repaired = await completion.repair(record)
                 swept.repaired += repaired.state is UploadState.COMPLETE
             after = page[-1].id
+
+    def _completion(self, sessions: Sessions) -> Completion:
+        return Completion(self._store, sessions, self._workers, self._tell)
 
     async def _expire(self, sessions: Sessions, now: float, swept: Swept) -> None:
         kept: set[str] = set()
@@ -112,29 +127,40 @@ class Sweeper:
             logger.warning("the expired upload %s cannot be removed: %s", upload_id, error)
             return False
         # Asked again under the lock: its client may have come back since the page was read.
-        if not await self._is_expired(sessions, upload_id, now):
+        expired = await self._expired(sessions, upload_id, now)
+        if expired is None:
             if staged is not None:
                 await run(staged.close)
             return False
         if staged is not None:
+            if _is_published(expired):  # the crash is longer ago than that, but nobody was told
+                await self._conclude(sessions, expired, staged)
             await run(staged.discard)
         await sessions.delete(upload_id)
         swept.expired += 1
         return True
 
-    async def _is_expired(self, sessions: Sessions, upload_id: str, now: float) -> bool:
+    async def _expired(self, sessions: Sessions, upload_id: str, now: float) -> UploadRecord | None:
+        """The record, if it is to end now."""
         try:
             record = await sessions.load(upload_id)
         except NotFound:
-            return False
+            return None
         if record.expires_at is None or record.expires_at > now:
-            return False
+            return None
         if is_partial(record):
             try:
                 await release_part(sessions, record)
             except UploadBusy:  # a final upload is being made of it
-                return False
-        return True
+                return None
+        return record
+
+    async def _conclude(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
+        try:
+            return await self._completion(sessions).conclude(record, staged)
+        except BaseException:
+            await self._workers.run(staged.close)
+            raise
 
     async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
         run = self._workers.run
@@ -159,12 +185,30 @@ class Sweeper:
             return
         # Looked at again under the lock: whoever creates an upload holds it until the record
         # is there, so data without a record now is data that nobody will ask for.
-        wanted = any(_is_wanted(record) for record in await sessions.load_many([upload_id]))
+        records = await sessions.load_many([upload_id])
+        wanted = any([await self._is_wanted(sessions, record, staged) for record in records])
         await self._workers.run(staged.close if wanted else staged.discard)
         swept.orphans += not wanted
 
+    async def _is_wanted(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
+        """Whether data that we hold has to stay; what can be ended by us is."""
+        if is_recorded(record):
+            record = await self._completion(sessions).repair(record)
+        if _is_published(record):
+            return not await self._conclude(sessions, record, staged)
+        if is_recorded(record):  # its request is gone, and nobody can go on with it
+            await sessions.delete(record.id)
+            return False
+        return _is_wanted(record)
+
+
+def _is_published(record: UploadRecord) -> bool:
+    return record.state is UploadState.COMPLETE and not is_partial(record)
+
 
 def _is_wanted(record: UploadRecord) -> bool:
+    if is_recorded(record):
+        return False
     if record.state is UploadState.COMPLETE:
         return is_partial(record)  # until it expires: finals may be made of it
     return record.state in (UploadState.OPEN, UploadState.COMPLETING)
@@ -196,11 +240,12 @@ class Housekeeping:
         store: FileStore,
         workers: Workers,
         sessions: Sessions | None,
+        tell: Tell | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._workers = workers
-        self._sweeper = Sweeper(store, sessions, workers)
+        self._sweeper = Sweeper(store, sessions, workers, tell)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

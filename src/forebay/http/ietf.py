@@ -107,14 +107,16 @@ class Ietf:
         detail = error.detail
         appends = scope["method"] == "PATCH"
         if scope["method"] in ("PUT", "POST", "PATCH"):
-            ended = detail.get("ended", False) or isinstance(
-                error, _TARGETS if appends else _TARGETS_AT_ONCE
-            )
+            targets = _TARGETS if appends else _TARGETS_AT_ONCE
+            ended = detail.get("ended", isinstance(error, targets))
             found.append(resumable.completeness(asked.version, ended))
         if "location" in detail:
             found.append((b"location", detail["location"]))
         if isinstance(error, TooLarge):
-            limits = Limits(detail.get("max_size", self._limits().max_size))
+            limits = self._limits()
+            limits = Limits(
+                detail.get("max_size", limits.max_size), max_append_size=limits.max_append_size
+            )
             found.append(limits.field(asked.version))
         if isinstance(error, UnsupportedMediaType) and appends:
             found.append(_ACCEPT_PATCH)
@@ -260,11 +262,12 @@ class Ietf:
 
     def _limits(self, record: UploadRecord | None = None) -> Limits:
         """Those of an upload, or of those to come. They never get narrower (section 4.1.4)."""
+        settings = self._engine.settings
+        most = settings.max_append_size
         if record is None:
-            settings = self._engine.settings
-            return Limits(settings.max_size, int(settings.retention) or None)
+            return Limits(settings.max_size, int(settings.retention) or None, most)
         age = None if record.expires_at is None else int(record.expires_at - time.time())
-        return Limits(limit_of(record), age)
+        return Limits(limit_of(record), age, most)
 
 
 def _completed(answer: Answer, asked: Asked, size: int) -> Answer:

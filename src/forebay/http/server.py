@@ -148,7 +148,8 @@ def serve_one(
         if sessions is not None:
             await engine.open_resumables(sessions)
             ending.push_async_callback(engine.close_resumables)
-        keeping = Housekeeping(lambda: engine.settings, store, engine.workers, sessions)
+        tell = engine.resumables.tell if engine.resumables is not None else None
+        keeping = Housekeeping(lambda: engine.settings, store, engine.workers, sessions, tell)
         await keeping.start()
         ending.push_async_callback(keeping.stop)
         if engine.resumables is not None:

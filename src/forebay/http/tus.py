@@ -98,7 +98,7 @@ class Tus:
             if content is not None:
                 late = self._late(content, scope) if content.late else None
                 standing = await self._resumables.create_with(
-                    wish, content, source, context=scope, announce=announce, late=late
+                    wish, content, source, context=scope, announce=announce, late=late, silent=True
                 )
                 record = standing.record
                 told.append((b"upload-offset", b"%d" % record.offset))

@@ -138,8 +138,8 @@ EXPOSED = (
     "Accept-Ranges, Allow, Content-Disposition, Content-Length, Content-Location, Content-Range, "
     "Date, ETag, Last-Modified, Link, Location, Retry-After, "
     "Content-Digest, Repr-Digest, Want-Content-Digest, Want-Repr-Digest, "
-    "Accept-Patch, Upload-Complete, Upload-Draft-Interop-Version, Upload-Length, Upload-Limit, "
-    "Upload-Offset, "
+    "Accept-Patch, Upload-Complete, Upload-Draft-Interop-Version, Upload-Incomplete, "
+    "Upload-Length, Upload-Limit, Upload-Offset, "
     "Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, "
     "Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Metadata"
 )

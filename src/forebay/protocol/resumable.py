@@ -222,12 +222,16 @@ class Limits:
     """Bytes."""
     age: int | None = None
     """Seconds that are left."""
+    max_append_size: int | None = None
+    """Bytes of one request."""
 
     def field(self, version: Version = NEWEST) -> tuple[bytes, bytes]:
         """`Upload-Limit` (section 4.1.4); it is never empty."""
         members = []
         if self.max_size is not None and self.max_size < LARGEST:
             members.append(b"max-size=%d" % self.max_size)
+        if self.max_append_size is not None and self.max_append_size < LARGEST:
+            members.append(b"max-append-size=%d" % self.max_append_size)
         if self.age is not None:
             members.append(version.age + b"=%d" % max(0, min(self.age, LARGEST)))
         return b"upload-limit", b", ".join(members) or b"min-size=0"

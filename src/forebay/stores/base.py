@@ -130,16 +130,16 @@ class Staged(Protocol):
 
         Raises NameTaken, NotAFolder, PreconditionFailed (nothing changed), SyncFailed (nothing
         has the name, or still what had it).
-        After it returned the staged upload is closed. Resumable data keeps its staging name
-        as well until `Store.remove`, so that a restart can tell what happened
-        (`published_from`).
+        After it returned nothing can be written any more. Resumable data stays locked, and
+        keeps its staging name as well, until `discard`, so that a restart can tell what
+        happened (`published_from`); any other is closed.
         """
         ...
 
     def discard(self) -> None:
         """Removes the data. Idempotent, and never raises: what cannot go now is swept later.
 
-        After `close` or `publish` it does nothing: somebody else may hold the data then.
+        After `close` it does nothing: somebody else may hold the data then.
         """
         ...
 

@@ -113,7 +113,9 @@ class StagedMemory:
         if not self._open:
             raise StorageFailed("This upload is closed.")
         published = self._store._publish(self._data, how)
-        self.close()
+        self._sealed = True
+        if self._upload_id is None:
+            self.close()
         return published
 
     def discard(self) -> None:

@@ -231,18 +231,17 @@ class StagedFile:
             if self._packing is not None:
                 published = self._packing.target.publish(how)
                 self._packing = None
-                self._sealed = True
-                self.close()
-                return published
-            self._make_final()
-            published = self._store.publisher.publish(self, how)
+            else:
+                self._make_final()
+                published = self._store.publisher.publish(self, how)
         except SyncFailed:
             self._dead = True
             raise
         except OSError as error:
             raise from_os_error(error) from error
         self._sealed = True
-        self.close()
+        if not self._kept:
+            self.close()
         return published
 
     def _make_final(self) -> None:

@@ -1,0 +1,168 @@
+"""Whole uploads of which somebody is told: at least once, whenever the process dies.
+
+As a program it is a process that dies: `python -m engine.test_recorded FOLDER POINT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.completing import Watched
+from engine.resumables import body, resumables, running
+from forebay.engine.engine import Engine
+from forebay.engine.sweep import Sweeper
+from forebay.errors import NameTaken, TooLarge
+from forebay.hooks.base import Completion
+from forebay.model import Conflict, Receive
+
+BODY = b"whole" * 1000
+WISH = Receive("a.bin", Conflict.REFUSE, wanted=("sha-256",))
+POINTS = 10  # before and after: create, publish, tell, discard, delete
+DEAD = 77
+
+
+def teller(folder: Path) -> Callable[[Completion], None]:
+    def tell(completion: Completion) -> None:
+        file = completion.stored.file
+        with open(folder / ".forebay" / "told", "a") as told:
+            told.write(
+                f"{completion.id} {file.name} {file.size} {len(completion.stored.digests)}\n"
+            )
+
+    return tell
+
+
+def told(folder: Path) -> list[str]:
+    path = folder / ".forebay" / "told"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+async def upload(engine: Engine, folder: Path, point: Callable[[str], None]) -> None:
+    uploads = resumables(engine)
+    tell = Watched(_Telling(teller(folder)), point, ("tell",)).tell
+    engine.hooks.completers.append(tell)  # type: ignore[attr-defined]
+    sessions = Watched(uploads._sessions, point, ("create", "delete"))
+    uploads.recorded._sessions = uploads.recorded._completion._sessions = sessions
+    create = engine.store.create
+    engine.store.create = lambda upload_id: Watched(  # type: ignore[method-assign]
+        create(upload_id), point, ("publish", "discard")
+    )
+    await engine.receive_file(WISH, body(BODY))
+
+
+class _Telling:
+    def __init__(self, tell: Callable[[Completion], None]) -> None:
+        self.tell = tell
+
+
+async def die_at(folder: Path, wanted: int) -> None:
+    passed = 0
+
+    def point(name: str) -> None:
+        nonlocal passed
+        passed += 1
+        if passed == wanted:
+            print(name, flush=True)
+            os._exit(DEAD)
+
+    async with running(folder) as engine:
+        await upload(engine, folder, point)
+
+
+def die(folder: Path, point: int) -> str | None:
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.test_recorded", str(folder), str(point)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (0, DEAD), done.stderr
+    return done.stdout.strip() if done.returncode == DEAD else None
+
+
+@pytest.mark.parametrize("point", range(1, POINTS + 1))
+def test_a_crash_at_any_step_tells_of_every_file_that_is_there(tmp_path: Path, point: int) -> None:
+    where = die(tmp_path, point)
+    assert where is not None
+
+    async def after() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            engine.hooks.completers.append(teller(tmp_path))  # type: ignore[attr-defined]
+            sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
+            await sweeper.run(time.time())
+            await sweeper.run(time.time())
+            assert list(engine.store.staged_ids()) == []
+
+    asyncio.run(after())
+    lines = told(tmp_path)
+    if where in ("before create", "after create", "before publish"):
+        assert (files(tmp_path), lines) == ({}, [])
+    else:
+        assert files(tmp_path) == {"a.bin": BODY}
+        assert len(lines) == (2 if where in ("after tell", "before discard") else 1)
+        assert len(set(lines)) == 1  # the same id each time
+        assert lines[0].endswith(f" a.bin {len(BODY)} 1")
+
+
+def test_there_are_no_more_steps_than_are_crashed_at(tmp_path: Path) -> None:
+    assert die(tmp_path, POINTS + 1) is None
+
+
+def test_it_leaves_no_record_and_a_refused_one_leaves_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        heard: list[Completion] = []
+        async with running(tmp_path, max_size=len(BODY)) as engine:
+            engine.hooks.completers.append(heard.append)  # type: ignore[attr-defined]
+            stored = await engine.receive_file(WISH, body(BODY))
+            assert [each.stored for each in heard] == [stored]
+            with pytest.raises(NameTaken):
+                await engine.receive_file(WISH, body(BODY))
+            other = Receive("b.bin", Conflict.REFUSE)
+            with pytest.raises(TooLarge):
+                await engine.receive_file(other, body(BODY + b"."))
+            assert len(heard) == 1
+            assert await resumables(engine)._sessions.count() == 0
+            assert list(engine.store.staged_ids()) == []
+            assert engine.admission.running == 0
+
+    asyncio.run(main())
+    assert files(tmp_path) == {"a.bin": BODY}
+
+
+def test_a_name_taken_while_the_body_came_is_told_and_forgotten(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            heard: list[Any] = []
+
+            async def take(candidate: object) -> None:
+                (tmp_path / "a.bin").write_bytes(b"quicker")
+
+            engine.hooks.completers.append(heard.append)  # type: ignore[attr-defined]
+            engine.hooks.verifiers.append(take)  # type: ignore[attr-defined]
+            with pytest.raises(NameTaken):
+                await engine.receive_file(WISH, body(BODY))
+            assert heard == []
+            assert await resumables(engine)._sessions.count() == 0
+            assert list(engine.store.staged_ids()) == []
+
+    asyncio.run(main())
+    assert files(tmp_path) == {"a.bin": b"quicker"}
+
+
+if __name__ == "__main__":
+    asyncio.run(die_at(Path(sys.argv[1]), int(sys.argv[2])))
