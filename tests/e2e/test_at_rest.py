@@ -18,9 +18,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from e2e.fetching import get, parts_of
+from e2e.programs import program, run
 from e2e.server import RawClient, ServerProcess
-from e2e.test_download_clients import program, run
-from e2e.test_downloads import get, parts_of
 from e2e.wire import chunked, head
 from forebay.stores.marks import ATTRIBUTE
 from forebay.stores.seekable import zstd

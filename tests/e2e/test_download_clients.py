@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.programs import program, run
 from e2e.server import ServerProcess
 from e2e.wire import content
 
@@ -19,29 +18,6 @@ Start = Callable[..., ServerProcess]
 
 MiB = 1 << 20
 BODY = content(20 * MiB)
-
-
-def program(name: str) -> str:
-    """Its path; without it the test is skipped, or fails where all are installed (CI)."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed; .ci/run should do that")
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def run(name: str, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    return subprocess.run(
-        [program(name), *map(str, arguments)],
-        cwd=folder,
-        env={**environment, "HOME": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=True,
-    )
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import os
 import re
 import time
@@ -15,37 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from e2e.fetching import get, parts_of
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import content, head
 
 Start = Callable[..., ServerProcess]
 
 KiB, MiB = 1 << 10, 1 << 20
-
-
-def parts_of(headers: dict[str, str], body: bytes) -> list[tuple[str, str, bytes]]:
-    """Type, Content-Range and bytes of each part, by the standard library's parser."""
-    assert headers["content-length"] == str(len(body))
-    assert "content-range" not in headers
-    prefix = f"Content-Type: {headers['content-type']}\r\n\r\n".encode()
-    boundary = email.message_from_bytes(prefix).get_boundary()
-    assert boundary is not None
-    found = []
-    start = body.index(b"--" + boundary.encode())
-    assert start == 0
-    *inner, last = body.split(b"--" + boundary.encode())[1:]
-    assert last == b"--\r\n"
-    for part in inner:
-        fields, _, data = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        message = email.message_from_bytes(fields, policy=email.policy.HTTP)
-        assert data.endswith(b"\r\n")
-        found.append((message["Content-Type"], message["Content-Range"], data[:-2]))
-    return found
-
-
-def get(server: ServerProcess, target: str, **fields: str) -> tuple[int, dict[str, str], bytes]:
-    named = {name.replace("_", "-"): value for name, value in fields.items()}
-    return server.request("GET", target, None, named)
 
 
 # --- ranges ------------------------------------------------------------------------------------

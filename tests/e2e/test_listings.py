@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote, urljoin
 
 import pytest
 
+from e2e.programs import program
 from e2e.server import ServerProcess
-from e2e.test_download_clients import program
 
 Start = Callable[..., ServerProcess]
 

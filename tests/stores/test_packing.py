@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from forebay.errors import ConfigError, DiskFull, NameTaken
-from forebay.stores import packing
+from forebay.errors import ConfigError, DiskFull, NameTaken, SyncFailed
+from forebay.stores import packing, staging
 from forebay.stores.base import Space, Store
 from forebay.stores.files import FileStore
 from forebay.stores.marks import ATTRIBUTE
@@ -28,6 +28,7 @@ from .samples import (
     file_store,
     fill,
     how,
+    names_in,
     open_descriptors,
     put,
 )
@@ -176,6 +177,26 @@ def test_failing_for_want_of_room_or_of_the_disk_stores_it_as_it_is(
         assert info.stored_size is None
         assert content(store, info.name) == TEXT
     assert store.sweep_temporaries() == 0
+
+
+def test_a_failed_sync_of_the_compressed_form_publishes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with file_store(tmp_path / "s", "strict", packs=every) as store:
+        staged = fill(store.stage(), TEXT)
+
+        def fail(fd: int) -> None:
+            raise SyncFailed
+
+        monkeypatch.setattr(staging, "sync", fail)
+        with pytest.raises(SyncFailed):
+            staged.publish(how("a"))
+        monkeypatch.undo()
+        with pytest.raises(SyncFailed):  # its data is not trusted any more
+            staged.publish(how("a"))
+        staged.discard()
+        assert names_in(store) == []
+        assert os.listdir(tmp_path / "s" / ".forebay" / "tmp") == []
 
 
 def test_no_content_makes_a_file_pass_for_compressed(tmp_path: Path):

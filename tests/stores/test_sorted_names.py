@@ -15,7 +15,10 @@ from forebay.stores import sorted_names
 from forebay.stores.folders import names_after
 from forebay.stores.sorted_names import SortedNames
 
-OLD = (10**9, 10**9)
+
+@pytest.fixture(autouse=True)
+def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sorted_names, "_SETTLED", -(10**9))
 
 
 @pytest.fixture
@@ -33,7 +36,6 @@ def fill(path: Path, count: int) -> None:
 def test_pages_are_the_same_as_those_read_anew(tmp_path: Path, folder: int):
     fill(tmp_path, 300)
     (tmp_path / ".hidden").touch()
-    os.utime(tmp_path, OLD)
     names = SortedNames()
     for _ in range(2):
         after, seen = "", []
@@ -48,7 +50,6 @@ def test_a_folder_that_settled_is_read_once_and_again_when_it_changed(
     tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
 ):
     fill(tmp_path, 50)
-    os.utime(tmp_path, OLD)
     names = SortedNames()
     assert names.after(folder, "00048", 10) == ["00049"]
     monkeypatch.setattr(names, "_read", lambda fd: pytest.fail("read again"))
@@ -56,11 +57,22 @@ def test_a_folder_that_settled_is_read_once_and_again_when_it_changed(
     monkeypatch.undo()
     (tmp_path / "zzz").touch()
     assert names.after(folder, "00048", 10) == ["00049", "zzz"]
-    # It changed just now and may again within the same tick of the clock: not kept.
+    # As a program does that copies folders with their times.
     changed = os.fstat(folder).st_mtime_ns
     (tmp_path / "zzzz").touch()
     os.utime(tmp_path, ns=(changed, changed))
     assert names.after(folder, "00048", 10) == ["00049", "zzz", "zzzz"]
+
+
+def test_a_folder_that_changed_just_now_is_not_kept(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+):
+    """It may change again within the same tick of the kernel's clock."""
+    monkeypatch.setattr(sorted_names, "_SETTLED", 10**12)
+    fill(tmp_path, 50)
+    names = SortedNames()
+    assert len(names.after(folder, "", 10)) == 10
+    assert not names._kept
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -71,7 +83,6 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         path = tmp_path / str(n)
         path.mkdir()
         fill(path, count)
-        os.utime(path, OLD)
         fd = os.open(path, os.O_RDONLY)
         try:
             assert names.after(fd, "", 20) == sorted(os.listdir(path))[:20]
@@ -83,7 +94,6 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_many_threads_see_whole_pages(tmp_path: Path, folder: int):
     fill(tmp_path, 200)
-    os.utime(tmp_path, OLD)
     names = SortedNames()
     expected = sorted(os.listdir(tmp_path))[100:150]
     wrong: list[object] = []
@@ -114,7 +124,6 @@ def test_any_names_come_in_order(
     for name in found:
         if name not in (".", ".."):
             (path / name).touch()
-    os.utime(path, OLD)
     fd = os.open(path, os.O_RDONLY)
     try:
         assert SortedNames().after(fd, after, limit) == names_after(fd, after, limit)

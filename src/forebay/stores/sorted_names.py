@@ -15,7 +15,10 @@ from forebay.stores.folders import is_visible, names_after, scan
 _MOST = 250_000
 """Names that are kept in all, some 25 MB; a larger folder is read for each page."""
 _SETTLED = 2 * 10**9
-"""Nanoseconds since a folder's last change after which its time tells of any other change."""
+"""Nanoseconds since a folder's last change after which its time tells of any other change.
+
+The time is `ctime`: programs that copy set `mtime` back to what it was.
+"""
 _RUN = 8192
 """Names sorted at a time: other threads wait for a sort to end."""
 
@@ -31,14 +34,14 @@ class SortedNames:
         """The first `limit` visible names after `after`, sorted. Raises OSError."""
         status = os.fstat(folder_fd)
         key = (status.st_dev, status.st_ino)
-        names = self._known(key, status.st_mtime_ns)
+        names = self._known(key, status.st_ctime_ns)
         if names is None:
             begun = time.time_ns()
             names = self._read(folder_fd)
             if names is None:
                 return names_after(folder_fd, after, limit)
-            if len(names) > limit and begun - status.st_mtime_ns > _SETTLED:
-                self._keep(key, status.st_mtime_ns, names)
+            if len(names) > limit and begun - status.st_ctime_ns > _SETTLED:
+                self._keep(key, status.st_ctime_ns, names)
         start = bisect.bisect_right(names, after)
         return names[start : start + limit]
 
