@@ -437,7 +437,9 @@ def _entry(folder_fd: int, base: str) -> FileInfo | None:
     """A plain file or folder; None for links, devices and what has just gone."""
     with contextlib.suppress(FileNotFoundError):
         status = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        if stat.S_ISREG(status.st_mode):
             mark = mark_in(folder_fd, base, status.st_size) if status.st_size else None
             return info_of(base, status, mark)
+        if stat.S_ISDIR(status.st_mode):
+            return info_of(base, status)
     return None

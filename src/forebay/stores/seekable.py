@@ -203,7 +203,7 @@ class Unpacker:
 
 
 class _Kept(Generic[T]):
-    """What was used last, up to a total weight. Thread-safe."""
+    """What was used last, up to a total weight; always the very last. Thread-safe."""
 
     def __init__(self, most: int, weigh: Callable[[T], int]) -> None:
         self._most = most
@@ -225,6 +225,6 @@ class _Kept(Generic[T]):
                 return
             self._values[key] = value
             self._held += self._weigh(value)
-            while self._held > self._most:
+            while self._held > self._most and len(self._values) > 1:
                 _, dropped = self._values.popitem(last=False)
                 self._held -= self._weigh(dropped)
