@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forebay.errors import StorageFailed
+from forebay.errors import ConfigError, StorageFailed
 from forebay.model import FileInfo
 from forebay.stores import seekable
 from forebay.stores.seekable import Sizes, Table, Unpacker, compress_frame, zstd
@@ -152,3 +152,15 @@ def test_frames_fit_the_window_that_browsers_allow():
     frame = compress_frame(memoryview(os.urandom(seekable.FRAME)))
     info = zstd().get_frame_info(frame)
     assert info.decompressed_size == seekable.FRAME <= 8_000_000
+
+
+def test_without_the_module_reading_fails_with_what_to_install(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    def missing() -> None:
+        raise ConfigError("pip install 'forebay[zstd]'")
+
+    monkeypatch.setattr(seekable, "zstd", missing)
+    for call in (Unpacker().coded_size, lambda fd, info: Unpacker().read(fd, info, 0, 1)):
+        with pytest.raises(StorageFailed, match=r"forebay\[zstd\]"):
+            call(opened.fd, opened.info)

@@ -52,6 +52,14 @@ def zstd() -> Any:
     return module
 
 
+def _module() -> Any:
+    """As `zstd`, for a request: it fails, and the server goes on."""
+    try:
+        return zstd()
+    except ConfigError as error:
+        raise StorageFailed(error.message) from error
+
+
 def compress_frame(data: memoryview) -> bytes:
     """One frame of at most `FRAME` bytes, with a checksum."""
     module = zstd()
@@ -156,15 +164,15 @@ class Unpacker:
     def coded_size(self, fd: int, info: FileInfo) -> int:
         """Bytes at the start of the file that are its content, coded by zstd.
 
-        Raises StorageFailed, ConfigError.
+        Raises StorageFailed.
         """
-        zstd()
+        _module()
         return self._table(fd, info).coded_size
 
     def read(self, fd: int, info: FileInfo, start: int, size: int) -> bytes:
         """At least one and at most `size` bytes of content from `start` on, which is in it.
 
-        Raises StorageFailed, ConfigError.
+        Raises StorageFailed.
         """
         table = self._table(fd, info)
         number, offset = divmod(start, table.frame)
@@ -188,7 +196,7 @@ class Unpacker:
         expected = min(table.frame, table.size - number * table.frame)
         if stop - start > 2 * _LARGEST_FRAME:
             raise _damaged("a frame is too large")
-        module = zstd()
+        module = _module()
         decoder = module.ZstdDecompressor()
         try:
             # One byte more: what decodes to too much is damaged as well.
