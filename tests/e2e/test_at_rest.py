@@ -352,6 +352,22 @@ def test_a_damaged_file_is_told_and_never_given_out(server: ServerProcess):
     assert get(server, "/files/a.txt")[2] == TEXT
 
 
+def test_one_that_is_replaced_or_deleted_meanwhile_is_sent_whole_as_it_was(server: ServerProcess):
+    old = text(24 * MiB)
+    for method, data in (("PUT", text(20 * MiB, 7)), ("DELETE", None)):
+        put(server, "a.txt", old)
+        with RawClient(server) as client:
+            client.send(head("GET", "/files/a.txt"))
+            assert client.head()[0] == 200
+            assert server.request(method, "/files/a.txt", data)[0] in (200, 204)
+            if data:
+                assert get(server, "/files/a.txt")[2] == data
+            found = client._read
+            while len(found) < len(old):
+                found += client.socket.recv(MiB)
+            assert found == old
+
+
 # --- nobody is held up, and nothing grows ------------------------------------------------------
 
 
