@@ -106,6 +106,18 @@ RATIOS: tuple[tuple[str, str, Sense, float, str, str, Callable[[Row], float]], .
         "forebay",
         speed,
     ),
+    ("forms", "throughput of raw PUT", "at least", 0.8, "forebay form", "forebay", speed),
+    ("forms", "throughput of UploadFile", "at least", 3.0, "forebay form", "fastapi", speed),
+    ("forms", "CPU per GB of UploadFile", "at most", 1 / 3, "forebay form", "fastapi", cpu),
+    (
+        "forms",
+        "under plain uvicorn: throughput of UploadFile",
+        "at least",
+        1.5,
+        "forebay-asgi form",
+        "fastapi",
+        speed,
+    ),
     ("small", "rate of tusd", "at least", 1.0, "forebay", "tusd", rate),
     ("small", "rate of nginx", "report", 0, "forebay", "nginx", rate),
     ("small", "rate of plain uvicorn", "report", 0, "forebay", "uvicorn", rate),
@@ -143,10 +155,12 @@ RATIOS: tuple[tuple[str, str, Sense, float, str, str, Callable[[Row], float]], .
     ("download", "throughput of nginx", "at least", 0.9, "forebay", "nginx", speed),
 )
 
-MEMORY: tuple[tuple[str, str, float], ...] = (
-    ("GiB", "one large upload: MiB above idle", 8),
-    ("256 slow", "256 slow uploads: MiB above idle", 24),
-    ("1,000 slow", "1,000 slow uploads: MiB above idle", 48),
+MEMORY: tuple[tuple[str, str, str, str, float], ...] = (
+    ("memory", "forebay", "GiB", "one large upload: MiB above idle", 8),
+    ("memory", "forebay", "256 slow", "256 slow uploads: MiB above idle", 24),
+    ("memory", "forebay", "1,000 slow", "1,000 slow uploads: MiB above idle", 48),
+    ("forms", "forebay form", "10 GiB", "one large form: MiB above idle", 8),
+    ("forms", "forebay form", "fields", "10,000 fields: MiB above idle", 8),
 )
 
 
@@ -180,11 +194,11 @@ def verdicts(rows: list[Row], latencies: list[LatencyRow]) -> Iterator[Verdict]:
         if table.has(scenario):
             value = table.ratio(scenario, ours, other, key)
             yield Verdict(scenario, text, sense, limit, value)
-    for case, text, limit in MEMORY:
-        if table.has("memory"):
-            row = table.find("memory", "forebay", case)
+    for scenario, ours, case, text, limit in MEMORY:
+        if table.has(scenario):
+            row = table.find(scenario, ours, case)
             value = row.rss_above_idle / (1 << 20) if row else None
-            yield Verdict("memory", text, "at most", limit, value)
+            yield Verdict(scenario, text, "at most", limit, value)
     p99 = {(row.scenario, row.contender): row.p99 for row in latencies}
     for scenario, text, sense, limit, ours, other in LATENCIES:
         if any(row.scenario == scenario for row in latencies):

@@ -45,7 +45,9 @@ def test_the_curl_examples_work_when_pasted(server: ServerProcess, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert (home / "back" / "big.iso").read_bytes() == content
     sizes = server.published()
-    assert {"big.iso", "big (1).iso", "backups/today.tar", "verified.iso"} == set(sizes)
+    assert {"big.iso", "big (1).iso", "backups/today.tar", "verified.iso", "forms/big.iso"} == set(
+        sizes
+    )
     for name in ("big.iso", "big (1).iso", "verified.iso"):
         assert (server.folder / name).read_bytes() == content
     assert (home / "back" / "first-bytes").read_bytes() == content[:100]

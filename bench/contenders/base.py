@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.job import Framing, Step
 
 TUS = ("Tus-Resumable", "1.0.0")
+BOUNDARY = "------------------------d74496d66958873e2f1a0b"  # as long as that of curl
 OFFSET_STREAM = ("Content-Type", "application/offset+octet-stream")
 
 
@@ -33,6 +34,10 @@ class Options:
     one_worker: bool = False
     tus: bool = False
     """By tus, where a contender has a choice."""
+    form: bool = False
+    """As multipart/form-data, where a contender has a choice."""
+    fields: int = 0
+    """Text fields before the file of a form."""
     piece: int | None = None
     """Bytes in one PATCH; a whole upload when None."""
     workers: int = 1
@@ -140,6 +145,23 @@ def printed_line(*command: str, index: int = 0) -> str:
         return ""
     lines = (done.stdout + done.stderr).strip().splitlines()
     return lines[index].strip() if lines else ""
+
+
+def form_upload(path: str, name: str, fields: int = 0) -> tuple[Step, ...]:
+    """One form: some text fields, then the file in the field `file`."""
+    texts = "".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="field-{number}"\r\n\r\n'
+        f"value {number}\r\n"
+        for number in range(fields)
+    )
+    prefix = (
+        f"{texts}--{BOUNDARY}\r\n"
+        f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    content_type = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
+    suffix = f"\r\n--{BOUNDARY}--\r\n"
+    return (Step("POST", path, (content_type,), body=True, prefix=prefix, suffix=suffix),)
 
 
 def tus_upload(collection: str, size: int, piece: int | None = None) -> tuple[Step, ...]:

@@ -4,7 +4,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders.base import Contender, SmallRequest, printed_line, tus_small, tus_upload
+from bench.contenders.base import (
+    Contender,
+    SmallRequest,
+    form_upload,
+    printed_line,
+    tus_small,
+    tus_upload,
+)
 from bench.job import Step
 from bench.paths import APPS, ROOT, forebay_program, project_python
 
@@ -38,7 +45,7 @@ class Forebay(Contender):
         command = [str(forebay_program()), "serve", str(folder)]
         # Nobody here writes a line per request.
         command += ["--port", str(port), "--durability", durability, "--no-access-log"]
-        command += ["--workers", str(self.options.workers)]
+        command += ["--workers", str(self.options.workers), *self.options.arguments]
         if self.options.certificate:
             command += ["--ssl-certfile", str(self.options.certificate.cert)]
             command += ["--ssl-keyfile", str(self.options.certificate.key)]
@@ -53,6 +60,8 @@ class Forebay(Contender):
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
         if self.options.tus:
             return tus_upload(UPLOADS, size, self.options.piece)
+        if self.options.form:
+            return form_upload("/files/", name, self.options.fields)
         headers = self.options.headers
         path = f"/files/{name}"
         return (Step("PUT", path, headers, body=True, framing=self.options.framing),)

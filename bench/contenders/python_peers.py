@@ -3,12 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contenders.base import Contender, SmallRequest, printed_line, tus_small, tus_upload
+from bench.contenders.base import (
+    Contender,
+    SmallRequest,
+    form_upload,
+    printed_line,
+    tus_small,
+    tus_upload,
+)
 from bench.contenders.forebay import uvicorn_command
 from bench.job import Step
 from bench.paths import peers_python
-
-BOUNDARY = "bench-boundary-5f0c7d"
 
 
 @dataclass
@@ -66,14 +71,7 @@ class FastApi(PythonPeer):
     package = "fastapi"
 
     def upload(self, name: str, size: int) -> tuple[Step, ...]:
-        prefix = (
-            f"--{BOUNDARY}\r\n"
-            f'Content-Disposition: form-data; name="file"; filename="{name}"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        )
-        content_type = ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
-        suffix = f"\r\n--{BOUNDARY}--\r\n"
-        return (Step("POST", "/upload", (content_type,), body=True, prefix=prefix, suffix=suffix),)
+        return form_upload("/upload", name)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from bench.run import Run
 from bench.scenarios.download import download
+from bench.scenarios.forms import forms
 from bench.scenarios.latency import head, takeover
 from bench.scenarios.memory import memory
 from bench.scenarios.small import small, tus_small
@@ -16,6 +17,7 @@ SCENARIOS: Mapping[str, Callable[[Run], None]] = {
     "strict": strict,
     "digest": digest,
     "chunked": chunked,
+    "forms": forms,
     "tus": tus,
     "takeover": takeover,
     "small": small,

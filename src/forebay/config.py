@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from forebay import units
 from forebay.errors import ConfigError
 from forebay.media_types import is_active
-from forebay.model import Conflict, Durability, KiB, MiB
+from forebay.model import Conflict, Durability, FormPolicy, KiB, LargeField, MiB
 
 ENV_PREFIX = "FOREBAY_"
 CONFIG_FLAG = "--config"
@@ -33,6 +33,7 @@ _GRACE = units.Duration(0, _DAY)
 _WHERE = "Where to listen"
 _WHAT = "What is taken"
 _STORE = "How files are stored"
+_FORMS = "Forms (multipart/form-data)"
 _MEMORY = "Memory and parallel work"
 _TIME = "Patience with clients"
 _BACK = "How files are given back"
@@ -168,6 +169,38 @@ class Settings:
         units.Duration(0, 3650 * _DAY),
         _WHAT,
         "How long an unfinished upload is kept for its client to come back.",
+    )
+    form_policy: FormPolicy = _live(  # noqa: RUF009
+        FormPolicy.ALL,
+        units.Choice(tuple(FormPolicy), FormPolicy),
+        _FORMS,
+        "Store all files of a form or none, or each file by itself.",
+    )
+    form_max_size: int | None = _live(
+        None,
+        units.Size(1, optional=True),
+        _FORMS,
+        'Largest form, all its files included; "none" is no limit (--max-size is for each file).',
+    )
+    form_max_parts: int = _live(
+        1000, units.Count(1, 1_000_000), _FORMS, "Most parts of a form, fields and files."
+    )
+    form_max_fields: int = _live(
+        1000, units.Count(0, 1_000_000), _FORMS, "Most text fields of a form."
+    )
+    form_max_files: int = _live(200, units.Count(1, 1_000_000), _FORMS, "Most files of a form.")
+    form_max_field_size: int = _live(MiB, units.Size(1), _FORMS, "Largest text field of a form.")
+    form_max_fields_size: int = _live(
+        8 * MiB, units.Size(1), _FORMS, "Memory for all text fields of a form together."
+    )
+    form_large_fields: LargeField = _live(  # noqa: RUF009
+        LargeField.REFUSE,
+        units.Choice(tuple(LargeField), LargeField),
+        _FORMS,
+        "Where larger text fields go; memory still ends at --form-max-fields-size.",
+    )
+    form_max_part_head: int = _live(
+        16 * KiB, units.Size(256, MiB), _FORMS, "Largest head of a part of a form."
     )
     memory_threshold: int = _live(
         2 * MiB, units.Size(), _MEMORY, "Bodies up to this may be held in memory."

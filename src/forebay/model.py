@@ -33,6 +33,21 @@ class Conflict(StrEnum):
     REPLACE = "replace"
 
 
+class FormPolicy(StrEnum):
+    """How the files of one form are published: `all` of them or none, or `each` by itself."""
+
+    ALL = "all"
+    EACH = "each"
+
+
+class LargeField(StrEnum):
+    """Where a text field goes that is larger than `--form-max-field-size`."""
+
+    REFUSE = "refuse"
+    MEMORY = "memory"
+    DISK = "disk"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digest:
     """A digest as RFC 9530 writes it: `algorithm` is the registry's key (`sha-256`)."""

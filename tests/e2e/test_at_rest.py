@@ -70,6 +70,19 @@ def post(server: ServerProcess, name: str, data: bytes) -> None:
     assert server.request("POST", f"/files/?name={name}", data)[0] == 201
 
 
+def form(server: ServerProcess, name: str, data: bytes) -> None:
+    lines = [
+        "--B",
+        f'Content-Disposition: form-data; name="file"; filename="{name}"',
+        "Content-Type: text/plain",
+        "",
+        "",
+    ]
+    body = "\r\n".join(lines).encode() + data + b"\r\n--B--\r\n"
+    fields = {"Content-Type": "multipart/form-data; boundary=B"}
+    assert server.request("POST", "/files/", body, fields)[0] in (200, 201)
+
+
 def tus(server: ServerProcess, name: str, data: bytes) -> None:
     path = talk.create(server, len(data), Upload_Metadata=talk.metadata(filename=name))
     half = len(data) // 2
@@ -103,7 +116,7 @@ def ietf(server: ServerProcess, name: str, data: bytes) -> None:
     assert upload.finish(data).status in (200, 201, 204)
 
 
-WAYS = [put, put_chunked, post, tus, tus_concatenation, ietf]
+WAYS = [put, put_chunked, post, tus, tus_concatenation, ietf, form]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody, TooLarge, UploadError
-from forebay.protocol.multipart import DelimiterFinder, FormLimits, MultipartParser
+from forebay.protocol.delimiter import DelimiterFinder
+from forebay.protocol.multipart import FormLimits, MultipartParser
 
 B = b"frontier"
 

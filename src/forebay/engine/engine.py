@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
+from forebay.engine.forms import receive_form
 from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source, pump
 from forebay.engine.recorded import new_id
@@ -116,7 +117,7 @@ class Engine:
                 stored = receipt.stored(published)
         finally:
             self.admission.leave()
-        await self._tell(stored, command, principal)
+        await self.tell(stored, command.media_type, principal)
         return stored
 
     async def store_whole(self, command: Receive, body: bytes) -> Stored:
@@ -240,10 +241,11 @@ class Engine:
             staged.discard()
             raise
 
-    async def _tell(self, stored: Stored, command: Receive, principal: Principal) -> None:
+    async def tell(self, stored: Stored, media_type: str | None, principal: Principal) -> None:
+        """`on_complete`, after publication."""
         if not self.hooks.completes:
             return
-        completion = Completion(secrets.token_urlsafe(16), stored, command.media_type, principal)
+        completion = Completion(secrets.token_urlsafe(16), stored, media_type, principal)
         try:
             await self.hooks.complete(completion)
         except Exception:
@@ -293,6 +295,8 @@ class Engine:
                 await body.close()
         finally:
             self.admission.leave()
+
+    receive_form = receive_form  # a method: the engine is its first argument
 
     # --- the life of the process ---------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import IncompleteBody, Interrupted, StorageFailed, UploadError
+from forebay.http.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from forebay.engine.receive import Intake
@@ -27,6 +28,7 @@ SMALLEST_BATCH = 64 << 10
 TOGETHER = 16 << 20
 """Most bytes that all sources of one process gather."""
 _SMALL_PIECE = 16 << 10
+_LARGE = 8 << 20
 PATIENCE = 0.1
 """Seconds a piece may wait for company."""
 
@@ -37,6 +39,8 @@ class ReceiveSource:
     _alive = 0
 
     def __init__(self, receive: Receive, length: int | None) -> None:
+        if length is None or length >= _LARGE:
+            keep_freed_memory()
         self._receive = receive
         self.length = length
         self.waiting_since: float | None = None

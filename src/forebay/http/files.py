@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
-from forebay.http import guard
+from forebay.http import forms, guard
 from forebay.http.answers import (
     Headers,
     Receive,
@@ -22,7 +22,7 @@ from forebay.http.answers import (
 from forebay.http.asgi_source import ReceiveSource
 from forebay.http.download import send_file
 from forebay.http.listing import answer_listing
-from forebay.protocol import digest, fields, names, origin, preconditions, raw
+from forebay.protocol import digest, fields, form_request, names, origin, preconditions, raw
 from forebay.protocol.status import Answer
 from forebay.stores.seekable import Unpacker
 
@@ -99,6 +99,11 @@ class FilesApp:
         folder = path in (b"", b"/") or path.endswith(b"/")
         if method == "OPTIONS":
             answer = self._options(scope, folder)
+        elif form_request.is_form(method, scope["headers"]):
+            source = source_of(scope, receive)
+            segments = names.split_path(path)
+            mount = mount_of(scope)
+            answer = await forms.store(self.engine, scope, source, segments, folder, mount)
         elif method in ("PUT", "POST"):
             answer = await self._store(scope, receive, send, names.split_path(path), folder)
         elif method in ("GET", "HEAD"):

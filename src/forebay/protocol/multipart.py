@@ -14,6 +14,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody
+from forebay.protocol.delimiter import DelimiterFinder
 from forebay.protocol.multipart_head import (
     LF_ONLY,
     FormHandler,
@@ -265,68 +266,6 @@ class MultipartParser:
         self._held, self._unsent = b"\r\n", 2
         self._state = _State.CONTENT
         return position + cut + 4 - before
-
-
-# --- search --------------------------------------------------------------------------------
-
-_WINDOW = 64 << 10
-_TWO_WAY_FROM = 30_000
-"""From this size on `bytes.find` looks for a needle of this length with two-way search."""
-_SAMPLES = 256
-
-
-class DelimiterFinder:
-    """Finds the delimiter at the speed of `bytes.find`, also where someone wants it slow.
-
-    What has no CR is skipped by memchr. CPython's `find` (two-way, 6 GB/s on random bytes)
-    falls to 0.2 on text made for it: bytes from the end of the delimiter. `rfind` (Horspool
-    from the first byte) does half as well on random bytes, but as nothing in the delimiter
-    repeats its first byte, the CR, it hardly compares and stays above 0.6. A sample decides.
-    """
-
-    __slots__ = ("_salt", "_slow", "delimiter", "size")
-
-    def __init__(self, delimiter: bytes) -> None:
-        self.delimiter = delimiter
-        self.size = len(delimiter)
-        self._slow = _slow_bytes(delimiter)
-        # Of this process alone (`hash`), so that no body can be made to look well in samples.
-        self._salt = hash(delimiter) % 32
-
-    def find(self, data: bytes | bytearray, position: int, end: int) -> int:
-        """Where in `data[position:end]` the first whole delimiter begins, -1 if nowhere."""
-        delimiter, size = self.delimiter, self.size
-        position = data.find(b"\r", position, end)
-        if position >= 0 and self._suits_two_way(data, position, end):
-            return data.find(delimiter, position, end)
-        while 0 <= position <= end - size:
-            stop = min(position + _WINDOW, end)
-            last = data.rfind(delimiter, position, stop)
-            if last >= 0:
-                # Which is first may take a slow search, but delimiters are counted.
-                return data.find(delimiter, position, last + size)
-            position = data.find(b"\r", stop - size + 1, end)
-        return -1
-
-    def _suits_two_way(self, data: bytes | bytearray, position: int, end: int) -> bool:
-        if end - position < _TWO_WAY_FROM:
-            return False
-        sample = data[position : end : (end - position) // _SAMPLES + self._salt]
-        return 4 * len(sample.translate(None, self._slow)) > 3 * len(sample)
-
-    def partial(self, data: bytes | bytearray, position: int, end: int) -> int:
-        """Where at the end of `data[position:end]` a delimiter may have begun, else `end`."""
-        cut = data.rfind(b"\r", max(position, end - self.size + 1), end)
-        return cut if cut >= 0 and self.delimiter.startswith(data[cut:end]) else end
-
-
-def _slow_bytes(needle: bytes) -> bytes:
-    """The bytes at which two-way search moves on by less than 4 (CPython's `fastsearch.h`).
-
-    Like CPython it tells bytes apart by their six low bits. This is of weight for speed only.
-    """
-    classes = {byte & 63 for byte in needle[-4:-1]}
-    return bytes(one + high for one in classes for high in (0, 64, 128, 192))
 
 
 def _searchable(view: memoryview) -> bytes | bytearray | None:

@@ -312,8 +312,20 @@ _COUNTED = {
 }
 
 
+_FLAGS = {
+    "parts": "--form-max-parts",
+    "fields": "--form-max-fields",
+    "files": "--form-max-files",
+    "field_size": "--form-max-field-size",
+    "fields_size": "--form-max-fields-size",
+    "file_size": "--max-size",
+    "total": "--form-max-size",
+    "header_size": "--form-max-part-head",
+}
+
+
 def _too_large(message: str, what: str, limit: int) -> TooLarge:
-    return TooLarge(f"{message.format(limit)} (max_{what}).", limit=limit)
+    return TooLarge(f"{message.format(limit)} (max_{what}, {_FLAGS[what]}).", limit=limit)
 
 
 class FormParts:

@@ -67,8 +67,8 @@ def command(
         conflict=policy,
         preconditions=preconditions.parse(headers),
         media_type=media_type.decode("latin-1") if media_type is not None else None,
-        expected=() if _DIGESTS.isdisjoint(known) else _expected(headers),
-        wanted=_wanted(headers) if b"want-repr-digest" in known else (),
+        expected=() if _DIGESTS.isdisjoint(known) else expected_digests(headers),
+        wanted=wanted_digests(headers) if b"want-repr-digest" in known else (),
     )
 
 
@@ -97,7 +97,8 @@ def _check_content(
     kind = _kind(media_type) if media_type is not None else ""
     if method == "POST" and kind.startswith("multipart/"):
         raise UnsupportedMediaType(
-            "Forms are not taken apart here; send the file itself as the body (curl -T FILE)."
+            f"A body of {kind} is not taken here, nor a form that is to be resumable; send the "
+            "file itself as the body (curl -T FILE)."
         )
     if accept_types and not (kind and fields.matches_media_type(kind, accept_types)):
         raise UnsupportedMediaType(
@@ -124,7 +125,7 @@ def _given_name(headers: Headers, query: Mapping[str, str], generated: str) -> l
     return [generated]
 
 
-def _expected(headers: Headers) -> tuple[Digest, ...]:
+def expected_digests(headers: Headers) -> tuple[Digest, ...]:
     """Content-Digest and Repr-Digest: for an identity-coded whole they are of the same bytes."""
     found: list[Digest] = []
     for name in (b"content-digest", b"repr-digest"):
@@ -134,6 +135,7 @@ def _expected(headers: Headers) -> tuple[Digest, ...]:
     return tuple(found)
 
 
-def _wanted(headers: Headers) -> tuple[str, ...]:
+def wanted_digests(headers: Headers) -> tuple[str, ...]:
+    """Want-Repr-Digest: the algorithm to answer with, if one is known."""
     values = fields.every(headers, b"want-repr-digest")
     return digest.wanted(values)[:1] if values else ()

@@ -81,6 +81,7 @@ _PHRASES: Mapping[int, str] = MappingProxyType(
         202: "Accepted",
         204: "No Content",
         206: "Partial Content",
+        207: "Multi-Status",  # RFC 4918, section 11.1
         301: "Moved Permanently",
         302: "Found",
         303: "See Other",

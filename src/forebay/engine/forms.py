@@ -1,0 +1,337 @@
+"""Forms (multipart/form-data): received like any body, published together or one by one.
+
+    source → Intake → FormSink ─┬─ fields in memory, within one budget
+                                └─ files staged, or in memory while they are small
+
+Nothing is published before the whole form is here, its digests were compared, and every file
+was verified. So a connection that breaks leaves nothing, and a client may simply send again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine.form_parts import FormFile, MultiDict, Place, by_kind
+from forebay.engine.form_sink import FormSink, ReceivedFile
+from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.errors import DiskFull, TooLarge, UploadError
+from forebay.hooks.base import Candidate
+from forebay.model import (
+    Digest,
+    EntityTag,
+    FormPolicy,
+    LargeField,
+    Preconditions,
+    Principal,
+    Stored,
+)
+from forebay.protocol.multipart_head import FormLimits, boundary_of
+from forebay.stores.base import Publication, Published, Staged, Store
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+    from forebay.engine.engine import Engine
+    from forebay.engine.progress import ProgressFeed
+
+logger = logging.getLogger("forebay")
+
+ANYBODY = Principal()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one file of a form: exactly one of `stored` and `error` is there.
+
+    `field` and `filename` are as the client sent them, not judged.
+    """
+
+    field: str
+    filename: str | None
+    media_type: str | None
+    stored: Stored | None = None
+    error: UploadError | None = None
+
+
+class Form:
+    """A received form. What was not moved or published is gone when its block ends."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        fields: MultiDict[str],
+        files: list[FormFile | Outcome],
+        *,
+        policy: FormPolicy,
+        principal: Principal,
+        context: Mapping[str, Any] | None,
+        started: float,
+    ) -> None:
+        self.fields = fields
+        """Text, by the names of the fields."""
+        self.files = MultiDict((file.field, file) for file in files if isinstance(file, FormFile))
+        """By the names of their fields; without those that `each` refused."""
+        self._files = files
+        self._policy = policy
+        self._engine = engine
+        self._principal = principal
+        self._context = context
+        self._started = started
+
+    async def publish(self) -> list[Outcome]:
+        """Publishes every file that has a name, where its placement says, in their order.
+
+        With the policy `all`: raises the first UploadError, and then no file of the form is
+        stored. With `each`: every file has its outcome, or its error.
+
+        Each is authorised by its name when the form has a context, then verified
+        (`on_verify`), before the first is published; `on_complete` is told of each after it.
+        Files moved before, and large text fields, which have no file name, are left alone.
+        """
+        outcomes: list[Outcome] = []
+        planned: list[tuple[FormFile, Publication]] = []
+        places: list[int] = []
+        for file in self._files:
+            if isinstance(file, Outcome):
+                outcomes.append(file)
+                continue
+            if file.filename is None or file.closed:
+                continue
+            outcome = Outcome(file.field, file.filename, file.media_type)
+            try:
+                planned.append((file, await self._approve(file)))
+                places.append(len(outcomes))
+            except UploadError as error:
+                if self._policy is FormPolicy.ALL:
+                    raise
+                outcome = dataclasses.replace(outcome, error=error)
+            outcomes.append(outcome)
+        for file, how in planned:
+            await file.prepare(how.name)
+        publish = _PUBLISHERS[self._policy]
+        results = await self._engine.workers.run(publish, self._engine.store, planned)
+        for place, (file, _), result in zip(places, planned, results, strict=True):
+            outcomes[place] = await self._settle(outcomes[place], file, result)
+        return outcomes
+
+    async def _approve(self, file: FormFile) -> Publication:
+        how = file.publication
+        engine = self._engine
+        if self._context is not None:
+            await engine.authorise("create", how.name, self._context)
+        if engine.hooks.verifies:
+            await engine.hooks.verify(
+                Candidate(
+                    how.name, file.size, file.media_type, file.digests, self._principal, file.open
+                )
+            )
+        return how
+
+    async def _settle(
+        self, outcome: Outcome, file: FormFile, result: Published | UploadError
+    ) -> Outcome:
+        if isinstance(result, UploadError):
+            return dataclasses.replace(outcome, error=result)
+        duration = time.perf_counter() - self._started
+        stored = Stored(result.file, result.renamed, result.replaced, file.digests, duration)
+        await self._engine.tell(stored, file.media_type, self._principal)
+        return dataclasses.replace(outcome, stored=stored)
+
+
+@contextlib.asynccontextmanager
+async def receive_form(
+    engine: Engine,
+    source: Source,
+    content_type: bytes,
+    *,
+    limits: FormLimits | None = None,
+    large_fields: LargeField | None = None,
+    place: Place = by_kind,
+    policy: FormPolicy | None = None,
+    expected: tuple[Digest, ...] = (),
+    principal: Principal = ANYBODY,
+    context: Mapping[str, Any] | None = None,
+    progress: ProgressFeed | None = None,
+) -> AsyncIterator[Form]:
+    """Takes a whole form; what is neither moved nor published is gone when the block ends.
+
+    A method of `Engine`.
+
+    Args:
+        content_type: the field of the request; it names the boundary.
+        limits, large_fields, policy: the settings' when left out.
+        place: what becomes of each part; without it, all that has a file name is a file.
+        expected: digests of the whole body, compared before the block begins.
+        context: when given, `Form.publish` authorises each file by its name with it.
+
+    Raises an UploadError: MalformedBody, IncompleteBody, TooLarge, TooManyUploads, what
+    `place` and the store raise. Then nothing is kept.
+    """
+    started = time.perf_counter()
+    settings = engine.settings
+    boundary = boundary_of(content_type)
+    limits = limits or limits_of(settings)
+    policy = policy or settings.form_policy
+    _check_length(engine, source, limits)
+    engine.admission.enter()
+    run = engine.workers.run
+    try:
+        if (source.length or 0) > settings.memory_threshold:
+            await run(_check_room, engine.store, source.length)
+        sink = FormSink(
+            boundary,
+            limits,
+            large=large_fields or settings.form_large_fields,
+            place=place,
+            stage=engine.store.stage,
+            check=engine.store.check_target,
+            budget=engine.budget,
+            threshold=settings.memory_threshold,
+            each=policy is FormPolicy.EACH,
+            length=source.length,
+        )
+        try:
+            hashing = Hashing(sorted({d.algorithm for d in expected})) if expected else NO_HASHING
+            await engine.pump(source, Intake(sink, hashing=hashing), progress=progress)
+            sink.finish()
+            hashing.verify(expected)
+            form = Form(
+                engine,
+                sink.fields,
+                [_file(engine, file) for file in sink.files],
+                policy=policy,
+                principal=principal,
+                context=context,
+                started=started,
+            )
+            try:
+                yield form
+            finally:
+                for _, file in form.files.multi_items():
+                    file.expire()
+        finally:
+            if sink.on_disk:
+                await run(sink.discard)
+            sink.discard()
+    finally:
+        engine.admission.leave()
+
+
+def limits_of(settings: Settings) -> FormLimits:
+    """The limits that the settings put on every form."""
+    return FormLimits(
+        max_parts=settings.form_max_parts,
+        max_fields=settings.form_max_fields,
+        max_files=settings.form_max_files,
+        max_field_size=settings.form_max_field_size,
+        max_fields_size=settings.form_max_fields_size,
+        max_file_size=settings.max_size,
+        max_total=settings.form_max_size,
+        max_header_size=settings.form_max_part_head,
+    )
+
+
+def _check_length(engine: Engine, source: Source, limits: FormLimits) -> None:
+    """Raises LengthRequired or TooLarge."""
+    engine.admission.check_length(source.length, None)
+    if limits.max_total is not None and (source.length or 0) > limits.max_total:
+        raise TooLarge(
+            f"The form has {source.length} bytes; at most {limits.max_total} are taken "
+            "(--form-max-size).",
+            limit=limits.max_total,
+        )
+
+
+def _check_room(store: Store, length: int) -> None:
+    """In a thread: refuses at once what cannot fit; the files reserve as they grow."""
+    free = store.space().free
+    if free - length < store.min_free:
+        raise DiskFull(free=free)
+
+
+def _file(engine: Engine, file: ReceivedFile) -> FormFile | Outcome:
+    if file.error is not None:
+        head = file.head
+        return Outcome(head.name, head.filename, head.media_type, error=file.error)
+    return FormFile(
+        file.spool,
+        file.size,
+        head=file.head,
+        placement=file.placement,
+        digests=file.hashing.digests(file.placement.wanted),
+        store=engine.store,
+        workers=engine.workers,
+        publish=_publish,
+    )
+
+
+def _publish(staged: Staged, how: Publication) -> Stored:
+    published = staged.publish(how)
+    return Stored(published.file, published.renamed, published.replaced)
+
+
+# --- publication, in a thread ----------------------------------------------------------------
+
+_Planned = list[tuple[FormFile, Publication]]
+_Results = list[Published | UploadError]
+
+
+def publish_each(store: Store, planned: _Planned) -> _Results:
+    """Every file by itself: one that fails keeps no other from its name."""
+    results: _Results = []
+    for file, how in planned:
+        try:
+            file.settle()
+            results.append(file.publish_now(how))
+        except UploadError as error:
+            results.append(error)
+    return results
+
+
+def publish_all(store: Store, planned: _Planned) -> _Results:
+    """All files, or none. Raises what the first that failed raised."""
+    for file, how in planned:
+        store.check_target(how)
+        file.settle()
+    done: dict[int, Published] = {}
+    # A replacement cannot be taken back: what it replaced is gone. So those come last.
+    order = sorted(range(len(planned)), key=lambda number: _exists(store, planned[number][1]))
+    try:
+        for number in order:
+            file, how = planned[number]
+            done[number] = file.publish_now(how)
+    except BaseException:
+        for published in reversed(done.values()):
+            _take_back(store, published)
+        raise
+    return [done[number] for number in range(len(planned))]
+
+
+def _exists(store: Store, how: Publication) -> bool:
+    try:
+        store.stat(how.name)
+    except UploadError:
+        return False
+    return True
+
+
+def _take_back(store: Store, published: Published) -> None:
+    """Removes a file just published, if it is still that one: the tag holds its inode."""
+    name = published.file.name
+    if published.replaced:
+        logger.error("%r replaced a file and stays, though its form failed", name)
+        return
+    try:
+        store.delete(name, Preconditions(if_match=(EntityTag(published.file.tag),)))
+    except UploadError as error:  # replaced or removed meanwhile, or the disk failed
+        logger.warning("%r could not be taken back: %s", name, error.message)
+
+
+_PUBLISHERS: Mapping[FormPolicy, Callable[[Store, _Planned], _Results]] = {
+    FormPolicy.ALL: publish_all,
+    FormPolicy.EACH: publish_each,
+}

@@ -1,0 +1,149 @@
+"""Forms on `/files/`: multipart/form-data to a folder, from curl, programs and plain HTML."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine.form_parts import AsFile, Dropped, Place, Placement
+from forebay.engine.forms import Outcome
+from forebay.errors import InvalidRequest, UploadError
+from forebay.http.answers import Headers, answer_error, json_answer
+from forebay.http.form_pages import error_page, stored_page, wants_page
+from forebay.model import KiB, Stored
+from forebay.protocol import digest, form_request, names
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.status import Answer, status_of
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+    from forebay.engine.engine import Engine
+    from forebay.engine.receive import Source
+    from forebay.protocol.form_request import ReceiveForm
+
+_HELD = 64 * KiB
+"""Files up to this stay in memory until they are published: a descriptor for each of many
+small ones would cost more."""
+
+
+async def store(
+    engine: Engine,
+    scope: dict[str, Any],
+    source: Source,
+    segments: list[str],
+    folder: bool,
+    mount: str,
+) -> Answer:
+    """Takes a form (`form_request.is_form`) and answers it. Raises UploadError, but for a
+    browser, which is answered with a page."""
+    headers: Headers = scope["headers"]
+    page = wants_page(headers)
+    try:
+        command = form_request.command(
+            segments, headers, folder=folder, on_conflict=engine.settings.on_conflict
+        )
+        outcomes = await _receive(engine, scope, source, command)
+    except UploadError as error:
+        if not page:
+            raise
+        return error_page(answer_error(error, scope), error)
+    answer = _answer(outcomes, mount)
+    return (
+        stored_page(answer, outcomes, _url(mount, command.folder, "/"), mount) if page else answer
+    )
+
+
+async def _receive(
+    engine: Engine, scope: dict[str, Any], source: Source, command: ReceiveForm
+) -> list[Outcome]:
+    principal = await engine.authorise("create", command.folder, scope)
+    async with engine.receive_form(
+        source,
+        command.content_type,
+        place=placing(command, engine.settings),
+        expected=command.expected,
+        principal=principal,
+        context=scope,
+    ) as form:
+        outcomes = await form.publish()
+    if not outcomes:
+        raise InvalidRequest(
+            "The form holds no file. Choose one, or send it as a part with a file name "
+            "(curl -F file=@NAME)."
+        )
+    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+    if len(errors) == len(outcomes):
+        raise errors[0]
+    return outcomes
+
+
+def placing(command: ReceiveForm, settings: Settings) -> Place:
+    """Every file goes to the form's folder under its own name; fields are of no use here."""
+
+    def place(head: PartHead) -> Placement:
+        if not head.is_file:
+            return Dropped()
+        name = f"upload-{secrets.token_hex(8)}"
+        return AsFile(
+            folder=command.folder,
+            name=names.from_client_name(head.filename) if head.filename else name,
+            threshold=min(settings.memory_threshold, _HELD),
+            accept_types=settings.accept_types,
+            conflict=command.conflict,
+            preconditions=command.preconditions,
+            wanted=command.wanted,
+        )
+
+    return place
+
+
+def _url(mount: str, name: str, slash: str = "") -> str:
+    return f"{mount}/{names.quote_path(name)}{slash}" if name else f"{mount}/"
+
+
+def _answer(outcomes: list[Outcome], mount: str) -> Answer:
+    """201 when something is new, 200 when all files replaced others, 207 when some failed."""
+    entries = [_entry(outcome, mount) for outcome in outcomes]
+    stored = [outcome.stored for outcome in outcomes if outcome.stored is not None]
+    if len(stored) < len(outcomes):
+        return json_answer(207, {"files": entries})
+    status = 200 if all(one.replaced for one in stored) else 201
+    if len(stored) > 1:
+        return json_answer(status, {"files": entries})
+    return json_answer(status, {**entries[0], "files": entries}, _fields(stored[0], mount))
+
+
+def _fields(stored: Stored, mount: str) -> list[tuple[bytes, bytes]]:
+    """Those that a raw upload is answered with."""
+    found = [
+        (b"location", _url(mount, stored.file.name).encode()),
+        (b"etag", f'"{stored.file.tag}"'.encode()),
+    ]
+    if stored.digests:
+        found.append((b"repr-digest", digest.serialise(stored.digests)))
+    return found
+
+
+def _entry(outcome: Outcome, mount: str) -> dict[str, object]:
+    """One file as a raw upload would tell of it, and the field it came in."""
+    stored, error = outcome.stored, outcome.error
+    if stored is None:
+        assert error is not None
+        return {
+            "field": outcome.field,
+            "filename": outcome.filename,
+            "error": {"code": error.code, "status": status_of(error), "detail": error.message},
+        }
+    digests = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
+    return {
+        "field": outcome.field,
+        "name": stored.file.name,
+        "size": stored.file.size,
+        "type": outcome.media_type,
+        "url": _url(mount, stored.file.name),
+        "etag": f'"{stored.file.tag}"',
+        **({"digest": digests} if digests else {}),
+        "renamed": stored.renamed,
+        "duration": round(stored.duration, 6),
+    }

@@ -1,0 +1,90 @@
+"""The head of a form: a POST of multipart/form-data to a folder (design: the URL space).
+
+What the head alone shows to be wrong is refused here, before a byte of the body is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from forebay.errors import (
+    InvalidField,
+    InvalidRequest,
+    MethodNotAllowed,
+    UnsupportedCoding,
+)
+from forebay.model import Conflict, Digest, Preconditions
+from forebay.protocol import fields, names, preconditions, raw, resumable
+from forebay.protocol.multipart_head import boundary_of
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReceiveForm:
+    """A wish: take a form, and publish its files in `folder` ("" is the root)."""
+
+    folder: str
+    content_type: bytes
+    conflict: Conflict
+    preconditions: Preconditions
+    """They apply to every file of the form."""
+    expected: tuple[Digest, ...]
+    """Of the whole body, as it was sent."""
+    wanted: tuple[str, ...]
+    """Algorithms of the digests to tell of each file."""
+
+
+def is_form(method: str, headers: Headers) -> bool:
+    """Whether a request is a form to take apart.
+
+    A PUT never is: it stores its body as it is under the name it gives. Nor is what asks for
+    a resumable upload, which has no form (`raw.command` says so).
+    """
+    kind = fields.first(headers, b"content-type")
+    return (
+        method == "POST"
+        and kind is not None
+        and kind[:19].lower().startswith(b"multipart/form-data")
+        and fields.media_type(kind)[0] == "multipart/form-data"
+        and not resumable.asks(headers)
+    )
+
+
+def command(
+    segments: Sequence[str], headers: Headers, *, folder: bool, on_conflict: Conflict
+) -> ReceiveForm:
+    """The wish of a form. Raises an UploadError for what cannot be done."""
+    content_types = fields.every(headers, b"content-type")
+    if len(content_types) > 1:
+        raise InvalidField("Content-Type was sent more than once.")
+    boundary_of(content_types[0])
+    if not folder:
+        raise MethodNotAllowed(
+            "A form goes to a folder, with '/' at its end; PUT stores under this name.",
+            allow=raw.FILE_METHODS,
+        )
+    _check_plain(headers)
+    return ReceiveForm(
+        folder=names.judge_path(segments) if segments else "",
+        content_type=content_types[0],
+        conflict=Conflict.RENAME if on_conflict is Conflict.AUTO else on_conflict,
+        preconditions=preconditions.parse(headers),
+        expected=raw.expected_digests(headers),
+        wanted=raw.wanted_digests(headers),
+    )
+
+
+def _check_plain(headers: Headers) -> None:
+    codings = b",".join(fields.every(headers, b"content-encoding")).lower()
+    if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
+        raise UnsupportedCoding
+    if fields.first(headers, b"content-range") is not None:
+        raise InvalidField("Content-Range: a form cannot be sent in parts.")
+    for name, _ in headers:
+        if name == b"tus-resumable" or name.startswith(b"upload-"):
+            raise InvalidRequest(
+                f"{name.decode('latin-1')}: a form cannot be resumed. Send it without that "
+                "field, or begin a resumable upload of the file itself."
+            )

@@ -1,0 +1,66 @@
+"""What the head of a form means, and which heads are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.errors import InvalidField, InvalidName, InvalidRequest, MethodNotAllowed, UploadError
+from forebay.model import Conflict
+from forebay.protocol import form_request
+
+TYPE = (b"content-type", b"multipart/form-data; boundary=b")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "expected"),
+    [
+        ("POST", [TYPE], True),
+        ("POST", [(b"content-type", b"Multipart/Form-Data; boundary=b")], True),
+        ("POST", [(b"content-type", b"multipart/form-data")], True),
+        ("POST", [(b"content-type", b"multipart/form-database; boundary=b")], False),
+        ("POST", [(b"content-type", b"multipart/mixed; boundary=b")], False),
+        ("POST", [(b"content-type", b"text/plain")], False),
+        ("POST", [], False),
+        ("PUT", [TYPE], False),
+        ("PATCH", [TYPE], False),
+        ("POST", [TYPE, (b"upload-complete", b"?1")], False),
+        ("POST", [TYPE, (b"upload-incomplete", b"?0")], False),
+    ],
+)
+def test_which_requests_are_forms(method, headers, expected):
+    assert form_request.is_form(method, headers) is expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Conflict.AUTO, Conflict.RENAME),
+        (Conflict.REFUSE, Conflict.REFUSE),
+        (Conflict.REPLACE, Conflict.REPLACE),
+    ],
+)
+def test_what_a_form_wishes(policy, expected):
+    command = form_request.command(["a", "b"], [TYPE], folder=True, on_conflict=policy)
+    assert (command.folder, command.conflict) == ("a/b", expected)
+    assert (command.content_type, command.expected, command.wanted) == (TYPE[1], (), ())
+    root = form_request.command([], [TYPE], folder=True, on_conflict=policy)
+    assert root.folder == ""
+
+
+@pytest.mark.parametrize(
+    ("segments", "headers", "folder", "error"),
+    [
+        ([], [TYPE, TYPE], True, InvalidField),
+        ([], [(b"content-type", b"multipart/form-data")], True, InvalidField),
+        (["a"], [TYPE], False, MethodNotAllowed),
+        ([".."], [TYPE], True, InvalidName),
+        ([], [TYPE, (b"content-encoding", b"br")], True, UploadError),
+        ([], [TYPE, (b"content-range", b"bytes 0-1/2")], True, InvalidField),
+        ([], [TYPE, (b"tus-resumable", b"1.0.0")], True, InvalidRequest),
+        ([], [TYPE, (b"upload-length", b"1")], True, InvalidRequest),
+        ([], [TYPE, (b"content-digest", b"sha-256=x")], True, InvalidField),
+    ],
+)
+def test_what_is_refused_by_the_head_alone(segments, headers, folder, error):
+    with pytest.raises(error):
+        form_request.command(segments, headers, folder=folder, on_conflict=Conflict.AUTO)
