@@ -183,6 +183,27 @@ def test_a_page_in_a_real_browser_shows_names_and_runs_none(reuse_server: Start)
             browser.close()
 
 
+def test_files_are_sent_from_the_page_of_a_folder(reuse_server: Start, tmp_path: Path):
+    playwright = pytest.importorskip("playwright.sync_api")
+    server = reuse_server()
+    (server.folder / "a & b").mkdir()
+    sent = {"one ü.txt": b"1" * 100, "two.bin": bytes(3 * MiB)}
+    for name, data in sent.items():
+        (tmp_path / name).write_bytes(data)
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=program("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            page.goto(f"{server.url}/files/a%20%26%20b/")
+            page.set_input_files("input[type=file]", [tmp_path / name for name in sent])
+            with page.expect_navigation() as going:
+                page.click("button")
+            assert going.value.status in (200, 201)
+        finally:
+            browser.close()
+    assert server.published() == {f"a & b/{name}": len(data) for name, data in sent.items()}
+
+
 def page_through(server: ServerProcess, target: str) -> list[str]:
     names, after = [], ""
     while after is not None:
