@@ -158,8 +158,13 @@ class Forebay:
         For frameworks without lifespan events; without either, the first request does it.
         """
         running = await self._run()
-        if self._resumable_wanted:
+        if self._state_wanted:
             await running.open_resumables()
+
+    @property
+    def _state_wanted(self) -> bool:
+        """Whether uploads leave a record: to be resumed, or told of after a crash."""
+        return self._resumable_wanted or (self._hooks.completes and self.settings.resumable)
 
     async def stop(self) -> None:
         """Waits for what is being written and closes everything. Idempotent; `start` may come
@@ -180,14 +185,17 @@ class Forebay:
         """The run of this event loop, started if need be."""
         running, loop = self._running, asyncio.get_running_loop()
         if running.loop is loop and not running.closed:
+            if self._hooks.completes and self.settings.resumable:
+                await running.open_resumables()
             return running
         if self._starting is None or self._starting[0] is not loop:
             self._starting = (loop, asyncio.ensure_future(self._start(loop)))
         try:
-            return await asyncio.shield(self._starting[1])
+            await asyncio.shield(self._starting[1])
         finally:
             if self._starting is not None and self._starting[1].done():
                 self._starting = None
+        return await self._run()
 
     async def _start(self, loop: asyncio.AbstractEventLoop) -> Running:
         running = self._running
