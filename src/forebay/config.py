@@ -112,6 +112,18 @@ class Settings:
     require_length: bool = _live(
         False, units.Switch(), _WHAT, "Refuse bodies that do not announce their length."
     )
+    decode_request: bool = _live(
+        False,
+        units.Switch(),
+        _WHAT,
+        "Decode bodies with a Content-Encoding: gzip; zstd and br with the extras of these names.",
+    )
+    max_decode_ratio: int = _live(
+        100,
+        units.Count(0, 1_000_000),
+        _WHAT,
+        "Most bytes that decoding may make of one, judged from 16 MiB on; 0 is no limit.",
+    )
     allow_delete: bool = _live(False, units.Switch(), _WHAT, "Let clients delete finished files.")
     resumable: bool = _fixed(
         True, units.Switch(), _WHAT, "Offer resumable uploads (tus and the IETF draft)."

@@ -9,7 +9,7 @@
         │   └── TooLarge, LengthRequired, UnsupportedCoding, ...
         ├── BodyFailed            the body did not arrive as announced
         │   ├── IncompleteBody, MalformedBody, BodyTimeout, TooSlow
-        │   └── DigestMismatch
+        │   └── DigestMismatch, UndecodableBody
         ├── Interrupted           this process ended it: take-over, drain
         └── StorageError          the disk or the state store said no
             ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
@@ -52,6 +52,7 @@ __all__ = [
     "NotAFolder",
     "NotAuthenticated",
     "NotFound",
+    "NotOffered",
     "OffsetMismatch",
     "OriginRefused",
     "PreconditionFailed",
@@ -67,11 +68,13 @@ __all__ = [
     "TooLarge",
     "TooManyUploads",
     "TooSlow",
+    "UndecodableBody",
     "UnknownTransferCoding",
     "UnsupportedCoding",
     "UnsupportedMediaType",
     "UploadBusy",
     "UploadError",
+    "UploadExists",
     "VerificationRefused",
     "WrongState",
     "from_os_error",
@@ -201,6 +204,13 @@ class RangeNotSatisfiable(Refused):
     default = "The file has no such range."
 
 
+class NotOffered(Refused):
+    """What was asked for is switched off here; the message names the setting."""
+
+    code = "FB_NOT_OFFERED"
+    default = "This server does not offer that."
+
+
 class LengthRequired(Refused):
     code = "FB_LENGTH_REQUIRED"
     default = "This server needs a Content-Length."
@@ -219,8 +229,10 @@ class UnsupportedMediaType(Refused):
 
 
 class UnsupportedCoding(Refused):
+    """`detail["accept"]`: the codings that are taken."""
+
     code = "FB_UNSUPPORTED_CODING"
-    default = "Send the body without Content-Encoding."
+    default = "Send the body without Content-Encoding (it is decoded with --decode-request)."
 
 
 class TooManyUploads(Refused):
@@ -254,6 +266,13 @@ class UploadBusy(Refused):
 
     code = "FB_UPLOAD_BUSY"
     default = "Another request is writing to this upload; try again soon."
+
+
+class UploadExists(Refused):
+    """An unfinished upload of the same name is under way. `detail["expected"]`: its offset."""
+
+    code = "FB_UPLOAD_EXISTS"
+    default = "An upload of that name is under way; go on with it, or cancel it first."
 
 
 class WrongState(Refused):
@@ -319,6 +338,13 @@ class DigestMismatch(BodyFailed):
 
     code = "FB_DIGEST_MISMATCH"
     default = "The bytes that arrived do not have the digest that was announced."
+
+
+class UndecodableBody(BodyFailed):
+    """The body is not what its Content-Encoding says."""
+
+    code = "FB_UNDECODABLE_BODY"
+    default = "The body cannot be decoded as its Content-Encoding says."
 
 
 class Interrupted(UploadError):

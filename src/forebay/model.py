@@ -142,6 +142,8 @@ class Receive:
     wanted: tuple[str, ...] = ()
     max_size: int | None = None
     """Bytes; the smaller of this and the settings' applies. None: the settings' alone."""
+    coding: str | None = None
+    """The content coding to take off; sizes and digests are of what came, too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,6 +155,8 @@ class Stored:
     replaced: bool
     digests: tuple[Digest, ...] = ()
     duration: float = 0.0
+    received: int | None = None
+    """Bytes that came, for a file that was decoded; None for one stored as it came."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,6 +207,8 @@ class CreateUpload:
     """Ids of the partial uploads whose bytes, in this order, are its own; it takes no others."""
     kept: tuple[tuple[str, str], ...] = ()
     """Names and values that the dialect wants to find in the record's `extra`."""
+    bound: bool = False
+    """Found again by its name: one living upload for each name and principal."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -256,3 +262,5 @@ class UploadRecord:
     extra: bytes = b""
     """Whatever else a dialect has to keep (a JSON object)."""
     version: int = 1
+    binding: str | None = None
+    """What it is found by beside its id; no two uploads that are OPEN or COMPLETING share one."""

@@ -298,7 +298,7 @@ def test_methods_that_are_not_offered_are_405_with_those_that_are(
     with RawClient(server) as client:
         client.send(head(method, "/files/f"))
         status, headers, _ = client.response()
-        assert (status, headers["allow"]) == (405, "GET, HEAD, PUT, OPTIONS")
+        assert (status, headers["allow"]) == (405, "GET, HEAD, PUT, PATCH, OPTIONS")
 
 
 # --- storms ------------------------------------------------------------------------------------

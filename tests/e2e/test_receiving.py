@@ -647,7 +647,7 @@ def test_health_is_told_and_methods_are_listed(start_any: Start):
     assert server.request("GET", "/readyz")[::2] == (200, b"ready\n")
     for target, allowed in (
         ("/files/", "GET, HEAD, POST, OPTIONS"),
-        ("/files/f", "GET, HEAD, PUT, OPTIONS"),
+        ("/files/f", "GET, HEAD, PUT, PATCH, OPTIONS"),
     ):
         status, headers, body = server.request("OPTIONS", target)
         assert (status, headers["allow"], body) == (204, allowed, b"")

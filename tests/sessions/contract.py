@@ -24,6 +24,7 @@ from forebay.errors import (
     NotFound,
     OffsetMismatch,
     SessionsUnavailable,
+    UploadExists,
     WrongState,
 )
 from forebay.model import Conflict, UploadRecord, UploadState
@@ -96,6 +97,52 @@ class SessionsContract:
             )
             assert outcomes.count(None) == 1
             assert sum(isinstance(outcome, AlreadyExists) for outcome in outcomes) == 19
+
+        run(test)
+
+    # --- bindings ---
+
+    def test_of_many_creations_with_one_binding_one_wins(self, run: Any) -> None:
+        async def test(sessions: Sessions) -> None:
+            outcomes = await asyncio.gather(
+                *(sessions.create(record(f"u{n}", binding="b")) for n in range(20)),
+                return_exceptions=True,
+            )
+            assert outcomes.count(None) == 1
+            assert sum(isinstance(outcome, UploadExists) for outcome in outcomes) == 19
+            winner = await sessions.load_bound("b")
+            assert outcomes[int(winner.id[1:])] is None
+            assert await sessions.count() == 1
+            await sessions.create(record("other", binding="c"))
+            await sessions.create(record("free"))
+            await sessions.create(record("free, too"))
+
+        run(test)
+
+    def test_an_upload_that_ended_gives_its_binding_free(self, run: Any) -> None:
+        ended = (UploadState.COMPLETE, UploadState.FAILED, UploadState.CANCELLED)
+
+        async def test(sessions: Sessions) -> None:
+            for number, state in enumerate(ended):
+                upload_id = f"u{number}"
+                await sessions.create(record(upload_id, binding="b", created_at=float(number)))
+                assert (await sessions.load_bound("b")).id == upload_id
+                await sessions.update(upload_id, state=UploadState.COMPLETING)
+                with pytest.raises(UploadExists):
+                    await sessions.create(record("late", binding="b"))
+                await sessions.update(upload_id, state=state)
+                assert (await sessions.load_bound("b")).id == upload_id
+            await sessions.create(record("u9", binding="b", created_at=-1.0))
+            assert (await sessions.load_bound("b")).id == "u9"  # alive, so before all others
+            with pytest.raises(UploadExists):
+                await sessions.update("u0", state=UploadState.OPEN)
+            assert (await sessions.load("u0")).state is UploadState.COMPLETE
+            await sessions.delete("u9")
+            assert (await sessions.load_bound("b")).id == "u2"
+            for number in range(len(ended)):
+                await sessions.delete(f"u{number}")
+            with pytest.raises(NotFound):
+                await sessions.load_bound("b")
 
         run(test)
 

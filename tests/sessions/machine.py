@@ -9,7 +9,14 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from forebay.errors import AlreadyExists, ForebayError, NotFound, OffsetMismatch, WrongState
+from forebay.errors import (
+    AlreadyExists,
+    ForebayError,
+    NotFound,
+    OffsetMismatch,
+    UploadExists,
+    WrongState,
+)
 from forebay.model import UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 
@@ -18,6 +25,7 @@ from .samples import record
 IDS = st.sampled_from(["a", "b", "c"])
 OFFSETS = st.integers(0, 5)
 TIMES = st.none() | st.sampled_from([1.0, 2.0, 3.0])
+BINDINGS = st.none() | st.sampled_from(["f", "g"])
 STATES = st.sampled_from([UploadState.OPEN, UploadState.OPEN, UploadState.FAILED])
 
 
@@ -55,11 +63,24 @@ class SessionsMachine(RuleBasedStateMachine):
         self.model[upload_id] = dataclasses.replace(old, **changes, version=old.version + 1)
         return self.model[upload_id]
 
-    @rule(upload_id=IDS, state=STATES, offset=OFFSETS, expires_at=TIMES)
+    def collides(self, new: UploadRecord) -> bool:
+        """Whether another one that is alive has the binding."""
+        return new.binding is not None and any(
+            kept.id != new.id and kept.binding == new.binding and kept.state is UploadState.OPEN
+            for kept in [*self.model.values(), new]
+            if new.state is UploadState.OPEN
+        )
+
+    @rule(upload_id=IDS, state=STATES, offset=OFFSETS, expires_at=TIMES, binding=BINDINGS)
     def create(self, upload_id: str, **values: Any) -> None:
         new = record(upload_id, **values)
-        expected = AlreadyExists if upload_id in self.model else None
-        self.model.setdefault(upload_id, new)
+        expected: object = None
+        if upload_id in self.model:
+            expected = AlreadyExists
+        elif self.collides(new):
+            expected = UploadExists
+        else:
+            self.model[upload_id] = new
         assert self.outcome(self.sessions.create(new)) is expected
 
     @rule(upload_id=IDS, offset=OFFSETS, expires_at=TIMES)
@@ -84,6 +105,8 @@ class SessionsMachine(RuleBasedStateMachine):
             expected = NotFound
         elif version not in {None, old.version}:
             expected = WrongState
+        elif self.collides(dataclasses.replace(old, **changes)):
+            expected = UploadExists
         else:
             expected = self.change(upload_id, **changes)
         call = self.sessions.update(upload_id, version=version, **changes)
@@ -99,6 +122,11 @@ class SessionsMachine(RuleBasedStateMachine):
         records = sorted(self.model.values(), key=lambda kept: kept.id)
         assert self.outcome(self.sessions.page()) == records
         assert self.outcome(self.sessions.count()) == len(records)
+        for binding in ("f", "g"):
+            bound = [kept for kept in records if kept.binding == binding]
+            bound.sort(key=lambda kept: (kept.state is UploadState.OPEN, kept.id))
+            expected: object = bound[-1] if bound else NotFound
+            assert self.outcome(self.sessions.load_bound(binding)) == expected
         due = [kept for kept in records if kept.expires_at is not None and kept.expires_at <= 2.0]
         due.sort(key=lambda kept: (kept.expires_at, kept.id))
         assert self.outcome(self.sessions.expired(2.0, 10)) == due

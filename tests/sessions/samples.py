@@ -54,6 +54,7 @@ def full_record() -> UploadRecord:
         outcome=b'{"renamed": true}',
         extra=b"\x00\x01",
         version=7,
+        binding='["somebody", "folder/größe.bin"]',
     )
     for field in dataclasses.fields(UploadRecord):
         if field.default is not dataclasses.MISSING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.errors import SessionsUnavailable, StorageFailed
+from forebay.errors import SessionsUnavailable, StorageFailed, UploadExists
 from forebay.model import UploadRecord
 from forebay.sessions import schema
 
@@ -21,6 +21,9 @@ FORMATS = {
     1: "id principal dialect state(cancelled complete completing failed open) offset length name"
     " created_at expires_at conflict(auto refuse rename replace) media_type metadata final_name"
     " final_size outcome extra version",
+    2: "id principal dialect state(cancelled complete completing failed open) offset length name"
+    " created_at expires_at conflict(auto refuse rename replace) media_type metadata final_name"
+    " final_size outcome extra version binding",
 }
 """What a database of each schema version holds; entries are added, never changed."""
 
@@ -70,6 +73,42 @@ def test_an_older_database_gets_the_new_fields_with_their_defaults(
             assert await sessions.load("old") == old
             await sessions.create(full_record())
             assert await sessions.load("a") == full_record()
+
+    asyncio.run(main())
+    assert query(tmp_path / "state.db", "PRAGMA user_version") == [(schema.VERSION,)]
+
+
+FIRST = """
+CREATE TABLE uploads ("id" TEXT NOT NULL PRIMARY KEY, "principal" TEXT NOT NULL,
+ "dialect" TEXT NOT NULL, "state" TEXT NOT NULL, "offset" INTEGER NOT NULL, "length" INTEGER,
+ "name" TEXT NOT NULL, "created_at" REAL NOT NULL, "expires_at" REAL,
+ "conflict" TEXT NOT NULL DEFAULT 'rename', "media_type" TEXT DEFAULT NULL,
+ "metadata" BLOB NOT NULL DEFAULT X'', "final_name" TEXT DEFAULT NULL,
+ "final_size" INTEGER DEFAULT NULL, "outcome" BLOB NOT NULL DEFAULT X'',
+ "extra" BLOB NOT NULL DEFAULT X'', "version" INTEGER NOT NULL DEFAULT 1);
+CREATE INDEX uploads_by_expiry ON uploads (expires_at, id) WHERE expires_at IS NOT NULL;
+CREATE INDEX uploads_by_state ON uploads (state, id);
+INSERT INTO uploads (id, principal, dialect, state, "offset", length, name, created_at)
+ VALUES ('one', '', 'tus', 'open', 5, 10, 'f', 1.0), ('two', '', 'tus', 'open', 5, 10, 'f', 1.0);
+PRAGMA application_id = 1178747225;
+PRAGMA user_version = 1;
+"""
+"""A database as the first schema version wrote it."""
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_now(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.executescript(FIRST)
+
+    async def main() -> None:
+        async with opened(make(tmp_path)) as sessions:
+            for name in ("one", "two"):  # of one name, and bound to none
+                assert (await sessions.load(name)).binding is None
+                await sessions.advance(name, 6, None)
+            await sessions.create(record("a", binding="f"))
+            with pytest.raises(UploadExists):
+                await sessions.create(record("b", binding="f"))
+            assert (await sessions.load_bound("f")).id == "a"
 
     asyncio.run(main())
     assert query(tmp_path / "state.db", "PRAGMA user_version") == [(schema.VERSION,)]

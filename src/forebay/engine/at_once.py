@@ -45,7 +45,7 @@ async def store_at_once(
     nothing stays then.
     """
     hooks = engine.hooks
-    if wish.partial or wish.parts:
+    if wish.partial or wish.parts or wish.bound:
         return None
     if wish.expected or first.expected or first.late:  # refused, an empty upload would stay
         return None

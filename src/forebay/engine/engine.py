@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
+from forebay.engine.decoding import Decoding, decoding, room
 from forebay.engine.forms import receive_form
 from forebay.engine.progress import ProgressFeed
-from forebay.engine.receive import Intake, Source, pump
+from forebay.engine.receive import Hashing, Intake, Sink, Source, pump
 from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
 from forebay.engine.resumable import Resumables
@@ -155,11 +156,12 @@ class Engine:
         self.admission.check_length(source.length, limit)
         self.admission.enter()
         try:
-            reception = Reception(self, command, limit, source, principal)
-            try:
-                yield reception
-            finally:
-                await reception.close()
+            with room(self.budget, command.coding):
+                reception = Reception(self, command, limit, source, principal)
+                try:
+                    yield reception
+                finally:
+                    await reception.close()
         finally:
             self.admission.leave()
 
@@ -233,12 +235,14 @@ class Engine:
         progress: ProgressFeed | None = None,
         expected: Iterable[Digest] = (),
         wanted: Iterable[str] = (),
+        coding: str | None = None,
     ) -> AsyncIterator[Body]:
         """Takes a body into memory or a file, whichever its size asks for.
 
         It is gone when the block ends, unless it was moved. `threshold` and `max_size` are
         bytes; when left out, `--memory-threshold` and no limit but `--max-size` apply.
         `expected` must match (else DigestMismatch), `wanted` are algorithms to compute.
+        `coding` is a content coding to take off.
         """
         limits = [n for n in (max_size, self._settings.max_size) if n is not None]
         limit = min(limits, default=None)
@@ -251,15 +255,14 @@ class Engine:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
                 hashing = hashing_for(expected, wanted)
-                intake = Intake(spool, limit=limit, hashing=hashing, reserve=source.length is None)
-                await self.pump(source, intake, progress=progress)
+                size = await self._fill(spool, source, limit, coding, progress, held, hashing)
                 hashing.verify(expected)
             except BaseException:
                 await self.workers.run(spool.discard)
                 raise
             body = Body(
                 spool,
-                intake.offset,
+                size,
                 store=self.store,
                 workers=self.workers,
                 media_type=media_type,
@@ -272,6 +275,28 @@ class Engine:
                 await body.close()
         finally:
             self.admission.leave()
+
+    async def _fill(
+        self,
+        spool: Spool,
+        source: Source,
+        limit: int | None,
+        coding: str | None,
+        progress: ProgressFeed | None,
+        held: int,
+        hashing: Hashing,
+    ) -> int:
+        """The bytes that the body came to."""
+        sink: Sink = spool
+        with room(self.budget, coding):
+            if coding is not None:
+                sink = decoding(spool, coding, self._settings, limit, reserve_from=held)
+            intake = Intake(sink, limit=limit, hashing=hashing, reserve=source.length is None)
+            await self.pump(source, intake, progress=progress)
+        if not isinstance(sink, Decoding):
+            return intake.offset
+        sink.finish()
+        return sink.size
 
     receive_form = receive_form  # a method: the engine is its first argument
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.decoding import decoding, room
 from forebay.engine.form_parts import FormFile, MultiDict, Place, by_kind
 from forebay.engine.form_sink import FormSink, ReceivedFile
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
@@ -171,6 +172,7 @@ async def receive_form(
     place: Place = by_kind,
     policy: FormPolicy | None = None,
     expected: tuple[Digest, ...] = (),
+    coding: str | None = None,
     principal: Principal = ANYBODY,
     context: Mapping[str, Any] | None = None,
     progress: ProgressFeed | None = None,
@@ -183,7 +185,8 @@ async def receive_form(
         content_type: the field of the request; it names the boundary.
         limits, large_fields, policy: the settings' when left out.
         place: what becomes of each part; without it, all that has a file name is a file.
-        expected: digests of the whole body, compared before the block begins.
+        expected: digests of the whole body as it came, compared before the block begins.
+        coding: a content coding to take off the body.
         context: when given, `Form.publish` authorises each file by its name with it.
 
     Raises an UploadError: MalformedBody, IncompleteBody, TooLarge, TooManyUploads, what
@@ -216,8 +219,15 @@ async def receive_form(
             hashing = Hashing(sorted({d.algorithm for d in expected})) if expected else NO_HASHING
             kind = content_type.decode("latin-1")
             about = Arrival(secrets.token_urlsafe(16), "", source.length, kind, principal)
-            async with reported(engine.hooks, about, progress) as feed:
-                await engine.pump(source, Intake(sink, hashing=hashing), progress=feed)
+            with room(engine.budget, coding):
+                outer = None
+                if coding is not None:
+                    outer = decoding(sink, coding, settings, limits.max_total)
+                intake = Intake(outer or sink, hashing=hashing)
+                async with reported(engine.hooks, about, progress) as feed:
+                    await engine.pump(source, intake, progress=feed)
+                if outer is not None:
+                    outer.finish()
             sink.finish()
             hashing.verify(expected)
             form = Form(

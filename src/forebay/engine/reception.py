@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import time
@@ -9,8 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from forebay.engine import outcome
+from forebay.engine.decoding import Decoding, decoding
 from forebay.engine.progress import ProgressFeed
-from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source
 from forebay.engine.recorded import Recorded, new_id
 from forebay.engine.reporting import reported
 from forebay.hooks.base import Arrival, Candidate
@@ -48,6 +50,7 @@ class Reception:
         self._hashing = hashing_for(command.expected, command.wanted)
         self._started = time.perf_counter()
         self._intake: Intake | None = None
+        self._decoding: Decoding | None = None
         self.staged: Staged | None = None
         self._recorded = engine.recorded
         self._untold: tuple[UploadRecord, Staged] | None = None
@@ -61,6 +64,13 @@ class Reception:
     def received(self) -> int:
         """Bytes of the body that have been taken so far."""
         return self._intake.received if self._intake is not None else 0
+
+    @property
+    def stored_size(self) -> int:
+        """Bytes that are in the file so far, which is not published yet; decoded, where they
+        came encoded.
+        """
+        return self.staged.offset if self.staged is not None else 0
 
     async def take(self, progress: ProgressFeed | None = None) -> Stored:
         """Receives and publishes it."""
@@ -100,9 +110,7 @@ class Reception:
         """Takes the body, after `open`. Raises what breaks it off."""
         assert self.staged is not None
         unannounced = self.source.length is None
-        self._intake = Intake(
-            self.staged, limit=self._limit, hashing=self._hashing, reserve=unannounced
-        )
+        self._intake = self._intake_of(self.staged, unannounced=unannounced)
         engine, command = self._engine, self.command
         about = Arrival(
             self.id, command.name, self.source.length, command.media_type, self.principal
@@ -112,7 +120,7 @@ class Reception:
 
     async def check(self) -> None:
         """Compares the digests that were announced. Raises DigestMismatch."""
-        await self._engine.workers.run(self._hashing.verify, self.command.expected)
+        await self._engine.workers.run(self._verify)
 
     def digests(self) -> tuple[Digest, ...]:
         """Those that the command wants, of a body that was received."""
@@ -146,7 +154,7 @@ class Reception:
         self._untold = record, staged
         stored = outcome.stored(record)
         assert stored is not None
-        return stored
+        return dataclasses.replace(stored, received=self._encoded)
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, as nobody wants it any more; nobody is told."""
@@ -179,24 +187,36 @@ class Reception:
         staged = self._engine.store.stage()
         try:
             staged.reserve(len(body))
-            intake = Intake(staged, limit=self._limit, hashing=self._hashing)
-            intake.feed(memoryview(body))
+            self._intake_of(staged).feed(memoryview(body))
             return self._finish(staged)
         except BaseException:
             staged.discard()
             raise
 
-    def _finish(self, staged: Staged) -> Published:
+    def _intake_of(self, staged: Staged, *, unannounced: bool = False) -> Intake:
+        sink: Sink = staged
+        if self.command.coding is not None:
+            settings = self._engine.settings
+            sink = self._decoding = decoding(staged, self.command.coding, settings, self._limit)
+        return Intake(sink, limit=self._limit, hashing=self._hashing, reserve=unannounced)
+
+    def _verify(self) -> None:
+        if self._decoding is not None:
+            self._decoding.finish()
         self._hashing.verify(self.command.expected)
+
+    def _finish(self, staged: Staged) -> Published:
+        self._verify()
         return staged.publish(self._how)
 
     # --- what it came to -------------------------------------------------------------------------
 
     def _candidate(self) -> Candidate:
         command = self.command
+        assert self.staged is not None
         return Candidate(
             command.name,
-            self.received,
+            self.staged.offset,
             command.media_type,
             self.digests(),
             self.principal,
@@ -211,7 +231,12 @@ class Reception:
             published.replaced,
             self.digests(),
             time.perf_counter() - self._started,
+            self._encoded,
         )
+
+    @property
+    def _encoded(self) -> int | None:
+        return None if self._decoding is None else self._decoding.received
 
 
 def hashing_for(expected: Iterable[Digest], wanted: Iterable[str]) -> Hashing:

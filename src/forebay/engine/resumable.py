@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from forebay.engine import lengths, outcome
 from forebay.engine.appending import Appending, LateDigests
 from forebay.engine.at_once import store_at_once
+from forebay.engine.bindings import Bindings, binding_of
 from forebay.engine.commits import expiry
 from forebay.engine.concatenation import (
     Concatenation,
@@ -33,6 +34,7 @@ from forebay.engine.lifecycle import Answer, Command, answer
 from forebay.engine.receive import Intake, Source
 from forebay.engine.recorded import Recorded, new_id
 from forebay.errors import (
+    NotFound,
     OffsetMismatch,
     TooLarge,
     UploadError,
@@ -86,6 +88,7 @@ class Resumables:
         self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders)
+        self.bindings = Bindings(engine, sessions, self.holders, self._custody)
         self.concatenation = Concatenation(
             engine, sessions, self.holders, self._ending, self._custody.claim
         )
@@ -103,7 +106,7 @@ class Resumables:
 
         One that is made of parts is being made from then on. Raises what authorisation raises,
         TooLarge, NameTaken (policy refuse), PreconditionFailed, StorageError; NotFound or
-        InvalidRequest for its parts.
+        InvalidRequest for its parts; UploadExists for a bound one.
         """
         if wish.parts:
             parts = {i: await self.peek(i, context=context) for i in dict.fromkeys(wish.parts)}
@@ -131,9 +134,10 @@ class Resumables:
         """Makes an upload and takes the first request's bytes, in one hold from start to end.
 
         `announce` tells the client of the upload before its bytes are read, and returns
-        whether it could. What breaks off is kept if the client knows of it. `silent`: nothing
-        is told before the answer, so a body that is here already may be stored first. `first`
-        gets its `upload_id` here. Raises what `create` and `append` raise.
+        whether it could. What breaks off is kept if the client knows of it, but nothing of a
+        bound one that has no byte: its name is all that a client needs. `silent`: nothing is
+        told before the answer, so a body that is here already may be stored first. `first` gets
+        its `upload_id` here. Raises what `create` and `append` raise.
         """
         engine = self._engine
         run = engine.workers.run
@@ -158,12 +162,20 @@ class Resumables:
                     try:
                         return await self._take(record, staged, holding, first, source, told, late)
                     except UploadError:
-                        if not known:  # nobody could ever come back to it
-                            await run(staged.discard)
+                        if not known or (wish.bound and await self._is_empty(record.id)):
+                            await run(staged.discard)  # nobody needs to come back to it
                             await self._sessions.delete(record.id)
                         raise
             finally:
                 await run(staged.close)
+
+    async def _is_empty(self, upload_id: str) -> bool:
+        try:
+            return (await self._sessions.load(upload_id)).offset == 0
+        except NotFound:
+            return True
+        except UploadError:  # then it is found empty by whoever comes next
+            return False
 
     async def _begin(self, record: UploadRecord, wish: CreateUpload, size: int) -> Staged:
         """The locked data of a new upload, with room for `size` bytes; its record is kept."""
@@ -176,7 +188,7 @@ class Resumables:
         try:
             if size:
                 await run(staged.reserve, size)
-            await self._sessions.create(record)
+            await self.bindings.enter(record)
         except BaseException:
             await run(staged.discard)
             raise
@@ -209,6 +221,7 @@ class Resumables:
             media_type=wish.media_type,
             metadata=wish.metadata,
             extra=_extra(wish, limit),
+            binding=binding_of(principal.id, wish.name) if wish.bound else None,
         )
 
     def _limit(self, own: int | None) -> int | None:
@@ -384,7 +397,7 @@ class _Nowhere:
 
 
 def _extra(wish: CreateUpload, limit: int | None) -> bytes:
-    extra: dict[str, Any] = {**dict(wish.kept), "completes_by_length": wish.dialect == "tus"}
+    extra: dict[str, Any] = {**dict(wish.kept), "completes_by_length": wish.dialect != "ietf"}
     if limit is not None:
         extra["limit"] = limit
     if wish.partial:

@@ -19,7 +19,9 @@ class Access:
     """What somebody wants to do, before a byte of the body was read."""
 
     action: str
-    """`create`, `read`, `list` or `delete`."""
+    """`create`, `read`, `list` or `delete`; of an unfinished upload `append`, `offset` or
+    `cancel`.
+    """
     name: str
     context: Mapping[str, Any]
     """What the outer layer knows of the request; for HTTP the ASGI scope."""

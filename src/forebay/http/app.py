@@ -10,6 +10,7 @@ from forebay.http.answers import Receive, Send, answer_error, send_answer, text_
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp, mount_of
 from forebay.http.ietf import Ietf
+from forebay.http.partial import Partial
 from forebay.http.uploads import UploadsApp
 from forebay.protocol.status import Answer
 
@@ -44,7 +45,10 @@ class ServerApp:
         offers = engine.settings.resumable
         self.creator = Ietf(engine) if offers else None
         self.files = FilesApp(
-            engine, listening_on_loopback=listening_on_loopback, creator=self.creator
+            engine,
+            listening_on_loopback=listening_on_loopback,
+            creator=self.creator,
+            partial=Partial(engine) if offers else None,
         )
         self.uploads = (
             UploadsApp(engine, dialects(engine), listening_on_loopback=listening_on_loopback)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from forebay.http.ietf import Ietf
+from forebay.http.partial import Partial
 from forebay.http.tus import Tus
 
 if TYPE_CHECKING:
@@ -14,4 +15,4 @@ if TYPE_CHECKING:
 
 
 def dialects(engine: Engine) -> Sequence[Dialect]:
-    return (Tus(engine), Ietf(engine))
+    return (Tus(engine), Partial(engine), Ietf(engine))

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from forebay.engine.decoding import offered
 from forebay.errors import InvalidField, MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard
 from forebay.http.answers import (
@@ -65,6 +66,24 @@ class Creator(Protocol):
         ...
 
 
+class PartialCreator(Protocol):
+    """Takes a PUT or PATCH of a part of a file over."""
+
+    def wants(self, scope: dict[str, Any]) -> bool:
+        """Whether the request is one."""
+        ...
+
+    async def store(
+        self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
+    ) -> Answer:
+        """Answers it; `segments` are of the decoded path. Raises UploadError."""
+        ...
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        """Its form of the answer to a request that `wants` that and failed."""
+        ...
+
+
 class FilesApp:
     """Raw uploads, downloads, listings. Its routes are at its own root.
 
@@ -72,6 +91,7 @@ class FilesApp:
         engine: takes the bodies.
         listening_on_loopback: only pages and hosts of this machine are served (invariant 15).
         creator: begins resumable uploads for requests that ask for one; None: nobody does.
+        partial: takes parts with Content-Range; None: they are refused.
     """
 
     def __init__(
@@ -80,10 +100,12 @@ class FilesApp:
         *,
         listening_on_loopback: bool = False,
         creator: Creator | None = None,
+        partial: PartialCreator | None = None,
     ) -> None:
         self.engine = engine
         self.listening_on_loopback = listening_on_loopback
         self.creator = creator
+        self.partial = partial
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,8 +118,9 @@ class FilesApp:
             await self._dispatch(scope, receive, send, cors)
         except UploadError as error:
             answer = answer_error(error, scope)
-            if self.creator is not None and self.creator.wants(scope):
-                answer = self.creator.decorate(error, answer, scope)
+            for special in (self.creator, self.partial):
+                if special is not None and special.wants(scope):
+                    answer = special.decorate(error, answer, scope)
             await send_answer(send, answer, cors)
 
     async def _dispatch(
@@ -108,6 +131,8 @@ class FilesApp:
         folder = path in (b"", b"/") or path.endswith(b"/")
         if method == "OPTIONS":
             answer = self._options(scope, folder)
+        elif self.partial is not None and self.partial.wants(scope):
+            answer = await self.partial.store(scope, receive, names.split_path(path), folder)
         elif form_request.is_form(method, scope["headers"]):
             source = source_of(scope, receive)
             segments = names.split_path(path)
@@ -130,15 +155,17 @@ class FilesApp:
         if folder:
             return raw.FOLDER_METHODS
         extra = ("DELETE",) if self.engine.settings.allow_delete else ()
-        return (*raw.FILE_METHODS, *extra)
+        partial = self.partial is not None and self.engine.resumables is not None
+        known = raw.PARTIAL_METHODS if partial else raw.FILE_METHODS
+        return (*known, *extra)
 
     def _options(self, scope: dict[str, Any], folder: bool) -> Answer:
         headers: Headers = scope["headers"]
         methods = self._methods(folder)
         if origin.is_preflight("OPTIONS", headers):
             return origin.preflight(headers, self.engine.settings.allow_origin, methods)
-        offered = self.creator.offer(scope) if self.creator is not None else ()
-        return Answer(204, ((b"allow", ", ".join(methods).encode()), *offered))
+        special = self.creator.offer(scope) if self.creator is not None else ()
+        return Answer(204, ((b"allow", ", ".join(methods).encode()), *special))
 
     # --- in --------------------------------------------------------------------------------------
 
@@ -153,6 +180,7 @@ class FilesApp:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
         query = scope.get("query_string", b"")
+        creator = self.creator if self.creator is not None and self.creator.wants(scope) else None
         command = raw.command(
             scope["method"],
             segments,
@@ -162,9 +190,10 @@ class FilesApp:
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
+            decodable=offered(settings) if creator is None else (),
         )
-        if self.creator is not None and self.creator.wants(scope):
-            return await self.creator.create(scope, receive, send, command)
+        if creator is not None:
+            return await creator.create(scope, receive, send, command)
         if resumable.is_part(headers):
             raise InvalidField("Upload-Complete: ?0 needs resumable uploads, not offered here.")
         stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
@@ -274,8 +303,9 @@ def created(stored: Stored, media_type: str | None, mount: str | None) -> Answer
         encoded = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
         digests = f'"digest": {json.dumps(encoded)}, '
         extra.append((b"repr-digest", digest.serialise(stored.digests)))
+    received = "" if stored.received is None else f'"received": {stored.received}, '
     body = (
-        f'{{"name": {_quoted(file.name)}, "size": {file.size}, '
+        f'{{"name": {_quoted(file.name)}, "size": {file.size}, {received}'
         f'"type": {"null" if media_type is None else _quoted(media_type)}, '
         f'"url": {url}, "etag": "\\"{file.tag}\\"", {digests}'
         f'"renamed": {"true" if stored.renamed else "false"}, '

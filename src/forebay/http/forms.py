@@ -6,6 +6,7 @@ import base64
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.decoding import offered
 from forebay.engine.form_parts import AsFile, Dropped, Place, Placement
 from forebay.engine.forms import Outcome
 from forebay.errors import InvalidRequest, UploadError
@@ -41,7 +42,11 @@ async def store(
     page = wants_page(headers)
     try:
         command = form_request.command(
-            segments, headers, folder=folder, on_conflict=engine.settings.on_conflict
+            segments,
+            headers,
+            folder=folder,
+            on_conflict=engine.settings.on_conflict,
+            decodable=offered(engine.settings),
         )
         outcomes = await _receive(engine, scope, source, command)
     except UploadError as error:
@@ -63,6 +68,7 @@ async def _receive(
         command.content_type,
         place=placing(command, engine.settings),
         expected=command.expected,
+        coding=command.coding,
         principal=principal,
         context=scope,
     ) as form:

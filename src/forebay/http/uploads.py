@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.model import UploadRecord
 
-METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 _BARE_METHODS = ("HEAD", "DELETE")
 
 
@@ -57,8 +57,8 @@ class Dialect(Protocol):
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
     ) -> Answer:
-        """Answers a POST to the collection (`upload_id` None), or HEAD, PATCH, DELETE, POST
-        (GET too, with `answers_get`) to an upload. May send interim responses before. Raises
+        """Answers a POST to the collection (`upload_id` None), or HEAD, PUT, PATCH, DELETE,
+        POST (GET too, with `answers_get`) to an upload. May send interim responses before. Raises
         UploadError.
         """
         ...
@@ -134,8 +134,8 @@ class UploadsApp:
             return await self._status(scope, upload_id)
         if dialect is None or method not in METHODS:
             raise MethodNotAllowed(
-                "Resumable uploads speak tus 1.0 (Tus-Resumable: 1.0.0) or the IETF draft "
-                "(Upload-Complete).",
+                "Resumable uploads speak tus 1.0 (Tus-Resumable: 1.0.0), the IETF draft "
+                "(Upload-Complete), or Content-Range.",
                 allow=METHODS,
             )
         return await dialect.handle(scope, receive, send, upload_id)

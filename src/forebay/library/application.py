@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from forebay.config import Settings, load, written
 from forebay.engine.body import Body
+from forebay.engine.decoding import offered
 from forebay.engine.engine import Engine
 from forebay.engine.progress import ProgressFeed
 from forebay.errors import UploadError
@@ -27,7 +28,7 @@ from forebay.library.running import Running
 from forebay.library.upload import Upload
 from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
 from forebay.model import Conflict
-from forebay.protocol import fields, resumable
+from forebay.protocol import codings, fields
 
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
@@ -212,7 +213,7 @@ class Forebay:
 
     async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
-        if self._resumable_wanted and resumable.asks(scope["headers"]):
+        if self._resumable_wanted and scope["method"] in ("PUT", "POST", "PATCH"):
             await running.open_resumables()
         await running.files(scope, receive, send)
 
@@ -440,19 +441,23 @@ class Forebay:
         """The body of an ASGI request, in memory or in a file, whichever its size asks for.
 
         It is gone when the block ends, unless `move_to` kept it. Sizes are in bytes; without
-        `max_size` only `settings.max_size` limits it. Raises an UploadError.
+        `max_size` only `settings.max_size` limits it. With `settings.decode_request` its content
+        coding is taken off, without it left on. Raises an UploadError.
 
             async with uploads.body(scope, receive) as body:
                 await body.move_to("videos/clip.mp4")
         """
         running = await self._run()
-        media_type = fields.first(scope["headers"], b"content-type")
+        headers = scope["headers"]
+        media_type = fields.first(headers, b"content-type")
+        decodable = offered(running.engine.settings)
         async with running.engine.receive_body(
             source_of(scope, receive),
             media_type=media_type.decode("latin-1") if media_type is not None else None,
             max_size=max_size,
             threshold=threshold,
             progress=progress,
+            coding=codings.to_decode(headers, decodable) if decodable else None,
         ) as body:
             yield body
 

@@ -48,6 +48,7 @@ async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Uplo
         threshold=wish.threshold,
         expected=command.expected,
         wanted=command.wanted,
+        coding=command.coding,
     ) as body:
         upload.digests = body.digests
         upload.held(body)

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.decoding import offered
 from forebay.engine.form_parts import AsField, AsFile, FormFile, MultiDict, Place, Placement
 from forebay.engine.forms import Form as ReceivedForm
 from forebay.engine.forms import limits_of
@@ -75,7 +76,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
     raises; `on_complete` is told when it has ended well. The others are gone after it.
     """
     scope = call.scope
-    content_type = check_head(scope)
+    content_type, coding = check_head(scope, engine.settings)
     targets = {}
     for field, one in wish.files.items():
         segments, is_folder = await one.place(scope)
@@ -88,6 +89,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         place=_placing(targets, engine.settings),
         policy=FormPolicy.ALL,
         expected=raw.expected_digests(scope["headers"]),
+        coding=coding,
         principal=principal,
         context=scope,
     ) as form:
@@ -106,14 +108,15 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         await form.tell(outcomes)
 
 
-def check_head(scope: dict[str, Any]) -> bytes:
-    """The Content-Type of a form. Raises what refuses a request that is none."""
+def check_head(scope: dict[str, Any], settings: Settings) -> tuple[bytes, str | None]:
+    """The Content-Type of a form, and the coding to take off it. Raises what refuses a request
+    that is none.
+    """
     headers = scope["headers"]
     content_type = fields.first(headers, b"content-type") or b""
     if fields.media_type(content_type)[0] != "multipart/form-data":
         raise UnsupportedMediaType("Send a form here (multipart/form-data).")
-    form_request.check_plain(headers)
-    return content_type
+    return content_type, form_request.check_whole(headers, offered(settings))
 
 
 def _limits(settings: Settings, max_size: int | None) -> FormLimits:

@@ -88,10 +88,12 @@ class _Taker:
 
     async def _receive(self, call: Call, limits: dict[str, Any]) -> FormData:
         engine = await self._uploads.running_engine()
+        content_type, coding = check_head(call.scope, engine.settings)
         received = await self._kept.enter_async_context(
             engine.receive_form(
                 source_of(call.scope, call.receive),
-                check_head(call.scope),
+                content_type,
+                coding=coding,
                 limits=_limits(limits_of(engine.settings), limits),
                 place=_place,
                 policy=FormPolicy.ALL,

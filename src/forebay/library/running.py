@@ -18,6 +18,7 @@ from forebay.hooks.base import Hooks
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
+from forebay.http.partial import Partial
 from forebay.http.uploads import UploadsApp
 from forebay.protocol.names import numbered
 from forebay.sessions.sqlite import SqliteSessions
@@ -46,7 +47,7 @@ class Running:
             numbered=numbered,
         )
         self.engine = Engine(settings, self.store, hooks=hooks)
-        self.files = FilesApp(self.engine, creator=Ietf(self.engine))
+        self.files = FilesApp(self.engine, creator=Ietf(self.engine), partial=Partial(self.engine))
         self.resumable = UploadsApp(self.engine, dialects(self.engine))
         self.loop: asyncio.AbstractEventLoop | None = None
         """The one it runs in; None before the start."""

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.decoding import offered
 from forebay.engine.hashes import known
 from forebay.errors import ConfigError, InvalidName, UnsupportedMediaType
 from forebay.hooks.python import call
@@ -67,6 +68,8 @@ class Wish:
             on_conflict=conflict,
             accept_types=self.types or settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
+            # Digests are of the bytes as they came, and a handler wants that of its file.
+            decodable=() if self.digest else offered(settings),
         )
         wanted = (self.digest,) if self.digest else ()
         # Conditions are about the route's own resource, which the application alone knows.

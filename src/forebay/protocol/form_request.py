@@ -6,16 +6,15 @@ What the head alone shows to be wrong is refused here, before a byte of the body
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from forebay.errors import (
     InvalidField,
     InvalidRequest,
     MethodNotAllowed,
-    UnsupportedCoding,
 )
 from forebay.model import Conflict, Digest, Preconditions
-from forebay.protocol import fields, names, preconditions, raw, resumable
+from forebay.protocol import codings, fields, names, preconditions, raw, resumable
 from forebay.protocol.multipart_head import boundary_of
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -34,6 +33,8 @@ class ReceiveForm:
     """Of the whole body, as it was sent."""
     wanted: tuple[str, ...]
     """Algorithms of the digests to tell of each file."""
+    coding: str | None = None
+    """A content coding to take off the body."""
 
 
 def is_form(method: str, headers: Headers) -> bool:
@@ -53,9 +54,17 @@ def is_form(method: str, headers: Headers) -> bool:
 
 
 def command(
-    segments: Sequence[str], headers: Headers, *, folder: bool, on_conflict: Conflict
+    segments: Sequence[str],
+    headers: Headers,
+    *,
+    folder: bool,
+    on_conflict: Conflict,
+    decodable: Collection[str] = (),
 ) -> ReceiveForm:
-    """The wish of a form. Raises an UploadError for what cannot be done."""
+    """The wish of a form. `decodable` are the content codings that may be taken off it.
+
+    Raises an UploadError for what cannot be done.
+    """
     content_types = fields.every(headers, b"content-type")
     if len(content_types) > 1:
         raise InvalidField("Content-Type was sent more than once.")
@@ -65,7 +74,7 @@ def command(
             "A form goes to a folder, with '/' at its end; PUT stores under this name.",
             allow=raw.FILE_METHODS,
         )
-    check_plain(headers)
+    coding = check_whole(headers, decodable)
     return ReceiveForm(
         folder=names.judge_path(segments) if segments else "",
         content_type=content_types[0],
@@ -73,14 +82,15 @@ def command(
         preconditions=preconditions.parse(headers),
         expected=raw.expected_digests(headers),
         wanted=raw.wanted_digests(headers),
+        coding=coding,
     )
 
 
-def check_plain(headers: Headers) -> None:
-    """Raises what refuses a form that is encoded, or a part of something else."""
-    codings = b",".join(fields.every(headers, b"content-encoding")).lower()
-    if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
-        raise UnsupportedCoding
+def check_whole(headers: Headers, decodable: Collection[str] = ()) -> str | None:
+    """The content coding to take off. Raises what refuses a form with another, or one that is a
+    part of something else.
+    """
+    coding = codings.to_decode(headers, decodable)
     if fields.first(headers, b"content-range") is not None:
         raise InvalidField("Content-Range: a form cannot be sent in parts.")
     for name, _ in headers:
@@ -89,3 +99,4 @@ def check_plain(headers: Headers) -> None:
                 f"{name.decode('latin-1')}: a form cannot be resumed. Send it without that "
                 "field, or begin a resumable upload of the file itself."
             )
+    return coding

@@ -136,7 +136,7 @@ def _is_own(origin: str, authority: tuple[str, str] | None, scheme: str) -> bool
 
 EXPOSED = (
     "Accept-Ranges, Allow, Content-Disposition, Content-Length, Content-Location, Content-Range, "
-    "Date, ETag, Last-Modified, Link, Location, Retry-After, "
+    "Date, ETag, Last-Modified, Link, Location, Range, Retry-After, "
     "Content-Digest, Repr-Digest, Want-Content-Digest, Want-Repr-Digest, "
     "Accept-Patch, Upload-Complete, Upload-Draft-Interop-Version, Upload-Incomplete, "
     "Upload-Length, Upload-Limit, Upload-Offset, "

@@ -12,16 +12,17 @@ from functools import lru_cache
 from forebay.errors import (
     InvalidField,
     MethodNotAllowed,
-    UnsupportedCoding,
+    NotOffered,
     UnsupportedMediaType,
 )
 from forebay.model import Conflict, Digest, Receive
-from forebay.protocol import digest, fields, names, preconditions
+from forebay.protocol import codings, digest, fields, names, preconditions
 
 Headers = Sequence[tuple[bytes, bytes]]
 
 FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
+PARTIAL_METHODS = ("GET", "HEAD", "PUT", "PATCH", "OPTIONS")
 
 
 def command(
@@ -34,15 +35,18 @@ def command(
     on_conflict: Conflict,
     accept_types: Sequence[str],
     generated: str,
+    decodable: Collection[str] = (),
 ) -> Receive:
     """The wish of a PUT or POST.
 
     `segments` is the decoded path below `/files`, `folder` whether it ended in a slash;
-    `generated` is the name of a POST that gives none.
+    `generated` is the name of a POST that gives none. `decodable` are the content codings that
+    can be taken off.
     """
     # What is not there needs no parsing: most requests have none of the rare fields.
     known = dict(headers)
     media_type = known.get(b"content-type")
+    coding = codings.to_decode(headers, decodable) if b"content-encoding" in known else None
     _check_content(method, headers, media_type, accept_types, known)
     if method == "PUT":
         if folder:
@@ -68,7 +72,9 @@ def command(
         preconditions=preconditions.parse(headers),
         media_type=media_type.decode("latin-1") if media_type is not None else None,
         expected=() if _DIGESTS.isdisjoint(known) else expected_digests(headers),
-        wanted=wanted_digests(headers) if b"want-repr-digest" in known else (),
+        # That of a body that is decoded would not be the stored file's.
+        wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
+        coding=coding,
     )
 
 
@@ -87,13 +93,11 @@ def _check_content(
     accept_types: Sequence[str],
     known: Collection[bytes],
 ) -> None:
-    if b"content-encoding" in known:
-        codings = b",".join(fields.every(headers, b"content-encoding")).lower()
-        if any(coding.strip() not in (b"", b"identity") for coding in codings.split(b",")):
-            raise UnsupportedCoding
     if b"content-range" in known:
         # RFC 9110, section 9.3.4: a fragment must never be taken for the whole.
-        raise InvalidField("Content-Range: partial uploads are not offered here.")
+        if method == "POST":
+            raise InvalidField("Content-Range belongs to a PUT or PATCH of a file's own name.")
+        raise NotOffered("Partial uploads are not offered here (--no-resumable).")
     kind = _kind(media_type) if media_type is not None else ""
     if method == "POST" and kind.startswith("multipart/"):
         raise UnsupportedMediaType(
@@ -126,7 +130,9 @@ def _given_name(headers: Headers, query: Mapping[str, str], generated: str) -> l
 
 
 def expected_digests(headers: Headers) -> tuple[Digest, ...]:
-    """Content-Digest and Repr-Digest: for an identity-coded whole they are of the same bytes."""
+    """Content-Digest and Repr-Digest: of a whole in one request they are of the same bytes, its
+    content coding included (RFC 9530, sections 2 and 3).
+    """
     found: list[Digest] = []
     for name in (b"content-digest", b"repr-digest"):
         values = fields.every(headers, name)

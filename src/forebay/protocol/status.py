@@ -39,6 +39,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.PreconditionFailed: 412,
         errors.RangeNotSatisfiable: 416,
         errors.LengthRequired: 411,
+        errors.NotOffered: 501,
         errors.TooLarge: 413,
         errors.UnsupportedMediaType: 415,
         errors.UnsupportedCoding: 415,  # 8.4
@@ -48,6 +49,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.InconsistentLength: 400,
         # Not 423 (Locked): some clients take any 4xx for final; all of them retry a 503.
         errors.UploadBusy: 503,
+        errors.UploadExists: 409,
         errors.WrongState: 409,
         errors.AlreadyExists: 500,
         errors.VerificationRefused: 422,
@@ -59,6 +61,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.HeadTimeout: 408,
         errors.TooSlow: 408,
         errors.DigestMismatch: 400,
+        errors.UndecodableBody: 400,
         errors.Interrupted: 503,
         # storage
         errors.StorageError: 500,
@@ -220,8 +223,10 @@ def _fields(error: UploadError, status: int) -> list[tuple[bytes, bytes]]:
         return [(b"content-range", b"bytes */%d" % detail["size"])]
     if status == 503:  # 10.2.3: whole seconds
         return [(b"retry-after", b"%d" % max(1, math.ceil(detail.get("retry_after") or 1)))]
-    if isinstance(error, errors.UnsupportedCoding):  # 12.5.3: tells it from a media type's 415
-        return [(b"accept-encoding", b"identity")]
+    if isinstance(
+        error, errors.UnsupportedCoding
+    ):  # 12.5.3, 15.5.16: tells it from a media type's 415
+        return [(b"accept-encoding", _ascii(", ".join(detail.get("accept", ())) or "identity"))]
     return []
 
 

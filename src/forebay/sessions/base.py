@@ -30,11 +30,19 @@ class Sessions(Protocol):
         ...
 
     async def create(self, record: UploadRecord) -> None:
-        """Adds an upload. Raises AlreadyExists."""
+        """Adds an upload. Raises AlreadyExists; UploadExists when an upload that is OPEN or
+        COMPLETING has its binding: of many at once, in any processes, one is added.
+        """
         ...
 
     async def load(self, upload_id: str) -> UploadRecord:
         """The newest committed state. Raises NotFound."""
+        ...
+
+    async def load_bound(self, binding: str) -> UploadRecord:
+        """The OPEN or COMPLETING upload of that binding, else the one of it that was created
+        last. Raises NotFound.
+        """
         ...
 
     async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
@@ -52,7 +60,7 @@ class Sessions(Protocol):
 
         With `version`, only if the record still has it, else WrongState. `changes` are
         fields of UploadRecord other than id and version; an unknown one is a TypeError.
-        Raises NotFound.
+        Raises NotFound; UploadExists as `create` does.
         """
         ...
 

@@ -7,9 +7,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from forebay.errors import AlreadyExists, NotFound
+from forebay.errors import AlreadyExists, NotFound, UploadExists
 from forebay.model import UploadRecord, UploadState
-from forebay.sessions.records import advance_refusal, check_changes, check_version, not_open
+from forebay.sessions.records import (
+    LIVING,
+    advance_refusal,
+    check_changes,
+    check_version,
+    not_open,
+)
 
 
 class MemorySessions:
@@ -21,6 +27,7 @@ class MemorySessions:
         # Kept sorted, so that a sweep or a listing costs what it returns and not all uploads.
         self._ids: list[str] = []
         self._expiries: list[tuple[float, str]] = []
+        self._bound: dict[str, set[str]] = {}
 
     async def open(self) -> None:
         self._open = True
@@ -31,6 +38,7 @@ class MemorySessions:
     async def create(self, record: UploadRecord) -> None:
         if record.id in self._all():
             raise AlreadyExists
+        self._check_binding(record)
         self._put(record)
 
     async def load(self, upload_id: str) -> UploadRecord:
@@ -38,6 +46,13 @@ class MemorySessions:
         if record is None:
             raise NotFound("There is no such upload.")
         return record
+
+    async def load_bound(self, binding: str) -> UploadRecord:
+        records = self._all()
+        found = [records[upload_id] for upload_id in self._bound.get(binding, ())]
+        if not found:
+            raise NotFound("There is no such upload.")
+        return max(found, key=lambda r: (r.state in LIVING, r.created_at, r.id))
 
     async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
         record = await self.load(upload_id)
@@ -96,18 +111,29 @@ class MemorySessions:
 
     def _change(self, record: UploadRecord, changes: dict[str, Any]) -> UploadRecord:
         changed = dataclasses.replace(record, **changes, version=record.version + 1)
-        if changed.expires_at == record.expires_at:
+        self._check_binding(changed)
+        same = (changed.expires_at, changed.binding) == (record.expires_at, record.binding)
+        if same:
             self._records[record.id] = changed
         else:
             self._forget(record.id)
             self._put(changed)
         return changed
 
+    def _check_binding(self, record: UploadRecord) -> None:
+        if record.binding is None or record.state not in LIVING:
+            return
+        others = self._bound.get(record.binding, set()) - {record.id}
+        if any(self._records[other].state in LIVING for other in others):
+            raise UploadExists
+
     def _put(self, record: UploadRecord) -> None:
         self._records[record.id] = record
         bisect.insort(self._ids, record.id)
         if record.expires_at is not None:
             bisect.insort(self._expiries, (record.expires_at, record.id))
+        if record.binding is not None:
+            self._bound.setdefault(record.binding, set()).add(record.id)
 
     def _forget(self, upload_id: str) -> None:
         record = self._records.pop(upload_id)
@@ -115,3 +141,8 @@ class MemorySessions:
         if record.expires_at is not None:
             entry = (record.expires_at, upload_id)
             del self._expiries[bisect.bisect_left(self._expiries, entry)]
+        if record.binding is not None:
+            ids = self._bound[record.binding]
+            ids.discard(upload_id)
+            if not ids:
+                del self._bound[record.binding]

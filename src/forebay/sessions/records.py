@@ -36,6 +36,10 @@ def check_version(record: UploadRecord, version: int | None) -> None:
         raise WrongState("The upload was changed by somebody else.", state=record.state)
 
 
+LIVING = (UploadState.OPEN, UploadState.COMPLETING)
+"""States in which an upload has its binding to itself."""
+
+
 def not_open() -> SessionsUnavailable:
     """What a call gets before `open` and after `close`."""
     return SessionsUnavailable("The upload state is closed; try again soon.", retry_after=1)

@@ -19,16 +19,31 @@ from typing import Any
 from forebay.errors import SessionsUnavailable, StorageFailed
 from forebay.model import UploadRecord
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = int.from_bytes(b"FBAY", "big")
 
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "BLOB"}
-_INDEXES = (
+_INDEXES: tuple[tuple[str, str], ...] = (
     # A sweep reads the few that are due, whatever the number of uploads alive.
-    "CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires_at, id)"
-    " WHERE expires_at IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS uploads_by_state ON uploads (state, id)",
+    (
+        "expires_at",
+        "CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires_at, id)"
+        " WHERE expires_at IS NOT NULL",
+    ),
+    ("state", "CREATE INDEX IF NOT EXISTS uploads_by_state ON uploads (state, id)"),
+    # An upload that ends gives its binding free by leaving this index.
+    (
+        "binding",
+        "CREATE UNIQUE INDEX IF NOT EXISTS uploads_bound ON uploads (binding)"
+        " WHERE binding IS NOT NULL AND state IN ('open', 'completing')",
+    ),
+    (
+        "binding",
+        "CREATE INDEX IF NOT EXISTS uploads_by_binding ON uploads (binding, created_at)"
+        " WHERE binding IS NOT NULL",
+    ),
 )
+"""Each with the column it needs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -135,9 +150,11 @@ def migrate(connection: sqlite3.Connection, path: str, columns: Iterable[Column]
     connection.execute("BEGIN IMMEDIATE")
     try:
         if not check(connection, path):  # another process may have been faster
-            _add_columns(connection, tuple(columns))
-            for statement in _INDEXES:
-                connection.execute(statement)
+            there = tuple(columns)
+            _add_columns(connection, there)
+            for name, statement in _INDEXES:
+                if any(column.name == name for column in there):
+                    connection.execute(statement)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")

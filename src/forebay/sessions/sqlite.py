@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from forebay.errors import AlreadyExists, NotFound, UploadError, from_os_error
+from forebay.errors import AlreadyExists, NotFound, UploadError, UploadExists, from_os_error
 from forebay.model import Durability, UploadRecord, UploadState
 from forebay.sessions import schema
 from forebay.sessions.database import Reader, Writer
@@ -29,6 +29,10 @@ _INSERT = (
 )
 _SELECT = f"SELECT {schema.NAMES} FROM uploads "  # noqa: S608
 _LOAD = _SELECT + "WHERE id = ?"
+_LOAD_BOUND = (
+    _SELECT + "WHERE binding = ? ORDER BY state IN ('open', 'completing') DESC, created_at DESC,"
+    " id DESC LIMIT 1"
+)
 _EXPIRED = _SELECT + "WHERE expires_at <= ? ORDER BY expires_at, id LIMIT ?"
 _PAGE = _SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
 _PAGE_OF_STATE = _SELECT + "WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
@@ -105,6 +109,9 @@ class SqliteSessions:
 
     async def load(self, upload_id: str) -> UploadRecord:
         return await self._read(lambda connection: _load(connection, upload_id))
+
+    async def load_bound(self, binding: str) -> UploadRecord:
+        return await self._read(lambda connection: _one(connection, _LOAD_BOUND, binding))
 
     async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
         await self._write(lambda connection: _advance(connection, upload_id, offset, expires_at))
@@ -193,13 +200,20 @@ def _create(connection: sqlite3.Connection, record: UploadRecord) -> None:
     try:
         connection.execute(_INSERT, schema.to_row(record))
     except sqlite3.IntegrityError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+        # Of two constraints that are broken SQLite tells one: the id comes first here.
+        if _select(connection, _LOAD, record.id):
             raise AlreadyExists from error
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            raise UploadExists from error
         raise
 
 
 def _load(connection: sqlite3.Connection, upload_id: str) -> UploadRecord:
-    records = _select(connection, _LOAD, upload_id)
+    return _one(connection, _LOAD, upload_id)
+
+
+def _one(connection: sqlite3.Connection, statement: str, key: str) -> UploadRecord:
+    records = _select(connection, statement, key)
     if not records:
         raise NotFound("There is no such upload.")
     return records[0]
@@ -228,10 +242,15 @@ def _update(
     check_version(record, version)
     changes = {**changes, "version": record.version + 1}
     assignments = ", ".join(f'"{name}" = ?' for name in changes)
-    connection.execute(
-        f"UPDATE uploads SET {assignments} WHERE id = ?",  # noqa: S608
-        (*map(schema.plain, changes.values()), upload_id),
-    )
+    try:
+        connection.execute(
+            f"UPDATE uploads SET {assignments} WHERE id = ?",  # noqa: S608
+            (*map(schema.plain, changes.values()), upload_id),
+        )
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
+            raise UploadExists from error
+        raise
     return dataclasses.replace(record, **changes)
 
 

@@ -1,0 +1,224 @@
+"""Partial uploads by Content-Range over HTTP: `protocol.partial` put to the engine."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine import lengths, outcome
+from forebay.engine.lifecycle import Command
+from forebay.errors import (
+    InconsistentLength,
+    MethodNotAllowed,
+    NotFound,
+    OffsetMismatch,
+    UploadError,
+    UploadExists,
+)
+from forebay.http.answers import Field, Headers, Receive, Send, json_answer
+from forebay.http.files import created, mount_of, source_of
+from forebay.http.links import upload_location
+from forebay.http.uploads import describe
+from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
+from forebay.protocol import digest, fields, names, partial, raw
+from forebay.protocol.partial import Part, Question
+from forebay.protocol.status import Answer
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.engine.receive import Source
+    from forebay.engine.resumable import Resumables
+
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class Partial:
+    """See `forebay.http.uploads.Dialect`, and `forebay.http.files.PartialCreator`."""
+
+    name = partial.NAME
+    always: Sequence[Field] = ()
+    answers_get = False
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def _resumables(self) -> Resumables:
+        resumables = self._engine.resumables
+        assert resumables is not None
+        return resumables
+
+    def speaks(self, method: str, headers: Headers) -> bool:
+        return partial.speaks(method, headers)
+
+    def wants(self, scope: dict[str, Any]) -> bool:
+        if self._engine.resumables is None:  # an application's that keeps no state
+            return False
+        method, headers = scope["method"], scope["headers"]
+        return method == "PATCH" or (
+            method == "PUT" and fields.first(headers, b"content-range") is not None
+        )
+
+    def offer(self, scope: dict[str, Any]) -> Headers:
+        return []
+
+    # --- requests to an upload -------------------------------------------------------------------
+
+    async def handle(
+        self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
+    ) -> Answer:
+        method = scope["method"]
+        if upload_id is None:
+            raise MethodNotAllowed(
+                "A partial upload begins with a PUT or PATCH of /files/NAME.",
+                allow=("POST", "OPTIONS"),
+            )
+        if method == "HEAD":
+            record = await self._resumables.offset(upload_id, context=scope, dialect=self.name)
+            return Answer(200, (*partial.received(record.offset), _NO_STORE))
+        if method == "DELETE":
+            await self._resumables.cancel(upload_id, context=scope, dialect=self.name)
+            return Answer(204)
+        source = source_of(scope, receive)
+        asked = partial.read(scope["headers"], source.length)
+        return await self._go_on(upload_id, asked, source, scope)
+
+    # --- requests to a file's own name -----------------------------------------------------------
+
+    async def store(
+        self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
+    ) -> Answer:
+        source = source_of(scope, receive)
+        if folder:
+            raise MethodNotAllowed(
+                "A part needs the name of a file to belong to.", allow=raw.FOLDER_METHODS
+            )
+        asked = partial.read(scope["headers"], source.length)
+        if isinstance(asked, Part) and asked.start == 0:
+            return await self._begin(scope, segments, asked, source)
+        name = names.judge_path(segments)
+        action = Command.APPEND if isinstance(asked, Part) else Command.OFFSET
+        try:
+            record = await self._resumables.bindings.find(name, action, scope)
+        except NotFound:
+            if isinstance(asked, Question):
+                raise NotFound("No upload of that name is under way; begin at byte 0.") from None
+            raise OffsetMismatch(
+                "No upload of that name is under way; begin at byte 0.",
+                expected=0,
+                provided=asked.start,
+            ) from None
+        return await self._go_on(record.id, asked, source, scope)
+
+    async def _begin(
+        self, scope: dict[str, Any], segments: list[str], part: Part, source: Source
+    ) -> Answer:
+        first = self._append("", part, scope)
+
+        async def announce(_: UploadRecord) -> bool:
+            return True  # the client knows its name
+
+        wish = self._wish(scope, segments, part)
+        try:
+            standing = await self._resumables.create_with(
+                wish, first, source, context=scope, announce=announce
+            )
+        except UploadExists as error:
+            offset = error.detail.get("expected", 0)
+            goes_on = f"go on at byte {offset} (curl -C {offset} -T FILE)" if offset else "wait"
+            raise UploadExists(
+                f"An upload of that name is under way: {goes_on}, or cancel it first (DELETE its "
+                "Location).",
+                **error.detail,
+            ) from error
+        return self._answer(standing.record, scope)
+
+    def _wish(self, scope: dict[str, Any], segments: list[str], part: Part) -> CreateUpload:
+        settings = self._engine.settings
+        headers: Headers = scope["headers"]
+        whole = [field for field in headers if field[0] != b"content-range"]
+        target = raw.command(
+            "PUT",
+            segments,
+            whole,
+            {},
+            folder=False,
+            on_conflict=settings.on_conflict,
+            accept_types=settings.accept_types,
+            generated=f"upload-{secrets.token_hex(8)}",
+        )
+        return partial.create(target, part.total, headers)
+
+    def _append(self, upload_id: str, part: Part, scope: dict[str, Any]) -> AppendUpload:
+        lines = fields.every(scope["headers"], b"content-digest")
+        return AppendUpload(
+            upload_id,
+            self.name,
+            part.start,
+            length=part.total,
+            completes=part.completes,
+            expected=digest.parse(lines, "Content-Digest"),
+        )
+
+    # --- both ------------------------------------------------------------------------------------
+
+    async def _go_on(
+        self, upload_id: str, asked: Part | Question, source: Source, scope: dict[str, Any]
+    ) -> Answer:
+        try:
+            if isinstance(asked, Question):
+                return await self._tell(upload_id, asked, source, scope)
+            wish = self._append(upload_id, asked, scope)
+            standing = await self._resumables.append(wish, source, context=scope)
+        except OffsetMismatch as error:
+            error.detail["upload"] = upload_id
+            raise
+        return self._answer(standing.record, scope)
+
+    async def _tell(
+        self, upload_id: str, asked: Question, source: Source, scope: dict[str, Any]
+    ) -> Answer:
+        """Where it stands. A total that is told only now, and is reached, completes it."""
+        resumables = self._resumables
+        record = await resumables.offset(upload_id, context=scope, dialect=self.name)
+        lengths.agree(asked.total, record.length)
+        if asked.total is not None and record.state is UploadState.OPEN:
+            if asked.total < record.offset:
+                raise InconsistentLength(f"{record.offset} bytes have arrived already.")
+            if asked.total == record.offset:
+                last = Part(record.offset, record.offset, asked.total)
+                wish = self._append(upload_id, last, scope)
+                record = (await resumables.append(wish, source, context=scope)).record
+        return self._answer(record, scope)
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    def _answer(self, record: UploadRecord, scope: dict[str, Any]) -> Answer:
+        """As a PUT of the whole would have been answered, or how far it has got."""
+        if record.state is not UploadState.COMPLETE:
+            link = self._link(scope, record.id)
+            place = [] if link is None else [(b"content-location", link)]
+            told = (*partial.received(record.offset), *place, _NO_STORE)
+            return json_answer(partial.INCOMPLETE, describe(record), told)
+        stored = outcome.stored(record)
+        if stored is None:
+            raise NotFound
+        mount = scope.get("forebay.files") or mount_of(scope)
+        return created(stored, record.media_type, mount)
+
+    def _link(self, scope: dict[str, Any], upload_id: str) -> bytes | None:
+        """Where the upload is; None where nobody says where uploads are."""
+        if "forebay.uploads" not in scope:
+            return None
+        return upload_location(scope, self._engine.settings, upload_id)
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        if not isinstance(error, OffsetMismatch | UploadExists):
+            return answer
+        extra = partial.received(error.detail.get("expected", 0))
+        upload_id = error.detail.get("upload")
+        link = None if upload_id is None else self._link(scope, upload_id)
+        if link is not None:
+            extra.append((b"location", link))
+        return Answer(answer.status, (*answer.headers, *extra), answer.body)

@@ -1,0 +1,117 @@
+"""Partial uploads by Content-Range (RFC 9110, sections 9.3.4 and 14.5): the wire rules.
+
+A part says where it belongs; `bytes */total` (or `*/*`) without a body asks how far the upload
+got. 308 and its Range field are those of the resumable clients that are widely deployed; no
+RFC has them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from forebay.errors import InvalidField, LengthRequired
+from forebay.model import CreateUpload, Receive
+from forebay.protocol import digest, fields, ranges
+from forebay.protocol.codings import check_identity
+from forebay.protocol.fields import Headers
+
+__all__ = ["INCOMPLETE", "NAME", "Part", "Question", "create", "read", "received", "speaks"]
+
+NAME = "content-range"
+INCOMPLETE = 308
+"""The status of an upload that goes on. Without Location, so that nobody follows it."""
+
+_OTHERS = frozenset(
+    {
+        b"tus-resumable",
+        b"upload-complete",
+        b"upload-incomplete",
+        b"upload-offset",
+        b"upload-length",
+        b"upload-defer-length",
+        b"upload-concat",
+    }
+)
+_ANY = re.compile(rb"bytes \*/\*", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes from `start` up to, not with, `stop`; `total` is None while it is not known."""
+
+    start: int
+    stop: int
+    total: int | None
+
+    @property
+    def completes(self) -> bool | None:
+        """Whether it is the last one; None when nobody said how long the file is."""
+        return None if self.total is None else self.stop == self.total
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Question:
+    """How far has it got? `total` as the client knows it."""
+
+    total: int | None
+
+
+def speaks(method: str, headers: Headers) -> bool:
+    """Whether a request to an upload is in this dialect, going by its head."""
+    if method not in ("PUT", "PATCH"):
+        return False
+    names = {name for name, _ in headers}
+    return b"content-range" in names and names.isdisjoint(_OTHERS)
+
+
+def read(headers: Headers, content_length: int | None) -> Part | Question:
+    """What a request carries; `content_length` is in bytes, None when it is not announced.
+
+    Raises InvalidField, LengthRequired, UnsupportedCoding: a part whose place is in doubt is
+    never stored.
+    """
+    value = fields.single(headers, b"content-range")
+    if value is None:
+        raise InvalidField('A PATCH here needs Content-Range: "bytes first-last/total".')
+    if not _OTHERS.isdisjoint(name for name, _ in headers):
+        raise InvalidField("Content-Range does not go together with another upload protocol.")
+    check_identity(headers)
+    if content_length is None:
+        raise LengthRequired("A request with Content-Range needs a Content-Length.")
+    asked = _parse(value)
+    size = asked.stop - asked.start if isinstance(asked, Part) else 0
+    if size != content_length:
+        raise InvalidField(
+            f"Content-Range is about {size} bytes, Content-Length about {content_length}."
+        )
+    return asked
+
+
+def _parse(value: bytes) -> Part | Question:
+    if _ANY.fullmatch(value):
+        return Question(None)
+    start, stop, total = ranges.parse_content_range(value)
+    return Question(total) if start is None or stop is None else Part(start, stop, total)
+
+
+def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload:
+    """The upload that a first part begins; `target` is what a PUT of the whole would store."""
+    return CreateUpload(
+        dialect=NAME,
+        name=target.name,
+        conflict=target.conflict,
+        length=total,
+        media_type=target.media_type,
+        # RFC 9530, section 3: of the whole, whatever part of it a request carries
+        expected=digest.parse(fields.every(headers, b"repr-digest"), "Repr-Digest"),
+        wanted=target.wanted,
+        max_size=target.max_size,
+        preconditions=target.preconditions,
+        bound=True,
+    )
+
+
+def received(offset: int) -> list[tuple[bytes, bytes]]:
+    """What is here; no field when nothing is."""
+    return [(b"range", b"bytes=0-%d" % (offset - 1))] if offset else []
