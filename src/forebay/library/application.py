@@ -305,13 +305,14 @@ class Forebay:
         request: Any,
         receive: Receive | None = None,
         *,
-        to: To | None = None,
+        to: To | Wish | None = None,
         **wanted: Any,
     ) -> AsyncIterator[Upload]:
         """The same for any framework: the body of `request`, for the block.
 
         `request` is one of Starlette or Litestar, or an ASGI scope, with its `receive`. The
-        other arguments are those of `receive`.
+        other arguments are those of `receive`; or `to` is a `uploads.wish(...)`, made before the
+        start, which then checks its folder.
 
             async with uploads.received(request, to="videos/") as upload:
                 ...
@@ -358,7 +359,12 @@ class Forebay:
 
     @contextlib.asynccontextmanager
     async def received_form(
-        self, request: Any, receive: Receive | None = None, *, files: Files, **wanted: Any
+        self,
+        request: Any,
+        receive: Receive | None = None,
+        *,
+        files: Files | FormWish,
+        **wanted: Any,
     ) -> AsyncIterator[Form]:
         """The same for any framework: the form of `request`, for the block. See `received`."""
         call, wish = Call.of(request, receive), make_form_wish(files, **wanted)
@@ -407,7 +413,7 @@ class Forebay:
 
     @contextlib.asynccontextmanager
     async def create_upload(
-        self, request: Any, to: To, *, receive: Receive | None = None, **wanted: Any
+        self, request: Any, to: To | Wish, *, receive: Receive | None = None, **wanted: Any
     ) -> AsyncIterator[IncomingUpload]:
         """An upload of which no byte is read yet: look at its head, then let the body flow.
 
@@ -466,7 +472,7 @@ class Forebay:
     async def create_resumable_upload(
         self,
         request: Any,
-        to: To = "",
+        to: To | Wish = "",
         *,
         receive: Receive | None = None,
         location: str | None = None,
@@ -479,7 +485,7 @@ class Forebay:
         out; the upload is at `location/ID`. Returns the response of the framework, errors
         included.
         """
-        wish = self.wish(to, **wanted)
+        wish = make_wish(to, **wanted)
         return await self._step(request, receive, None, location, wish)
 
     async def append_to_upload(
