@@ -18,6 +18,7 @@ uploads = Forebay(
     max_size=int(os.environ.get("MAX_SIZE", "4000000000")),
     body_timeout=float(os.environ.get("BODY_TIMEOUT", "60")),
     durability="relaxed",
+    decode_request=True,
 )
 app = FastAPI(lifespan=uploads.lifespan)
 app.mount("/way/down/resumable", uploads.resumable)
@@ -188,6 +189,17 @@ async def raises_by_hand(request: Request) -> None:
 async def hangs_by_hand(request: Request) -> None:
     async with uploads.create_upload(request, "in/"):
         await asyncio.sleep(3600)
+
+
+@app.post("/pieces")
+async def pieces(request: Request) -> dict[str, Any]:
+    found = []
+    async with uploads.create_upload(request, "in/") as upload:
+        async for piece in upload.chunks():
+            found.append(piece)
+    with upload.open() as file:
+        assert file.read() == b"".join(found)
+    return describe(upload)
 
 
 @app.post("/chunks")

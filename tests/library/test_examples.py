@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -171,3 +172,42 @@ def test_a_put_to_files_leads_to_where_resumable_uploads_are(example: Applicatio
     assert ended.headers["location"] == "/files/resumed.bin"
     assert (example.folder / "resumed.bin").read_bytes() == b"first second"
     (example.folder / "resumed.bin").unlink()
+
+
+@pytest.fixture
+def small_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder with room for 1 MiB, for what is started from now on."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing may be mounted here")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_an_application_with_one_line_more_needs_no_temporary_folder(
+    small_tmp: Path, own_application: Start, server: str
+):
+    """Starlette's own way writes there first, whatever the handler does with the file."""
+    app = own_application("examples.uploadfile_app:app", server)
+    data = content(5_000_000)
+    answer = httpx.post(
+        f"{app.url}/form",
+        data={"title": "x"},
+        files={"clip": ("clip.mp4", data, "video/mp4")},
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "title": "x",
+        "filename": "clip.mp4",
+        "type": "video/mp4",
+        "size": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    assert list(small_tmp.iterdir()) == []
+    assert app.published() == {}
+    assert app.leftovers() == []
+    app.stop()

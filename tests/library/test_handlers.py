@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import time
@@ -205,6 +206,21 @@ def test_chunks_are_bounded_and_whole(odd: Application):
     assert told["digest"] == hashlib.sha256(data).hexdigest()
     assert told["largest"] <= 1 << 20
     assert (odd.folder / told["name"]).read_bytes() == data
+
+
+@pytest.mark.parametrize("path", ["/pieces", "/moved/in", "/looked-at"])
+def test_a_compressed_body_is_told_of_as_what_it_stands_for(odd: Application, path: str):
+    data = b"some text, " * 10_000
+    answer = post(odd, path, gzip.compress(data), Content_Encoding="gzip", X_Filename="z.txt")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["size"] == len(data)
+    assert (odd.folder / "in/z.txt").read_bytes() == data
+
+
+def test_a_compressed_body_is_refused_where_a_digest_is_asked_for(odd: Application):
+    answer = post(odd, "/in", gzip.compress(b"x"), Content_Encoding="gzip")
+    assert answer.status_code == 415
+    assert answer.json()["detail"]["code"] == "FB_UNSUPPORTED_CODING"
 
 
 def test_what_was_looked_at_may_still_be_rejected(odd: Application):

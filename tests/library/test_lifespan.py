@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import subprocess
+import threading
+import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
+from e2e.server import RawClient
+from e2e.wire import head
 from forebay import ConfigError, Forebay
 from library.conftest import Start
 
@@ -90,6 +94,13 @@ def test_a_loop_that_was_closed_under_it_is_left_behind(tmp_path: Path):
     for number in range(3):
         assert client.put(f"/files/{number}.bin", content=b"abc").status_code == 201
         assert client.post("/seen", content=b"abcd").json() == 4
+        begun = client.post("/uploads/", headers={**TUS, "Upload-Length": "3"})
+        assert begun.status_code == 201
+        told = client.head(begun.headers["location"], headers=TUS)
+        assert told.headers["upload-offset"] == "0"
+    before = threading.active_count()
+    assert client.post("/uploads/", headers={**TUS, "Upload-Length": "3"}).status_code == 201
+    assert threading.active_count() <= before
     asyncio.run(uploads.stop())
 
 
@@ -179,3 +190,30 @@ def test_several_processes_serve_one_folder(own_application: Start):
         assert answer.status_code == 204
     assert (app.folder / "w").read_bytes() == bytes(1000)
     assert app.stop() in (0, -15)
+
+
+@pytest.mark.parametrize("way", ["/in", "/files/"])
+def test_who_was_killed_while_being_told_is_told_again(
+    own_application: Start, tmp_path: Path, way: str
+):
+    app = own_application("library.told_app:app")
+    client = RawClient(app)
+    client.send(head("POST", way, "X-Filename: once.bin", length=5) + b"hello")
+    notes = tmp_path / "told"
+    wait_for(lambda: notes.exists() and notes.read_text().endswith("\n"))
+    app.kill()
+    client.socket.close()
+    again = own_application("library.told_app:app")
+    wait_for(lambda: len(notes.read_text().splitlines()) == 2)
+    first, second = notes.read_text().splitlines()
+    assert first == second
+    assert list(again.published().values()) == [5]
+    wait_for(lambda: not again.leftovers())
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came")

@@ -193,3 +193,25 @@ def test_a_part_is_never_stored_as_the_whole(application: Start, server: str):
     assert begun.status_code == 400
     assert begun.json()["code"] == "FB_INVALID_FIELD"
     assert app.published() == {}
+
+
+def test_parts_of_files_are_taken_where_state_is_kept_and_refused_elsewhere(
+    application: Start, server: str
+):
+    part = {"Content-Range": "bytes 0-4/10"}
+    lonely = application("library.lonely_app:app", server)
+    refused = httpx.put(f"{lonely.url}/files/part.bin", content=b"hello", headers=part)
+    assert refused.status_code == 501
+    assert refused.json()["code"] == "FB_NOT_OFFERED"
+    assert (
+        httpx.patch(f"{lonely.url}/files/part.bin", content=b"x", headers=part).status_code == 405
+    )
+    assert lonely.published() == {}
+    app = application("library.odd_app:app", server)
+    begun = httpx.put(f"{app.url}/files/part.bin", content=b"hello", headers=part)
+    assert begun.status_code == 308, begun.text
+    rest = {"Content-Range": "bytes 5-9/10"}
+    ended = httpx.put(f"{app.url}/files/part.bin", content=b"world", headers=rest)
+    assert ended.is_success, ended.text
+    assert (app.folder / "part.bin").read_bytes() == b"helloworld"
+    (app.folder / "part.bin").unlink()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import pytest
@@ -82,3 +83,66 @@ def test_the_documents_of_fastapi_show_the_real_bodies(by: str):
     assert form["required"] == ["title"]
     assert "requestBody" not in paths["/unread"]["post"]
     assert "multipart/form-data" in paths["/plain-form"]["post"]["requestBody"]["content"]
+
+
+def starlette_app(uploads: Forebay) -> Any:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    wish = uploads.wish("in/", types=["video/*"])
+
+    async def take(request: Request) -> JSONResponse:
+        async with uploads.received(request, to=wish) as upload:
+            return JSONResponse({"name": upload.name})
+
+    return Starlette(routes=[Route("/in", take, methods=["POST"])])
+
+
+def litestar_app(uploads: Forebay) -> Any:
+    litestar = pytest.importorskip("litestar")
+    wish = uploads.wish("in/", types=["video/*"])
+
+    async def take(request: Any) -> dict[str, str]:
+        async with uploads.received(request, to=wish) as upload:
+            return {"name": upload.name}
+
+    take.__annotations__["request"] = litestar.Request
+    take.__annotations__["return"] = dict[str, str]
+    return litestar.Litestar([litestar.post("/in", status_code=200)(take)])
+
+
+@pytest.mark.parametrize("make", [starlette_app, litestar_app])
+def test_each_framework_tells_a_refusal_in_its_own_way(make: Any, tmp_path: Path):
+    uploads = Forebay(tmp_path, durability="relaxed")
+    app = make(uploads)
+
+    async def ask() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            refused = await client.post("/in", content=b"x", headers={"Content-Type": "text/x"})
+            assert refused.status_code == 415
+            assert "text/x is not accepted here" in refused.text
+            taken = await client.post("/in", content=b"x", headers={"Content-Type": "video/x"})
+            assert taken.status_code == 200, taken.text
+        await uploads.stop()
+
+    asyncio.run(ask())
+
+
+def test_a_request_of_django_is_sent_to_the_front(tmp_path: Path):
+    uploads = Forebay(tmp_path, durability="relaxed")
+
+    class ASGIRequest:
+        scope: ClassVar[dict[str, Any]] = {"type": "http"}
+
+    async def ask() -> None:
+        async with uploads.received(ASGIRequest()):
+            pass
+
+    with pytest.raises(TypeError, match="in_front_of"):
+        asyncio.run(ask())
+    with pytest.raises(LookupError, match="in_front_of"):
+        uploads.upload_of(ASGIRequest())
+    uploads.close()

@@ -49,7 +49,7 @@ async def store_at_once(
         return None
     if wish.expected or first.expected or first.late:  # refused, an empty upload would stay
         return None
-    if hooks.verifies or hooks.completes or not source.length:
+    if hooks.verifies or hooks.completes or hooks.progresses or not source.length:
         return None
     if wish.conflict is Conflict.REPLACE:  # what was replaced could not be given back
         return None

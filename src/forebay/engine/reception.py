@@ -65,6 +65,13 @@ class Reception:
         """Bytes of the body that have been taken so far."""
         return self._intake.received if self._intake is not None else 0
 
+    @property
+    def stored_size(self) -> int:
+        """Bytes that are in the file so far, which is not published yet; decoded, where they
+        came encoded.
+        """
+        return self.staged.offset if self.staged is not None else 0
+
     async def take(self, progress: ProgressFeed | None = None) -> Stored:
         """Receives and publishes it."""
         hooks = self._engine.hooks

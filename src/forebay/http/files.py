@@ -155,7 +155,8 @@ class FilesApp:
         if folder:
             return raw.FOLDER_METHODS
         extra = ("DELETE",) if self.engine.settings.allow_delete else ()
-        known = raw.FILE_METHODS if self.partial is None else raw.PARTIAL_METHODS
+        partial = self.partial is not None and self.engine.resumables is not None
+        known = raw.PARTIAL_METHODS if partial else raw.FILE_METHODS
         return (*known, *extra)
 
     def _options(self, scope: dict[str, Any], folder: bool) -> Answer:

@@ -53,6 +53,8 @@ class Partial:
         return partial.speaks(method, headers)
 
     def wants(self, scope: dict[str, Any]) -> bool:
+        if self._engine.resumables is None:  # an application's that keeps no state
+            return False
         method, headers = scope["method"], scope["headers"]
         return method == "PATCH" or (
             method == "PUT" and fields.first(headers, b"content-range") is not None

@@ -28,7 +28,7 @@ from forebay.library.running import Running
 from forebay.library.upload import Upload
 from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
 from forebay.model import Conflict
-from forebay.protocol import codings, fields, resumable
+from forebay.protocol import codings, fields
 
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
@@ -159,8 +159,13 @@ class Forebay:
         For frameworks without lifespan events; without either, the first request does it.
         """
         running = await self._run()
-        if self._resumable_wanted:
+        if self._state_wanted:
             await running.open_resumables()
+
+    @property
+    def _state_wanted(self) -> bool:
+        """Whether uploads leave a record: to be resumed, or told of after a crash."""
+        return self._resumable_wanted or (self._hooks.completes and self.settings.resumable)
 
     async def stop(self) -> None:
         """Waits for what is being written and closes everything. Idempotent; `start` may come
@@ -181,14 +186,17 @@ class Forebay:
         """The run of this event loop, started if need be."""
         running, loop = self._running, asyncio.get_running_loop()
         if running.loop is loop and not running.closed:
+            if self._hooks.completes and self.settings.resumable:
+                await running.open_resumables()
             return running
         if self._starting is None or self._starting[0] is not loop:
             self._starting = (loop, asyncio.ensure_future(self._start(loop)))
         try:
-            return await asyncio.shield(self._starting[1])
+            await asyncio.shield(self._starting[1])
         finally:
             if self._starting is not None and self._starting[1].done():
                 self._starting = None
+        return await self._run()
 
     async def _start(self, loop: asyncio.AbstractEventLoop) -> Running:
         running = self._running
@@ -205,7 +213,7 @@ class Forebay:
 
     async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
-        if self._resumable_wanted and resumable.asks(scope["headers"]):
+        if self._resumable_wanted and scope["method"] in ("PUT", "POST", "PATCH"):
             await running.open_resumables()
         await running.files(scope, receive, send)
 
@@ -297,13 +305,14 @@ class Forebay:
         request: Any,
         receive: Receive | None = None,
         *,
-        to: To | None = None,
+        to: To | Wish | None = None,
         **wanted: Any,
     ) -> AsyncIterator[Upload]:
         """The same for any framework: the body of `request`, for the block.
 
         `request` is one of Starlette or Litestar, or an ASGI scope, with its `receive`. The
-        other arguments are those of `receive`.
+        other arguments are those of `receive`; or `to` is a `uploads.wish(...)`, made before the
+        start, which then checks its folder.
 
             async with uploads.received(request, to="videos/") as upload:
                 ...
@@ -350,7 +359,12 @@ class Forebay:
 
     @contextlib.asynccontextmanager
     async def received_form(
-        self, request: Any, receive: Receive | None = None, *, files: Files, **wanted: Any
+        self,
+        request: Any,
+        receive: Receive | None = None,
+        *,
+        files: Files | FormWish,
+        **wanted: Any,
     ) -> AsyncIterator[Form]:
         """The same for any framework: the form of `request`, for the block. See `received`."""
         call, wish = Call.of(request, receive), make_form_wish(files, **wanted)
@@ -399,7 +413,7 @@ class Forebay:
 
     @contextlib.asynccontextmanager
     async def create_upload(
-        self, request: Any, to: To, *, receive: Receive | None = None, **wanted: Any
+        self, request: Any, to: To | Wish, *, receive: Receive | None = None, **wanted: Any
     ) -> AsyncIterator[IncomingUpload]:
         """An upload of which no byte is read yet: look at its head, then let the body flow.
 
@@ -458,7 +472,7 @@ class Forebay:
     async def create_resumable_upload(
         self,
         request: Any,
-        to: To = "",
+        to: To | Wish = "",
         *,
         receive: Receive | None = None,
         location: str | None = None,
@@ -471,7 +485,7 @@ class Forebay:
         out; the upload is at `location/ID`. Returns the response of the framework, errors
         included.
         """
-        wish = self.wish(to, **wanted)
+        wish = make_wish(to, **wanted)
         return await self._step(request, receive, None, location, wish)
 
     async def append_to_upload(

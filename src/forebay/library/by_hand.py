@@ -93,12 +93,12 @@ class IncomingUpload(Upload):
         receiving.add_done_callback(lambda _: arrived.set())
         reader = await run(self._reception.open_read, undo=_close)
         try:
-            while not (receiving.done() and self.size == self._reception.received):
-                if self.size == self._reception.received:
+            while not (receiving.done() and self.size == self._reception.stored_size):
+                if self.size == self._reception.stored_size:
                     await arrived.wait()
                     arrived.clear()
-                while self.size < self._reception.received:
-                    left = self._reception.received - self.size
+                while self.size < self._reception.stored_size:
+                    left = self._reception.stored_size - self.size
                     piece = await run(os.pread, reader.fileno(), min(MiB, left), self.size)
                     self.size += len(piece)
                     yield piece
@@ -127,7 +127,7 @@ class IncomingUpload(Upload):
 
     async def _settle(self) -> None:
         await self._reception.check()
-        self.size = self.length = self._reception.received
+        self.size = self.length = self._reception.stored_size
         self.digests = self._reception.digests()
         self._reader = self._reception.open_read
         self._whole = True

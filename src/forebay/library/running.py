@@ -7,7 +7,6 @@ do. So everything that a loop owns is made at the start and not before.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from forebay.http.ietf import Ietf
 from forebay.http.partial import Partial
 from forebay.http.uploads import UploadsApp
 from forebay.protocol.names import numbered
+from forebay.sessions.sqlite import SqliteSessions
 from forebay.stores.destinations import check_folder
 from forebay.stores.files import FileStore
 
@@ -96,12 +96,9 @@ class Running:
         if self._keeping is not None:
             await self._keeping.stop()
         engine = self.engine
+        tell = engine.resumables.tell if engine.resumables is not None else None
         self._keeping = Housekeeping(
-            lambda: engine.settings,
-            self.store,
-            engine.workers,
-            engine.sessions,
-            engine.resumables.tell if engine.resumables is not None else None,
+            lambda: engine.settings, self.store, engine.workers, engine.sessions, tell
         )
         await self._keeping.start()
 
@@ -124,6 +121,7 @@ class Running:
     async def abandon(self) -> None:
         """Ends a run whose event loop was closed under it, as well as that can be done."""
         self._keeping = None
-        with contextlib.suppress(RuntimeError):  # its futures are of the old loop
-            await self.engine.close_resumables()
+        sessions = self.engine.sessions
+        if isinstance(sessions, SqliteSessions):
+            await asyncio.to_thread(sessions.abandon)
         await asyncio.to_thread(self.close)

@@ -103,7 +103,7 @@ class Wish:
 
 
 def make_wish(
-    to: To | None = None,
+    to: To | Wish | None = None,
     *,
     max_size: int | None = None,
     types: Iterable[str] = (),
@@ -111,7 +111,9 @@ def make_wish(
     digest: str | None = None,
     threshold: int | None = None,
 ) -> Wish:
-    """A wish from what a developer writes. Raises ConfigError."""
+    """A wish from what a developer writes, or the one given. Raises ConfigError."""
+    if isinstance(to, Wish):
+        return to
     if isinstance(types, str):
         types = (types,)
     try:
@@ -161,13 +163,17 @@ class FormWish:
 
 
 def make_form_wish(
-    files: Files,
+    files: Files | FormWish,
     *,
     required: Iterable[str] = (),
     max_size: int | None = None,
     **wanted: Any,
 ) -> FormWish:
-    """From what a developer writes; `wanted` is for every file. Raises ConfigError."""
+    """From what a developer writes (`wanted` is for every file), or the one given. Raises
+    ConfigError.
+    """
+    if isinstance(files, FormWish):
+        return files
     if isinstance(files, str) or callable(files):
         files = {"*": files}
     wishes = {

@@ -158,7 +158,14 @@ class Lane:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    # --- at exit ---
+    # --- without its loop ---
+
+    def abandon(self) -> None:
+        """As `stop`, for a lane whose event loop was closed under it. Waits for the thread: not
+        for an event loop. Idempotent.
+        """
+        self._at_exit()
+        atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
         """The application forgot `close`: commit what is pending, leave no thread running."""

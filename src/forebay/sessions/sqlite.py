@@ -98,6 +98,12 @@ class SqliteSessions:
             if lane is not None:
                 await lane.stop()
 
+    def abandon(self) -> None:
+        """As `close`, when the event loop was closed before; in a thread."""
+        for lane in (self._reads, self._writes):
+            if lane is not None:
+                lane.abandon()
+
     async def create(self, record: UploadRecord) -> None:
         await self._write(lambda connection: _create(connection, record))
 
