@@ -11,6 +11,7 @@ from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
 from forebay.model import Conflict, Digest, MiB, Principal, Stored
 from forebay.protocol import fields, names
+from forebay.stores.reading import open_content
 
 if TYPE_CHECKING:
     from forebay.engine.body import Body
@@ -193,7 +194,7 @@ class Upload:
         self.size = self.length = stored.file.size
         self.digests = stored.digests or self.digests
         self.renamed, self.replaced = stored.renamed, stored.replaced
-        self._reader = lambda: os.fdopen(store.open(name)[0], "rb")
+        self._reader = lambda: open_content(*store.open(name))
 
     def held(self, body: Body) -> None:
         """Its content is a body without a name."""
