@@ -216,8 +216,7 @@ class StagedFile:
 
     def _begin_packing(self) -> None:
         self._drop_packing()
-        target = self._store.stage()
-        assert isinstance(target, StagedFile)
+        target = self._store.stage_file()
         target._stays = True
         self._packing = Packing(self._store, target, self.fd, self.offset)
 
