@@ -98,7 +98,9 @@ class Upload:
         self.name = name
         """The file's path under the folder of Forebay, with `/` between folders."""
         self.path: str | None = None
-        """The file's absolute path on the disk, once it is published there."""
+        """The file's absolute path on the disk, once it is published there. What is compressed at
+        rest has frames of zstd there; the upload itself is always read as its content.
+        """
         self.filename = filename
         """What the client called the file; None when it did not, or not usably."""
         self.size = size
