@@ -275,6 +275,11 @@ def test_a_moved_body_is_compressed_at_rest_like_any_other(tmp_path: Path):
             assert stored.file.size == len(content)
             assert stored.file.stored_size == (tmp_path / "s/a/b.txt").stat().st_size
             assert stored.file.stored_size < len(content) / 4
+            request, receive = scope_for(len(content)), messages(content)
+            async with uploads.received(request, receive, to="a/c.txt") as upload:
+                assert upload.size == len(content)
+                assert (tmp_path / "s/a/c.txt").stat().st_size < len(content) / 4
+                assert await upload.read() == content  # whatever lies at its path
         finally:
             await asyncio.to_thread(uploads.close)
 

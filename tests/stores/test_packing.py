@@ -17,6 +17,7 @@ from forebay.stores.base import Space, Store
 from forebay.stores.files import FileStore
 from forebay.stores.marks import ATTRIBUTE
 from forebay.stores.packing import Incompressible
+from forebay.stores.reading import open_content
 from forebay.stores.seekable import FRAME
 
 from .filesystems import mounted
@@ -157,6 +158,32 @@ def test_resumable_data_is_known_by_its_mark_after_publication(store: FileStore)
     again = store.create(ID)
     assert store.published_from(ID, "a") is None
     again.discard()
+
+
+def test_data_that_is_kept_after_it_was_prepared_is_known_all_the_same(store: FileStore):
+    staged = fill(store.stage(), TEXT)
+    while not staged.prepare("a"):
+        pass
+    staged.keep(ID)
+    staged.publish(how("a"))
+    assert store.published_from(ID, "a") == store.stat("a")
+    assert is_packed(store, "a")
+    staged.discard()
+
+
+def test_a_reader_of_the_content_reads_and_seeks_as_in_a_file(store: FileStore):
+    before = open_descriptors()
+    for name, data in (("packed", TEXT), ("plain", NOISE)):
+        put(store, name, data)
+        with open_content(*store.open(name)) as reader:
+            assert reader.read() == data
+            assert reader.read(1) == b""
+            for position in (0, 5, FRAME - 3, len(data) - 2, len(data) + 9):
+                reader.seek(position)
+                assert reader.read(10) == data[position : position + 10]
+            assert reader.seek(-4, os.SEEK_END) == len(data) - 4
+            assert reader.read() == data[-4:]
+    assert open_descriptors() == before
 
 
 def test_failing_for_want_of_room_or_of_the_disk_stores_it_as_it_is(

@@ -140,6 +140,10 @@ class FileStore:
     # --- staging -----------------------------------------------------------------------------
 
     def stage(self) -> Staged:
+        return self.stage_file()
+
+    def stage_file(self) -> StagedFile:
+        """As `stage`."""
         try:
             if not self.unnamed:
                 name = secrets.token_hex(16)

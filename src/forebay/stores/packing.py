@@ -40,17 +40,13 @@ class Packing:
         target: where the compressed form goes; the caller closes it.
         source: descriptor of the staged file.
         size: its bytes.
-        origin: id of the resumable upload, "" for others.
     """
 
-    def __init__(
-        self, store: FileStore, target: StagedFile, source: int, size: int, origin: str
-    ) -> None:
+    def __init__(self, store: FileStore, target: StagedFile, source: int, size: int) -> None:
         self.target = target
         self.size = size
         self._store = store
         self._source = source
-        self._origin = origin
         self._done = 0
         self._sizes = Sizes()
         self._ended = False
@@ -91,9 +87,18 @@ class Packing:
         self.target.write(memoryview(self._sizes.table()), self.target.offset)
         if self.target.offset > self.size - LEAST:
             raise Incompressible
-        self.target.mark = Mark(self.size, self._origin)
+        self.target.mark = Mark(self.size, "")
         write_mark(self.target.fd, self.target.mark, self.target.offset)
         self._ended = True
+
+    def sign(self, origin: str) -> None:
+        """Marks it as coming from that upload, which may have got its id since this began.
+
+        Raises OSError.
+        """
+        if self.target.mark is None or self.target.mark.origin != origin:
+            self.target.mark = Mark(self.size, origin)
+            write_mark(self.target.fd, self.target.mark, self.target.offset)
 
 
 def check_support(store: FileStore) -> None:

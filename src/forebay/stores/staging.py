@@ -216,11 +216,9 @@ class StagedFile:
 
     def _begin_packing(self) -> None:
         self._drop_packing()
-        target = self._store.stage()
-        assert isinstance(target, StagedFile)
+        target = self._store.stage_file()
         target._stays = True
-        origin = self.path if self._kept and self.path is not None else ""
-        self._packing = Packing(self._store, target, self.fd, self.offset, origin)
+        self._packing = Packing(self._store, target, self.fd, self.offset)
 
     def _drop_packing(self) -> None:
         packing, self._packing = self._packing, None
@@ -234,6 +232,9 @@ class StagedFile:
             pass
         try:
             if self._packing is not None:
+                # Only now: `keep` may have given it its id after it was prepared.
+                origin = self.path if self._kept and self.path is not None else ""
+                self._packing.sign(origin)
                 published = self._packing.target.publish(how)
                 self._packing = None
             else:
