@@ -331,7 +331,7 @@ def test_exactly_the_agreed_settings_are_live() -> None:
     fixed = {
         "dir", "host", "port", "workers", "buffer_size", "threads", "durability", "ssl_certfile",
         "ssl_keyfile", "log_format", "access_log", "file_mode", "folder_mode", "resumable",
-        "max_append_size", "max_head",
+        "max_append_size", "max_head", "compress_at_rest", "compress_types",
     }  # fmt: skip
     assert {s.name for s in describe() if not s.live} == fixed
 

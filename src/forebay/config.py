@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from forebay import units
 from forebay.errors import ConfigError
+from forebay.media_types import is_active
 from forebay.model import Conflict, Durability, FormPolicy, KiB, LargeField, MiB
 
 ENV_PREFIX = "FOREBAY_"
@@ -35,6 +36,7 @@ _STORE = "How files are stored"
 _FORMS = "Forms (multipart/form-data)"
 _MEMORY = "Memory and parallel work"
 _TIME = "Patience with clients"
+_BACK = "How files are given back"
 _WHO = "Who may ask"
 _LOG = "What is logged"
 
@@ -56,6 +58,27 @@ def _network(text: str) -> None:
     import ipaddress  # 8 ms: not paid by a start that names none
 
     ipaddress.ip_network(text, strict=False)
+
+
+def _harmless(kind: str) -> None:
+    if is_active(kind):
+        raise ValueError(f"files of type {kind} could run scripts as pages of this server")
+
+
+_TYPE = r"[a-z0-9][^\s/;,]*/[^\s/;,]+|\*/\*"
+_TYPES = units.Names(_TYPE, "image/*, application/pdf", "TYPE")
+_COMPRESSED = (
+    "text/*",
+    "application/json",
+    "application/x-ndjson",
+    "application/xml",
+    "application/yaml",
+    "application/sql",
+    "application/x-tar",
+    "image/svg+xml",
+    "image/bmp",
+)
+_SHOWN = ("image/*", "audio/*", "video/*", "text/plain", "application/pdf")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +104,18 @@ class Settings:
     folder_mode: int = _fixed(
         0o750, units.Mode(0o700), _STORE, "Permissions of new folders, in octal."
     )
+    compress_at_rest: str = _fixed(
+        "none",
+        units.Choice(("none", "zstd")),
+        _STORE,
+        "How files of --compress-types are kept; zstd needs forebay[zstd]. Unseen by clients.",
+    )
+    compress_types: tuple[str, ...] = _fixed(
+        _COMPRESSED,
+        _TYPES,
+        _STORE,
+        "Media type, told by the name, that --compress-at-rest is for.",
+    )
     host: str = _fixed(
         "127.0.0.1", units.Host(), _WHERE, "Address to listen on; 0.0.0.0 or :: is every network."
     )
@@ -105,7 +140,7 @@ class Settings:
     )
     accept_types: tuple[str, ...] = _live(
         (),
-        units.Names(r"[a-z0-9][^\s/;,]*/[^\s/;,]+|\*/\*", "image/*, application/pdf", "TYPE"),
+        _TYPES,
         _WHAT,
         "Media type to take, such as image/*; all are taken when none is given.",
     )
@@ -211,6 +246,12 @@ class Settings:
     )
     drain_timeout: float = _live(
         30.0, _GRACE, _TIME, "Time running requests get to end when the server stops."
+    )
+    inline_types: tuple[str, ...] = _live(
+        _SHOWN,
+        dataclasses.replace(_TYPES, judge=_harmless),
+        _BACK,
+        "Media type, told by the name, that browsers may show; others are saved. Never HTML, XML.",
     )
     allow_host: tuple[str, ...] = _live(
         (),

@@ -63,6 +63,21 @@ class EntityTag:
     opaque: str
     weak: bool = False
 
+    @property
+    def identity(self) -> EntityTag:
+        """The tag of the same file without a content coding (`coded_tag` undone)."""
+        return dataclasses.replace(self, opaque=self.opaque.removesuffix(_CODED))
+
+
+_CODED = "-zstd"
+
+
+def coded_tag(tag: str) -> str:
+    """The opaque part of the tag of the same file sent as `Content-Encoding: zstd`, which is
+    another representation and so needs another tag (RFC 9110, section 8.8.3.3).
+    """
+    return tag + _CODED
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preconditions:
@@ -97,8 +112,10 @@ class Preconditions:
         if self.if_match is not None:
             if tag is None:
                 return False
-            # `()` is `*`; a weak tag never matches here (strong comparison, section 8.8.3.2)
-            if self.if_match and EntityTag(tag) not in self.if_match:
+            # `()` is `*`; a weak tag never matches here (strong comparison, section 8.8.3.2).
+            # Whatever coding the client got it in, it is this file that it knows.
+            known = [given.identity for given in self.if_match]
+            if known and EntityTag(tag) not in known:
                 return False
         elif (
             self.if_unmodified_since is not None
@@ -108,7 +125,9 @@ class Preconditions:
             return False
         if self.if_none_match is None or tag is None:
             return True
-        return bool(self.if_none_match) and all(t.opaque != tag for t in self.if_none_match)
+        return bool(self.if_none_match) and all(
+            given.identity.opaque != tag for given in self.if_none_match
+        )
 
 
 NO_PRECONDITIONS = Preconditions()
@@ -116,7 +135,10 @@ NO_PRECONDITIONS = Preconditions()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A published file. `name` is its path under the root, with `/` between folders."""
+    """A published file. `name` is its path under the root, with `/` between folders.
+
+    `size` is that of its content, however it is stored.
+    """
 
     name: str
     size: int
@@ -124,6 +146,8 @@ class FileInfo:
     tag: str
     """The opaque part of a strong entity tag; another content has another tag."""
     is_folder: bool = False
+    stored_size: int | None = None
+    """Bytes that the file takes, compressed at rest; None when it is stored as it is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

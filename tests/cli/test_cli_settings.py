@@ -89,7 +89,7 @@ def test_help_shows_every_setting_with_its_variable_and_default(
     text = " ".join(printed(command, "--help", cwd=tmp_path).split())
     for setting in describe():
         default = setting.kind.show(setting.default)
-        default = default or ("empty" if setting.kind.repeats else "none")
+        default = default.replace(",", ", ") or ("empty" if setting.kind.repeats else "none")
         assert setting.flag in text
         assert setting.help in text
         assert setting.group + ":" in text

@@ -84,6 +84,22 @@ def test_what_cannot_fit_is_refused_before_a_byte_is_read(disk: Disk, start_on_d
     assert server.leftovers() == []
 
 
+def test_a_file_for_which_there_is_no_room_twice_is_stored_as_it_is(
+    disk: Disk, start_on_disk: Start
+) -> None:
+    """Compressing needs room for both forms for a moment; without it nobody is refused."""
+    options = ("--min-free", "0", "--compress-at-rest", "zstd", "--allow-delete")
+    server = start_on_disk(*options)
+    line = b"".join(b"%d: the quick brown fox\n" % n for n in range(1_800_000))
+    for size, packed in ((44 * MiB, False), (20 * MiB, True)):
+        assert put(server, "log.txt", line[:size])[0] == 201
+        assert (server.published()["log.txt"] < size / 3) is packed
+        assert server.request("GET", "/files/log.txt")[2] == line[:size]
+        assert server.leftovers() == []
+        assert server.request("DELETE", "/files/log.txt")[0] == 204
+        disk.wait_for_free(48 * MiB)
+
+
 def test_the_answer_507_says_what_to_do(disk: Disk, start_on_disk: Start) -> None:
     server = start_on_disk("--min-free", "10MiB")
     with RawClient(server) as client:

@@ -24,8 +24,13 @@ from forebay.protocol.names import numbered
 from forebay.sessions.sqlite import SqliteSessions
 from forebay.stores.base import Publication, Published, Staged
 from forebay.stores.files import OWN_FOLDER, FileStore
+from forebay.stores.marks import ATTRIBUTE
+from forebay.stores.seekable import zstd
 
 Point = Callable[[str], None]
+
+PACKED = "FOREBAY_TEST_PACKED"
+"""With this in the environment, files are compressed at rest."""
 
 
 class Watched:
@@ -59,12 +64,21 @@ class Watched:
         return call_now
 
 
+def content_of(path: Path) -> bytes:
+    """Of a published file; compressed ones are decoded by the library alone."""
+    if ATTRIBUTE not in os.listxattr(path):
+        return path.read_bytes()
+    content: bytes = zstd().decompress(path.read_bytes())
+    return content
+
+
 class Place:
     """A store and its sessions in one folder, as a server has them."""
 
     def __init__(self, folder: Path, durability: Durability = Durability.RELAXED) -> None:
         self.folder = folder
-        self.store = FileStore(str(folder), durability=durability, numbered=numbered)
+        packs = (lambda name: True) if PACKED in os.environ else None
+        self.store = FileStore(str(folder), durability=durability, numbered=numbered, packs=packs)
         own = folder / OWN_FOLDER
         self.sessions = SqliteSessions(str(own / "state.db"), durability, str(own))
         self.workers = Workers(2, 64 << 10)
@@ -135,7 +149,7 @@ class Place:
 
     def published(self) -> dict[str, bytes]:
         return {
-            str(path.relative_to(self.folder)): path.read_bytes()
+            str(path.relative_to(self.folder)): content_of(path)
             for path in self.folder.rglob("*")
             if path.is_file() and OWN_FOLDER not in path.parts
         }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from engine.completing import PACKED
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.resumable import Resumables
@@ -22,7 +24,8 @@ from forebay.stores.files import FileStore
 @contextlib.asynccontextmanager
 async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> AsyncIterator[Engine]:
     made = Settings(dir=str(folder), min_free=0, **settings)
-    store = FileStore(made.dir, durability=made.durability, numbered=numbered)
+    packs = (lambda name: True) if PACKED in os.environ else None
+    store = FileStore(made.dir, durability=made.durability, numbered=numbered, packs=packs)
     engine = Engine(made, store)
     await engine.open_resumables(open_sessions(made, store) if sqlite else MemorySessions())
     try:

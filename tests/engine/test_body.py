@@ -262,3 +262,25 @@ def test_a_blocked_store_stops_the_reading_and_it_goes_on_after(uploads: Forebay
         assert await task == total
 
     asyncio.run(main())
+
+
+def test_a_moved_body_is_compressed_at_rest_like_any_other(tmp_path: Path):
+    content = b"the same line again and again\n" * 20_000
+
+    async def main() -> None:
+        uploads = Forebay(tmp_path / "s", compress_at_rest="zstd")
+        try:
+            async with uploads.body(scope_for(len(content)), messages(content)) as body:
+                stored = await body.move_to("a/b.txt")
+            assert stored.file.size == len(content)
+            assert stored.file.stored_size == (tmp_path / "s/a/b.txt").stat().st_size
+            assert stored.file.stored_size < len(content) / 4
+            request, receive = scope_for(len(content)), messages(content)
+            async with uploads.received(request, receive, to="a/c.txt") as upload:
+                assert upload.size == len(content)
+                assert (tmp_path / "s/a/c.txt").stat().st_size < len(content) / 4
+                assert await upload.read() == content  # whatever lies at its path
+        finally:
+            await asyncio.to_thread(uploads.close)
+
+    asyncio.run(main())

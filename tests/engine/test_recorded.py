@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from engine.completing import Watched
+from engine.completing import PACKED, Watched, content_of
 from engine.resumables import body, resumables, running
 from forebay.engine.engine import Engine
 from forebay.engine.sweep import Sweeper
@@ -47,7 +47,7 @@ def told(folder: Path) -> list[str]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    return {path.name: content_of(path) for path in folder.iterdir() if path.is_file()}
 
 
 async def upload(engine: Engine, folder: Path, point: Callable[[str], None]) -> None:
@@ -95,7 +95,12 @@ def die(folder: Path, point: int) -> str | None:
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
-def test_a_crash_at_any_step_tells_of_every_file_that_is_there(tmp_path: Path, point: int) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_crash_at_any_step_tells_of_every_file_that_is_there(
+    tmp_path: Path, packed: bool, point: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packed:
+        monkeypatch.setenv(PACKED, "1")
     where = die(tmp_path, point)
     assert where is not None
 
@@ -110,6 +115,8 @@ def test_a_crash_at_any_step_tells_of_every_file_that_is_there(tmp_path: Path, p
 
     asyncio.run(after())
     lines = told(tmp_path)
+    for path in tmp_path.glob("a.bin"):
+        assert (path.stat().st_size < len(BODY)) is packed
     if not where.endswith((" tell", " discard", " delete")) and where != "after publish":
         assert (files(tmp_path), lines) == ({}, [])
     else:

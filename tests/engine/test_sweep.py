@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.completing import Place, WatchedStaged, on_a_loop, opened
+from engine.completing import PACKED, Place, WatchedStaged, on_a_loop, opened
 from forebay.engine.completion import Completion
 from forebay.engine.sweep import Sweeper
 from forebay.errors import NotFound
@@ -72,9 +72,13 @@ def test_who_cannot_tell_leaves_a_file_that_somebody_waits_for(
 
 @pytest.mark.parametrize("conflict", [Conflict.RENAME, Conflict.REFUSE, Conflict.REPLACE])
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
+@pytest.mark.parametrize("packed", [False, True])
 def test_a_crash_at_any_step_of_a_completion_is_made_good(
-    tmp_path: Path, point: int, conflict: Conflict
+    tmp_path: Path, packed: bool, point: int, conflict: Conflict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if packed:
+        monkeypatch.setenv(PACKED, "1")
+
     async def before() -> None:
         async with opened(tmp_path) as place:
             await place.create(ID, BODY, conflict=conflict)
@@ -97,6 +101,7 @@ def test_a_crash_at_any_step_of_a_completion_is_made_good(
             assert place.published() == {"a.bin": BODY}, f"died {where}"
             assert place.staged_ids() == set()
             assert await place.sweep() == await place.sweep()  # nothing is left to do
+            assert (place.store.stat("a.bin").stored_size is not None) is packed
             # Twice only where the crash came between the telling and the note of it.
             assert place.told() == [f"{ID} a.bin"] * (2 if where in TOLD_ALREADY else 1)
 

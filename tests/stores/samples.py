@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from forebay.model import NO_PRECONDITIONS, Conflict, Durability, EntityTag, Preconditions
+from forebay.model import NO_PRECONDITIONS, Conflict, Durability, EntityTag, FileInfo, Preconditions
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication, Published, Staged, Store
 from forebay.stores.files import FileStore
+from forebay.stores.seekable import Unpacker
 
 ID = "upload-0123456789abcdef"
 OTHER_ID = "upload-fedcba9876543210"
@@ -72,9 +73,21 @@ def put(
 
 
 def get(store: Store, name: str) -> bytes:
+    """What a client gets."""
     fd, info = store.open(name)
-    content = read(fd)
+    content = read(fd) if info.stored_size is None else unpack(fd, info)
     assert len(content) == info.size
+    return content
+
+
+def unpack(fd: int, info: FileInfo) -> bytes:
+    """The content of a file that is compressed at rest; its descriptor is closed."""
+    unpacker, content = Unpacker(), b""
+    try:
+        while len(content) < info.size:
+            content += unpacker.read(fd, info, len(content), info.size)
+    finally:
+        os.close(fd)
     return content
 
 

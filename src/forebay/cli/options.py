@@ -65,6 +65,8 @@ def _param(setting: Setting) -> click.Parameter:
 def help_text(setting: Setting) -> str:
     """What a setting does, its environment variable and its default."""
     default = setting.kind.show(setting.default) or ("empty" if setting.kind.repeats else "none")
+    if setting.kind.repeats:
+        default = default.replace(",", ", ")  # so that lines can be broken
     live = " *" if setting.live else ""
     more = " Repeatable." if setting.kind.repeats else ""
     return f"{setting.help}{more}  [{setting.env}; default: {default}]{live}"
@@ -98,7 +100,16 @@ class SettingsCommand(click.Command):
         others = [row for param in params.values() if (row := param.get_help_record(ctx))]
         for title, rows in itertools.chain(groups.items(), [("Others", others)]):
             with formatter.section(title):
-                formatter.write_dl(rows)
+                _write_unbroken(formatter, rows)
+
+
+_HYPHEN = "\x1f"  # stands for one at which no line is broken
+
+
+def _write_unbroken(formatter: click.HelpFormatter, rows: Sequence[tuple[str, str]]) -> None:
+    """A list of settings; a flag or type with hyphens stays whole, and can be searched for."""
+    formatter.write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows])
+    formatter.buffer = [line.replace(_HYPHEN, "-") for line in formatter.buffer]
 
 
 def given_flags(params: Mapping[str, Any]) -> dict[str, object]:

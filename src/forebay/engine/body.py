@@ -202,9 +202,20 @@ class Body:
         """
         self._check_open()
         how = Publication(judge_path(name.split("/")), conflict, preconditions)
+        await self.prepare(how.name)
         stored = await self._workers.run(self._move, how)
         self._closed = True
         return stored
+
+    async def prepare(self, name: str) -> None:
+        """Does what is slow about publishing it as `name`, in turns that are fair to others.
+
+        Never needed: who publishes without it does it then, at one go.
+        """
+        staged = self._spool.staged
+        if staged is not None and self._store.capabilities.prepares:
+            while not await self._workers.run(staged.prepare, name):
+                pass
 
     def _move(self, how: Publication) -> Stored:
         staged = self._spool.to_file()

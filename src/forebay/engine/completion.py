@@ -117,6 +117,9 @@ class Completion:
         # Renaming is done here, a recorded name at a time; the store must not choose another.
         policy = Conflict.REFUSE if record.conflict is Conflict.RENAME else record.conflict
         how = Publication(record.final_name, policy, preconditions)
+        if self._store.capabilities.prepares:
+            while not await self._workers.run(staged.prepare, how.name):
+                pass
         return await self._workers.run(staged.publish, how)
 
     async def _record(

@@ -118,6 +118,8 @@ class Form:
                     raise
                 outcome = dataclasses.replace(outcome, error=error)
             outcomes.append(outcome)
+        for file, how in planned:
+            await file.prepare(how.name)
         publish = _PUBLISHERS[self._policy]
         results = await self._engine.workers.run(publish, self._engine.store, planned)
         for place, (file, _), result in zip(places, planned, results, strict=True):

@@ -138,6 +138,10 @@ class Reception:
             await self.check()
             await engine.hooks.verify(self._candidate())
         assert self.staged is not None
+        if engine.store.capabilities.prepares:
+            await self.check()
+            while not await engine.workers.run(self.staged.prepare, self.command.name):
+                pass  # in turns, fair to all others
         if self._recorded is not None:
             return await self._publish_recorded(self._recorded, self.staged)
         published = await engine.workers.run(self._finish, self.staged)

@@ -1,103 +1,174 @@
-"""Sending a published file: whole or one range, with its validators."""
+"""Answers to GET and HEAD of a published file (RFC 9110, sections 13 to 15)."""
 
 from __future__ import annotations
 
-import mimetypes
-import os
-from typing import Any
+import dataclasses
+import secrets
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from forebay.engine.workers import Workers
 from forebay.errors import PreconditionFailed
 from forebay.http.answers import Headers, Send
-from forebay.model import EntityTag, FileInfo
+from forebay.http.content import Content, PackedContent, PlainContent
+from forebay.media_types import is_shown, media_type_of
+from forebay.model import EntityTag, FileInfo, Preconditions, coded_tag
 from forebay.protocol import fields, preconditions, ranges
+from forebay.protocol.negotiation import takes_coding
 from forebay.protocol.preconditions import Outcome
+from forebay.stores.seekable import Unpacker
 
-PIECE = 256 << 10
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+Piece = bytes | tuple[int, int]
+"""Bytes as they are, or from where to where in the file."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Plan:
+    """What goes out after the validators: decided before anything is sent."""
+
+    status: int
+    headers: Headers
+    pieces: Sequence[Piece] = ()
 
 
 async def send_file(
-    scope: dict[str, Any], send: Send, workers: Workers, fd: int, info: FileInfo, extra: Headers
+    scope: dict[str, Any],
+    send: Send,
+    engine: Engine,
+    unpacker: Unpacker,
+    fd: int,
+    info: FileInfo,
+    extra: Headers,
 ) -> None:
     """Answers GET or HEAD from an open descriptor, which stays open.
 
-    The descriptor is what is sent, so a file that is replaced meanwhile is sent as it was.
+    The descriptor is what is sent, so a file that is replaced or deleted meanwhile is sent
+    whole, as it was. Raises PreconditionFailed, RangeNotSatisfiable and InvalidField.
     """
     headers: Headers = scope["headers"]
-    tag, mtime = EntityTag(info.tag), info.mtime_ns // 10**9
+    conditions = preconditions.parse(headers)
+    content, coding = await _representation(scope, conditions, engine, unpacker, fd, info)
+    tag = EntityTag(coded_tag(info.tag) if coding else info.tag)
+    mtime = info.mtime_ns // 10**9
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
         (b"last-modified", fields.http_date(mtime)),
+        (b"cache-control", b"no-cache"),
+        *extra,
     ]
-    conditions = preconditions.parse(headers)
+    if info.stored_size is not None:
+        validators.append((b"vary", b"Accept-Encoding"))
     if conditions:
         outcome = preconditions.evaluate(conditions, scope["method"], tag=tag, mtime=mtime)
         if outcome is Outcome.FAILED:
             raise PreconditionFailed
         if outcome is Outcome.NOT_MODIFIED:
-            await _send_head(send, 304, [*validators, *extra])
-            await send({"type": "http.response.body"})
+            await _send(send, _Plan(304, validators), content, "HEAD")
             return
-    start, stop, status = _wanted_range(scope["method"], headers, info, tag, mtime)
-    answer: Headers = [
-        (b"content-type", _media_type(info.name)),
-        (b"content-length", b"%d" % (stop - start)),
-        (b"accept-ranges", b"bytes"),
-        (b"content-disposition", fields.disposition_for(info.name.rpartition("/")[2])),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-cache"),
-        *validators,
-        *extra,
+    kind = media_type_of(info.name)
+    shown = is_shown(kind, engine.settings.inline_types)
+    wanted = None if coding else wanted_ranges(scope, info.size, tag, mtime)
+    plan = _plan(wanted, content.size, kind.encode())
+    if coding:
+        plan.headers.append((b"content-encoding", coding.encode()))
+    plan.headers.extend(
+        (
+            (b"accept-ranges", b"none" if coding else b"bytes"),
+            (b"content-disposition", fields.disposition_for(info.name, inline=shown)),
+            (b"x-content-type-options", b"nosniff"),
+            *validators,
+        )
+    )
+    await _send(send, plan, content, scope["method"])
+
+
+async def _representation(
+    scope: dict[str, Any],
+    conditions: Preconditions,
+    engine: Engine,
+    unpacker: Unpacker,
+    fd: int,
+    info: FileInfo,
+) -> tuple[Content, str]:
+    """What is sent, and its content coding ("" for none).
+
+    A file compressed at rest goes as it is to clients that take it so; but ranges are always
+    of the content itself, so that a part fits what another client, or another version of the
+    same one, got before. The same goes for a client that asks for a tag by If-Match.
+    """
+    if info.stored_size is None:
+        return PlainContent(scope, engine.workers, fd, info.name, info.size), ""
+    headers: Headers = scope["headers"]
+    # Also tells a damaged file, and a missing module, while an error can still be answered.
+    coded = await engine.workers.run(unpacker.coded_size, fd, info)
+    ranged = scope["method"] == "GET" and fields.first(headers, b"range") is not None
+    fixed = conditions.if_match and EntityTag(coded_tag(info.tag)) not in conditions.if_match
+    if not (ranged or fixed) and takes_coding(headers, "zstd"):
+        return PlainContent(scope, engine.workers, fd, info.name, coded), "zstd"
+    return PackedContent(unpacker, engine.workers, fd, info), ""
+
+
+def wanted_ranges(
+    scope: dict[str, Any], size: int, tag: EntityTag, mtime: int
+) -> list[tuple[int, int]] | None:
+    """The ranges to answer with, None for the whole. Raises RangeNotSatisfiable."""
+    headers: Headers = scope["headers"]
+    wanted = fields.every(headers, b"range")
+    if len(wanted) != 1 or scope["method"] != "GET":  # section 14.2: it is for GET alone
+        return None
+    condition = fields.every(headers, b"if-range")
+    if condition:
+        # What changed this very second may change in it once more (section 8.8.2.2).
+        dated = mtime if time.time() - mtime >= 1 else None
+        if len(condition) > 1 or not preconditions.if_range(condition[0], tag, dated):
+            return None
+    found = ranges.parse(wanted[0], size)
+    return None if found is None else ranges.coalesced(found)
+
+
+def _plan(wanted: list[tuple[int, int]] | None, size: int, kind: bytes) -> _Plan:
+    if wanted is None:
+        whole: Headers = [(b"content-type", kind), (b"content-length", b"%d" % size)]
+        return _Plan(200, whole, ((0, size),))
+    if len(wanted) == 1:
+        start, stop = wanted[0]
+        part: Headers = [
+            (b"content-type", kind),
+            (b"content-length", b"%d" % (stop - start)),
+            (b"content-range", ranges.content_range(start, stop, size)),
+        ]
+        return _Plan(206, part, ((start, stop),))
+    boundary = secrets.token_hex(16).encode()
+    parts, end, length = ranges.multipart(wanted, size, kind, boundary)
+    several: Headers = [
+        (b"content-type", b"multipart/byteranges; boundary=" + boundary),
+        (b"content-length", b"%d" % length),
     ]
-    if status == 206:
-        answer.append((b"content-range", ranges.content_range(start, stop, info.size)))
-    await _send_head(send, status, answer)
-    if scope["method"] == "HEAD" or start == stop:
+    pieces: list[Piece] = []
+    for head, start, stop in parts:
+        pieces += (head, (start, stop))
+    return _Plan(206, several, (*pieces, end))
+
+
+async def _send(send: Send, plan: _Plan, content: Content, method: str) -> None:
+    await send(
+        {"type": "http.response.start", "status": plan.status, "headers": plan.headers},
+    )
+    pieces = (
+        [] if method == "HEAD" else [p for p in plan.pieces if isinstance(p, bytes) or _size(p)]
+    )
+    if not pieces:
         await send({"type": "http.response.body"})
         return
-    if "http.response.zerocopysend" in (scope.get("extensions") or ()):
-        await send(
-            {
-                "type": "http.response.zerocopysend",
-                "file": fd,
-                "offset": start,
-                "count": stop - start,
-                "forebay.workers": workers,
-            }
-        )
-        return
-    while start < stop:
-        piece = await workers.run(os.pread, fd, min(PIECE, stop - start), start)
-        if not piece:
-            # Cut short on the disk under us: the client must not take it for the whole.
-            raise RuntimeError(f"{info.name!r} became shorter while it was sent")
-        start += len(piece)
-        await send({"type": "http.response.body", "body": piece, "more_body": start < stop})
+    for left, piece in zip(range(len(pieces) - 1, -1, -1), pieces, strict=True):
+        if isinstance(piece, bytes):
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+        else:
+            await content.send(send, *piece, more=left > 0)
 
 
-async def _send_head(send: Send, status: int, headers: Headers) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-def _wanted_range(
-    method: str, headers: Headers, info: FileInfo, tag: EntityTag, mtime: int
-) -> tuple[int, int, int]:
-    """Start, stop and status. A Range is for GET alone (RFC 9110, section 14.2)."""
-    whole = (0, info.size, 200)
-    wanted = fields.first(headers, b"range")
-    if wanted is None or method != "GET":
-        return whole
-    condition = fields.first(headers, b"if-range")
-    if condition is not None and not preconditions.if_range(condition, tag, mtime):
-        return whole
-    found = ranges.parse(wanted, info.size)
-    if found is None or len(found) != 1:
-        return whole  # several ranges at once: the whole is a correct answer
-    return found[0][0], found[0][1], 206
-
-
-def _media_type(name: str) -> bytes:
-    guessed, coding = mimetypes.guess_type(name)
-    if guessed is None or coding is not None:
-        return b"application/octet-stream"
-    return guessed.encode()
+def _size(piece: tuple[int, int]) -> int:
+    return piece[1] - piece[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 import os
 import secrets
@@ -18,13 +17,12 @@ from forebay.http.answers import (
     Receive,
     Send,
     answer_error,
-    json_answer,
     json_bytes,
     send_answer,
 )
 from forebay.http.asgi_source import ReceiveSource
 from forebay.http.download import send_file
-from forebay.http.listing import list_folder
+from forebay.http.listing import answer_listing
 from forebay.protocol import (
     digest,
     fields,
@@ -36,6 +34,7 @@ from forebay.protocol import (
     resumable,
 )
 from forebay.protocol.status import Answer
+from forebay.stores.seekable import Unpacker
 
 if TYPE_CHECKING:
     from forebay import model
@@ -106,6 +105,7 @@ class FilesApp:
         self.listening_on_loopback = listening_on_loopback
         self.creator = creator
         self.partial = partial
+        self.unpacker = Unpacker()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -219,20 +219,41 @@ class FilesApp:
         if folder:
             await engine.authorise("list", name, scope)
             query = query_of(scope.get("query_string", b""))
-            call = functools.partial(list_folder, engine.store, name, query, mount_of(scope))
-            listing = await engine.workers.run(call)
-            no_store = ((b"cache-control", b"no-store"),)
-            answer = json_answer(200, listing, no_store)
+            mount, headers = mount_of(scope), scope["headers"]
+            answer = await engine.workers.run(
+                answer_listing, engine.store, name, query, mount, headers
+            )
             if scope["method"] == "HEAD":
                 answer = Answer(answer.status, answer.headers)
             await send_answer(send, answer, cors)
             return
         await engine.authorise("read", name, scope)
-        fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
         try:
-            await send_file(scope, send, engine.workers, fd, info, cors)
+            fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
+        except NotFound as error:
+            if not error.detail.get("folder"):
+                raise
+            await send_answer(send, _with_slash(scope, name), cors)
+            return
+        try:
+            await send_file(scope, send, engine, self.unpacker, fd, info, cors)
         finally:
             await engine.workers.run(os.close, fd)
+
+
+def _with_slash(scope: dict[str, Any], name: str) -> Answer:
+    """Where the listing of that folder is. For now only: a file may get the name one day."""
+    query = scope.get("query_string", b"")
+    location = f"{mount_of(scope)}/{names.quote_path(name)}/".encode()
+    location += b"?" + query if query else b""
+    return Answer(
+        307,
+        (
+            (b"location", location),
+            (b"content-length", b"0"),
+            (b"cache-control", b"no-store"),
+        ),
+    )
 
 
 def _close(opened: tuple[int, object]) -> None:

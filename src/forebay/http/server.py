@@ -19,6 +19,7 @@ import uvicorn
 from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.admission import Tally
 from forebay.engine.engine import Engine
+from forebay.engine.packing import packs
 from forebay.engine.sweep import Housekeeping, open_sessions
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
@@ -109,6 +110,7 @@ def make_store(settings: Settings) -> FileStore:
         file_mode=settings.file_mode,
         folder_mode=settings.folder_mode,
         numbered=numbered,
+        packs=packs(settings),
     )
 
 

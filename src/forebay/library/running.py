@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from forebay.engine.engine import Engine
+from forebay.engine.packing import packs
 from forebay.engine.sweep import Housekeeping, open_sessions
 from forebay.errors import ConfigError, UploadError
 from forebay.hooks.base import Hooks
@@ -45,6 +46,7 @@ class Running:
             file_mode=settings.file_mode,
             folder_mode=settings.folder_mode,
             numbered=numbered,
+            packs=packs(settings),
         )
         self.engine = Engine(settings, self.store, hooks=hooks)
         self.files = FilesApp(self.engine, creator=Ietf(self.engine), partial=Partial(self.engine))

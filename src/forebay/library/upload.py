@@ -11,6 +11,7 @@ from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
 from forebay.model import Conflict, Digest, MiB, Principal, Stored
 from forebay.protocol import fields, names
+from forebay.stores.reading import open_content
 
 if TYPE_CHECKING:
     from forebay.engine.body import Body
@@ -97,7 +98,9 @@ class Upload:
         self.name = name
         """The file's path under the folder of Forebay, with `/` between folders."""
         self.path: str | None = None
-        """The file's absolute path on the disk, once it is published there."""
+        """The file's absolute path on the disk, once it is published there. What is compressed at
+        rest has frames of zstd there; the upload itself is always read as its content.
+        """
         self.filename = filename
         """What the client called the file; None when it did not, or not usably."""
         self.size = size
@@ -193,7 +196,7 @@ class Upload:
         self.size = self.length = stored.file.size
         self.digests = stored.digests or self.digests
         self.renamed, self.replaced = stored.renamed, stored.replaced
-        self._reader = lambda: os.fdopen(store.open(name)[0], "rb")
+        self._reader = lambda: open_content(*store.open(name))
 
     def held(self, body: Body) -> None:
         """Its content is a body without a name."""

@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from forebay.errors import InvalidField, RangeNotSatisfiable
 
-__all__ = ["ContentRange", "content_range", "parse", "parse_content_range"]
+__all__ = [
+    "ContentRange",
+    "Part",
+    "coalesced",
+    "content_range",
+    "multipart",
+    "parse",
+    "parse_content_range",
+]
 
 MAX_RANGES = 64
 """Ranges in one request. Section 14.2 lets a server ignore a field with very many."""
@@ -83,6 +91,53 @@ def content_range(start: int, stop: int, size: int | None) -> bytes:
     """The value of a Content-Range for the bytes from `start` up to, not with, `stop`."""
     total = b"*" if size is None else b"%d" % size
     return b"bytes %d-%d/%b" % (start, stop - 1, total)
+
+
+PART_OVERHEAD = 80
+"""Bytes between two ranges that are sent rather than the head of another part."""
+
+
+def coalesced(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What `parse` found, with those joined that lie less than the head of a part apart.
+
+    Section 15.3.7.2 allows for that. Only then does the order become ascending.
+    """
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and start - joined[-1][1] < PART_OVERHEAD:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return ranges if len(joined) == len(ranges) else joined
+
+
+class Part(NamedTuple):
+    """One part of a multipart/byteranges: what goes before the bytes, and which they are."""
+
+    head: bytes
+    start: int
+    stop: int
+
+
+def multipart(
+    ranges: list[tuple[int, int]], size: int, media_type: bytes, boundary: bytes
+) -> tuple[list[Part], bytes, int]:
+    """The parts of a multipart/byteranges (section 14.6), its end, and its length in bytes.
+
+    `boundary` must not be guessable: whoever wrote the file could end a part with it.
+    """
+    parts = [
+        Part(
+            b"%s--%s\r\nContent-Type: %s\r\nContent-Range: %s\r\n\r\n"
+            % (b"\r\n" if at else b"", boundary, media_type, content_range(start, stop, size)),
+            start,
+            stop,
+        )
+        for at, (start, stop) in enumerate(ranges)
+    ]
+    end = b"\r\n--%s--\r\n" % boundary
+    length = len(end) + sum(len(head) + stop - start for head, start, stop in parts)
+    return parts, end, length
 
 
 class ContentRange(NamedTuple):

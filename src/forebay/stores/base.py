@@ -33,6 +33,8 @@ class Capabilities:
     """`create` and `resume` exist: staged data outlives its request."""
     durable: bool
     """`strict` means something here."""
+    prepares: bool = False
+    """`Staged.prepare` may have work to do, worth doing in turns before `publish`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,6 +122,15 @@ class Staged(Protocol):
 
     def open_read(self) -> int:
         """A new descriptor to read what was written; the caller closes it."""
+        ...
+
+    def prepare(self, name: str) -> bool:
+        """Does a bounded part of what publishing the whole data as `name` takes (compressing
+        it); True when nothing is left to do.
+
+        Never needed: `publish` does the rest, however long that takes. Whatever fails here
+        leaves the data as it is, to be published so.
+        """
         ...
 
     def publish(self, how: Publication) -> Published:
@@ -225,8 +236,11 @@ class Store(Protocol):
     def open(self, name: str) -> tuple[int, FileInfo]:
         """A descriptor to read a published file, and what it holds. Caller closes it.
 
-        Raises NotFound, also for a folder. A file that is replaced or deleted stays whole for
-        those who have opened it.
+        With `FileInfo.stored_size` the descriptor's bytes are not the content, but frames that
+        `forebay.stores.seekable` reads.
+
+        Raises NotFound, also for a folder (`detail["folder"]` may say so). A file that is
+        replaced or deleted stays whole for those who have opened it.
         """
         ...
 

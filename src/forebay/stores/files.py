@@ -31,9 +31,12 @@ from forebay.errors import (
 )
 from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
 from forebay.stores.base import Capabilities, Publication, Space, Staged
-from forebay.stores.folders import Folders, make_folder, make_root, names_after, scan, sync
+from forebay.stores.folders import Folders, make_folder, make_root, scan, sync
+from forebay.stores.marks import mark_in, read_mark
 from forebay.stores.naming import check_path, split
-from forebay.stores.publishing import Publisher, info_of, link_unnamed, tag_of
+from forebay.stores.packing import check_support
+from forebay.stores.publishing import Publisher, info_of, link_unnamed
+from forebay.stores.sorted_names import SortedNames
 from forebay.stores.staging import StagedFile
 
 OWN_FOLDER = ".forebay"
@@ -50,8 +53,10 @@ class FileStore:
         file_mode, folder_mode: permission bits of what is published; the umask is not applied.
         numbered: makes `name (n).ext` of a name and a number.
         unnamed: False forces named temporaries, as on a filesystem without O_TMPFILE.
+        packs: whether a file of that name is to be compressed at rest; None: none is.
 
-    Raises StorageDenied or another StorageError when the folder cannot be used.
+    Raises StorageDenied or another StorageError when the folder cannot be used, ConfigError
+    when files cannot be compressed in it.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class FileStore:
         folder_mode: int = 0o750,
         numbered: Callable[[str, int], str],
         unnamed: bool = True,
+        packs: Callable[[str], bool] | None = None,
     ) -> None:
         self.root = os.path.abspath(root)
         self.durability = durability
@@ -84,7 +90,17 @@ class FileStore:
         except BaseException:
             self.close()
             raise
-        self.capabilities = Capabilities(descriptor=True, resumable=True, durable=True)
+        self._names = SortedNames()
+        self.packs = packs or _never
+        if packs is not None:
+            try:
+                check_support(self)
+            except BaseException:
+                self.close()
+                raise
+        self.capabilities = Capabilities(
+            descriptor=True, resumable=True, durable=True, prepares=packs is not None
+        )
 
     def _open_folders(self, folder_mode: int) -> None:
         make_root(self.root, folder_mode, strict=self.strict)
@@ -124,6 +140,10 @@ class FileStore:
     # --- staging -----------------------------------------------------------------------------
 
     def stage(self) -> Staged:
+        return self.stage_file()
+
+    def stage_file(self) -> StagedFile:
+        """As `stage`."""
         try:
             if not self.unnamed:
                 name = secrets.token_hex(16)
@@ -321,11 +341,13 @@ class FileStore:
             staged = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
             with self.folders.opened(folder) as folder_fd:
                 final = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
+                mark = mark_in(folder_fd, base, final.st_size)
         except (FileNotFoundError, NotFound, NotAFolder):
             return None
         except OSError as error:
             raise from_os_error(error) from error
-        return info_of(name, final) if os.path.samestat(staged, final) else None
+        it_is = os.path.samestat(staged, final) or (mark is not None and mark.origin == upload_id)
+        return info_of(name, final, mark) if it_is else None
 
     # --- published files ----------------------------------------------------------------------
 
@@ -368,8 +390,8 @@ class FileStore:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             os.close(fd)
-            raise NotFound("That is not a file.")
-        return fd, FileInfo(name, status.st_size, status.st_mtime_ns, tag_of(status))
+            raise NotFound("That is not a file.", folder=stat.S_ISDIR(status.st_mode))
+        return fd, info_of(name, status, read_mark(fd, status.st_size))
 
     def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
         try:
@@ -384,7 +406,7 @@ class FileStore:
         with self.folders.opened(name) as fd:
             try:
                 while (wanted := limit - len(found)) > 0:
-                    names = names_after(fd, after, wanted)
+                    names = self._names.after(fd, after, wanted)
                     found += [info for base in names if (info := _entry(fd, base)) is not None]
                     if len(names) < wanted:
                         break
@@ -429,10 +451,17 @@ class FileStore:
                 os.close(fd)
 
 
+def _never(name: str) -> bool:
+    return False
+
+
 def _entry(folder_fd: int, base: str) -> FileInfo | None:
     """A plain file or folder; None for links, devices and what has just gone."""
     with contextlib.suppress(FileNotFoundError):
         status = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        if stat.S_ISREG(status.st_mode):
+            mark = mark_in(folder_fd, base, status.st_size) if status.st_size else None
+            return info_of(base, status, mark)
+        if stat.S_ISDIR(status.st_mode):
             return info_of(base, status)
     return None

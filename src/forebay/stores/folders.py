@@ -159,15 +159,14 @@ def names_after(folder_fd: int, after: str, limit: int) -> list[str]:
     out: it cannot be asked for, nor written into an answer.
     """
     with scan(folder_fd) as entries:
-        later = (
-            entry.name
-            for entry in entries
-            if entry.name > after and not entry.name.startswith(".") and _is_text(entry.name)
-        )
+        later = (entry.name for entry in entries if entry.name > after and is_visible(entry.name))
         return heapq.nsmallest(limit, later)
 
 
-def _is_text(name: str) -> bool:
+def is_visible(name: str) -> bool:
+    """Neither hidden nor impossible to write into an answer."""
+    if name.startswith("."):
+        return False
     try:
         name.encode()
     except UnicodeEncodeError:

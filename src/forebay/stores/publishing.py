@@ -20,6 +20,7 @@ from forebay.errors import NameTaken, NotAFolder, NotFound, PreconditionFailed, 
 from forebay.model import Conflict, FileInfo, Preconditions
 from forebay.stores.base import Publication, Published
 from forebay.stores.folders import Folders, sync
+from forebay.stores.marks import Mark
 from forebay.stores.naming import Numbers, judge, replaces, split
 
 if TYPE_CHECKING:
@@ -31,15 +32,20 @@ def tag_of(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-def info_of(name: str, status: os.stat_result) -> FileInfo:
-    """What is neither file nor folder counts as a folder: it stands in the way like one."""
+def info_of(name: str, status: os.stat_result, mark: Mark | None = None) -> FileInfo:
+    """What is neither file nor folder counts as a folder: it stands in the way like one.
+
+    `mark`: of a file that is compressed at rest.
+    """
     folder = not stat.S_ISREG(status.st_mode)
+    size = 0 if folder else status.st_size
     return FileInfo(
         name=name,
-        size=0 if folder else status.st_size,
+        size=mark.size if mark else size,
         mtime_ns=status.st_mtime_ns,
         tag=tag_of(status),
         is_folder=folder,
+        stored_size=size if mark else None,
     )
 
 
@@ -87,7 +93,7 @@ class Publisher:
                 ) from error
             raise
         name = f"{folder}/{final}" if folder else final
-        return Published(info_of(name, os.fstat(staged.fd)), final != base, replaced)
+        return Published(info_of(name, os.fstat(staged.fd), staged.mark), final != base, replaced)
 
     def _link(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> str:
         final = self._link_first_free(staged, how, folder_fd, base)
@@ -228,7 +234,7 @@ class Publisher:
 
 
 def lookup(folder_fd: int, base: str) -> FileInfo | None:
-    """What is called `base` there, links not followed."""
+    """What is called `base` there, links not followed; its size is that on the disk."""
     try:
         return info_of(base, os.stat(base, dir_fd=folder_fd, follow_symlinks=False))
     except FileNotFoundError:

@@ -8,10 +8,19 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from forebay.errors import DiskFull, OffsetMismatch, StorageFailed, SyncFailed, from_os_error
+from forebay.errors import (
+    DiskFull,
+    OffsetMismatch,
+    StorageFailed,
+    SyncFailed,
+    UploadError,
+    from_os_error,
+)
 from forebay.model import MiB
 from forebay.stores.base import Publication, Published
 from forebay.stores.folders import sync
+from forebay.stores.marks import Mark
+from forebay.stores.packing import LEAST, Incompressible, Packing
 from forebay.stores.syscalls import copy_range, reserve_blocks, start_writeback
 
 if TYPE_CHECKING:
@@ -35,11 +44,14 @@ class StagedFile:
         "_beyond",
         "_dead",
         "_kept",
+        "_packing",
         "_sealed",
+        "_stays",
         "_store",
         "_written_back",
         "fd",
         "folder_fd",
+        "mark",
         "offset",
         "path",
     )
@@ -67,6 +79,11 @@ class StagedFile:
         # How far a reservation or a failed write may have gone past `offset`.
         self._beyond = max(offset, allocated)
         self._dead = False
+        self._packing: Packing | None = None
+        # It is compressed, or nothing is to be gained or had by compressing it.
+        self._stays = sealed
+        self.mark: Mark | None = None
+        """Set on what holds the compressed form of another."""
 
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
@@ -183,12 +200,46 @@ class StagedFile:
         except OSError as error:
             raise from_os_error(error) from error
 
+    def prepare(self, name: str) -> bool:
+        if self._dead or self._stays or self.offset < LEAST or not self._store.packs(name):
+            self._drop_packing()
+            return True
+        try:
+            if self._packing is None or self._packing.size != self.offset:
+                self._begin_packing()
+            assert self._packing is not None
+            return self._packing.turn()
+        except (Incompressible, UploadError, OSError, MemoryError):  # then it is published as it is
+            self._drop_packing()
+            self._stays = True
+            return True
+
+    def _begin_packing(self) -> None:
+        self._drop_packing()
+        target = self._store.stage_file()
+        target._stays = True
+        self._packing = Packing(self._store, target, self.fd, self.offset)
+
+    def _drop_packing(self) -> None:
+        packing, self._packing = self._packing, None
+        if packing is not None:
+            packing.target.discard()
+
     def publish(self, how: Publication) -> Published:
         if self._dead:
             raise SyncFailed
+        while not self.prepare(how.name):
+            pass
         try:
-            self._make_final()
-            published = self._store.publisher.publish(self, how)
+            if self._packing is not None:
+                # Only now: `keep` may have given it its id after it was prepared.
+                origin = self.path if self._kept and self.path is not None else ""
+                self._packing.sign(origin)
+                published = self._packing.target.publish(how)
+                self._packing = None
+            else:
+                self._make_final()
+                published = self._store.publisher.publish(self, how)
         except SyncFailed:
             self._dead = True
             raise
@@ -220,6 +271,7 @@ class StagedFile:
     def close(self) -> None:
         if self.fd < 0:
             return
+        self._drop_packing()
         if not self._kept:
             self._unlink()
         elif not self._sealed and self.path is not None:

@@ -1,0 +1,59 @@
+"""Which form of an answer a client would rather have (RFC 9110, section 12)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from forebay.protocol.fields import Headers, every
+
+__all__ = ["prefers_html", "quality", "takes_coding"]
+
+MAX_ELEMENTS = 64
+"""Elements of one list that are looked at; no client has so many tastes."""
+
+_WEIGHT = re.compile(
+    r"[ \t]*q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*", re.IGNORECASE
+)
+
+
+def _weights(headers: Headers, name: bytes) -> dict[str, float]:
+    """Each element of a list field and its weight (section 12.4.2); junk weighs nothing."""
+    found: dict[str, float] = {}
+    value = b",".join(every(headers, name)).decode("latin-1")
+    for element in value.split(",", MAX_ELEMENTS)[:MAX_ELEMENTS]:
+        kind, *parameters = element.split(";")
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.strip(" \t").lower().startswith("q"):
+                match = _WEIGHT.fullmatch(parameter)
+                weight = float(match[1]) if match else 0.0
+                break
+        found.setdefault(kind.strip(" \t").lower(), weight)
+    found.pop("", None)
+    return found
+
+
+def quality(weights: dict[str, float], candidates: Iterable[str]) -> float:
+    """The weight of the first of `candidates`, the most specific first, that is listed."""
+    return next((weights[name] for name in candidates if name in weights), 0.0)
+
+
+def prefers_html(headers: Headers) -> bool:
+    """Whether Accept (section 12.5.1) would rather have a page than JSON, as a browser's does.
+
+    JSON is what everybody else gets, whatever they accept.
+    """
+    weights = _weights(headers, b"accept")
+    page = quality(weights, ("text/html", "text/*", "*/*"))
+    return page > quality(weights, ("application/json", "application/*", "*/*"))
+
+
+def takes_coding(headers: Headers, coding: str) -> bool:
+    """Whether Accept-Encoding (section 12.5.3) names `coding`, and no less than identity.
+
+    A mere `*` does not count: programs send it that could not decode what few servers use.
+    """
+    weights = _weights(headers, b"accept-encoding")
+    weight = weights.get(coding, 0.0)
+    return weight > 0 and weight >= weights.get("identity", 0.0)
