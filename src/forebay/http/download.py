@@ -52,7 +52,8 @@ async def send_file(
     conditions = preconditions.parse(headers)
     content, coding = await _representation(scope, conditions, engine, unpacker, fd, info)
     tag = EntityTag(coded_tag(info.tag) if coding else info.tag)
-    mtime = info.mtime_ns // 10**9
+    # Never later than Date (section 8.8.2.1): a client could not tell it from a change to come.
+    mtime = min(info.mtime_ns // 10**9, int(time.time()))
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
         (b"last-modified", fields.http_date(mtime)),
