@@ -62,9 +62,10 @@ def test_a_form_that_curl_made_can_be_sent_encoded(reuse_server: Start, tmp_path
     source.write_bytes(LINES)
     plain, boundary = _made_by_curl(source)
     (tmp_path / "body.gz").write_bytes(gzip.compress(plain))
+    kind = f"Content-Type: multipart/form-data; boundary={boundary}"
+    body, url = f"@{tmp_path / 'body.gz'}", f"{server.url}/files/"
     done = subprocess.run(
-        [program("curl"), "-sS", "--data-binary", f"@{tmp_path / 'body.gz'}", "-H", GZIP]
-        + ["-H", f"Content-Type: multipart/form-data; boundary={boundary}", f"{server.url}/files/"],
+        [program("curl"), "-sS", "--data-binary", body, "-H", GZIP, "-H", kind, url],
         capture_output=True,
         check=True,
         timeout=100,
