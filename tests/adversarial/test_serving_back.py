@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from e2e.wire import head
 from forebay.protocol.names import numbered
 from forebay.stores import folders
 from forebay.stores.files import FileStore
+
+Start = Callable[..., ServerProcess]
 
 TUS = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
 IETF = {"Upload-Draft-Interop-Version": "8", "Content-Type": "application/partial-upload"}
@@ -110,3 +113,21 @@ def test_listings_led_to_names_that_cannot_be_asked_for(server: ServerProcess):
 @pytest.mark.parametrize("limit", ["1_0", "%D9%A1", "+5", "%205", "1e3", "", "0", "9" * 5000])
 def test_limit_was_whatever_python_takes_for_a_number(server: ServerProcess, limit: str):
     assert server.request("GET", f"/files/?limit={limit}")[0] == 400
+
+
+def test_a_damaged_file_was_answered_with_a_broken_connection(start_server: Start):
+    server = start_server("--durability", "relaxed", "--compress-at-rest", "zstd")
+    text = b"".join(b"line %d of some text\n" % n for n in range(300_000))
+    assert server.request("PUT", "/files/a.txt", text)[0] == 201
+    file = server.folder / "a.txt"
+    with open(file, "r+b") as damaged:
+        damaged.seek(1000)
+        damaged.write(b"\xff" * 100)
+    status, _, body = server.request("GET", "/files/a.txt")
+    assert (status, json.loads(body)["code"]) == (500, "FB_STORAGE_FAILED")
+    ranged = server.request("GET", "/files/a.txt", headers={"Range": "bytes=5-9,1000-1009"})
+    assert ranged[0] == 500
+    # What is whole behind the damage can be had.
+    status, _, body = server.request("GET", "/files/a.txt", headers={"Range": "bytes=-5"})
+    assert (status, body) == (206, text[-5:])
+    assert "Traceback" not in server.log

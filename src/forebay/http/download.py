@@ -155,11 +155,14 @@ def _plan(wanted: list[tuple[int, int]] | None, size: int, kind: bytes) -> _Plan
 
 
 async def _send(send: Send, plan: _Plan, content: Content, method: str) -> None:
-    await send(
-        {"type": "http.response.start", "status": plan.status, "headers": plan.headers},
-    )
     pieces = (
         [] if method == "HEAD" else [p for p in plan.pieces if isinstance(p, bytes) or _size(p)]
+    )
+    first = next((piece for piece in pieces if not isinstance(piece, bytes)), None)
+    if first is not None:
+        await content.check(first[0])  # while an error can still be answered
+    await send(
+        {"type": "http.response.start", "status": plan.status, "headers": plan.headers},
     )
     if not pieces:
         await send({"type": "http.response.body"})
