@@ -7,6 +7,7 @@ when it was told. Before that it is unnamed like any other, and vanishes with it
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import secrets
@@ -78,6 +79,9 @@ class Recorded:
         await self._engine.workers.run(staged.keep, upload_id)
         try:
             record, published = await self._completion.publish(record, staged, conditions, digests)
+        except asyncio.CancelledError:
+            await self._settle(upload_id, staged)
+            raise
         except BaseException:
             with contextlib.suppress(UploadError):
                 await self._sessions.delete(upload_id)
@@ -105,6 +109,16 @@ class Recorded:
             upload_id, body.staged, command, principal, body.digests, duration
         )
         return record, body.release()
+
+    async def _settle(self, upload_id: str, staged: Staged) -> None:
+        """Of a publication that was cancelled: what got its name meanwhile keeps it, and is
+        told of; of anything else nothing stays.
+        """
+        with contextlib.suppress(UploadError):
+            record = await self._completion.repair(await self._sessions.load(upload_id))
+            if record.state is UploadState.COMPLETE:
+                await self._completion.conclude(record, staged)
+            await self._sessions.delete(upload_id)
 
     async def tell(self, record: UploadRecord, staged: Staged) -> None:
         """Tells of a published upload, and forgets it then."""

@@ -24,6 +24,10 @@ class Content(Protocol):
     size: int
     """Bytes."""
 
+    async def check(self, start: int) -> None:
+        """Raises StorageFailed when what begins at `start` cannot be sent."""
+        ...
+
     async def send(self, send: Send, start: int, stop: int, *, more: bool) -> None:
         """Sends a part that is not empty; `more`: the response does not end with it.
 
@@ -44,6 +48,9 @@ class PlainContent:
         self._workers = workers
         self._fd = fd
         self._zero_copy = "http.response.zerocopysend" in (scope.get("extensions") or ())
+
+    async def check(self, start: int) -> None:
+        """Bytes as they are cannot be found damaged."""
 
     async def send(self, send: Send, start: int, stop: int, *, more: bool) -> None:
         if self._zero_copy and (stop - start > _SMALL or not more):
@@ -80,6 +87,10 @@ class PackedContent:
         self._workers = workers
         self._fd = fd
         self._info = info
+
+    async def check(self, start: int) -> None:
+        # Its frame is kept, and found again when it is sent.
+        await self._workers.run(self._unpacker.read, self._fd, self._info, start, 1)
 
     async def send(self, send: Send, start: int, stop: int, *, more: bool) -> None:
         while start < stop:

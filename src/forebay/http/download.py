@@ -52,7 +52,8 @@ async def send_file(
     conditions = preconditions.parse(headers)
     content, coding = await _representation(scope, conditions, engine, unpacker, fd, info)
     tag = EntityTag(coded_tag(info.tag) if coding else info.tag)
-    mtime = info.mtime_ns // 10**9
+    # Never later than Date (section 8.8.2.1): a client could not tell it from a change to come.
+    mtime = min(info.mtime_ns // 10**9, int(time.time()))
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
         (b"last-modified", fields.http_date(mtime)),
@@ -154,11 +155,14 @@ def _plan(wanted: list[tuple[int, int]] | None, size: int, kind: bytes) -> _Plan
 
 
 async def _send(send: Send, plan: _Plan, content: Content, method: str) -> None:
-    await send(
-        {"type": "http.response.start", "status": plan.status, "headers": plan.headers},
-    )
     pieces = (
         [] if method == "HEAD" else [p for p in plan.pieces if isinstance(p, bytes) or _size(p)]
+    )
+    first = next((piece for piece in pieces if not isinstance(piece, bytes)), None)
+    if first is not None:
+        await content.check(first[0])  # while an error can still be answered
+    await send(
+        {"type": "http.response.start", "status": plan.status, "headers": plan.headers},
     )
     if not pieces:
         await send({"type": "http.response.body"})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from forebay.errors import InvalidRequest
+from forebay.errors import InvalidName, InvalidRequest
 from forebay.http.answers import Headers
 from forebay.http.listing_page import FIELDS, as_html
 from forebay.protocol import names
@@ -17,6 +18,7 @@ from forebay.stores.base import Store
 
 PAGE = 1000
 LARGEST_PAGE = 10_000
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799  # what a datetime can be
 
 
@@ -62,10 +64,8 @@ def answer_listing(
 
 def read_page(store: Store, name: str, query: Mapping[str, str], mount: str) -> Page:
     """In a thread: one `stat` for each entry of the page, however large the folder is."""
-    try:
-        limit = int(query.get("limit", PAGE))
-    except ValueError:
-        limit = 0
+    given = query.get("limit", str(PAGE))
+    limit = int(given) if _NUMBER.fullmatch(given) else 0
     if not 1 <= limit <= LARGEST_PAGE:
         raise InvalidRequest(f"limit must be a number from 1 to {LARGEST_PAGE}.")
     after = query.get("after", "")
@@ -80,9 +80,19 @@ def read_page(store: Store, name: str, query: Mapping[str, str], mount: str) -> 
             base + names.quote_path(info.name) + ("/" if info.is_folder else ""),
         )
         for info in found[:limit]
+        if _can_be_asked_for(info.name)
     ]
-    more = len(found) > limit
-    return Page(name, base, entries, entries[-1].name if more else None, not after)
+    following = found[limit - 1].name if len(found) > limit else None
+    return Page(name, base, entries, following, not after)
+
+
+def _can_be_asked_for(name: str) -> bool:
+    """What other programs put there may have names that no request may have."""
+    try:
+        names.judge_name(name)
+    except InvalidName:
+        return False
+    return True
 
 
 def _time(mtime_ns: int) -> datetime:

@@ -22,7 +22,7 @@ from forebay.http.answers import (
     send_answer,
 )
 from forebay.http.files import path_below
-from forebay.protocol import origin
+from forebay.protocol import origin, partial
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import upload_id_of
 
@@ -138,6 +138,8 @@ class UploadsApp:
                 "(Upload-Complete), or Content-Range.",
                 allow=METHODS,
             )
+        if dialect.name != partial.NAME:
+            partial.refuse(method, scope["headers"])
         return await dialect.handle(scope, receive, send, upload_id)
 
     def _options(self, scope: dict[str, Any]) -> Answer:

@@ -16,7 +16,17 @@ from forebay.protocol import digest, fields, ranges
 from forebay.protocol.codings import check_identity
 from forebay.protocol.fields import Headers
 
-__all__ = ["INCOMPLETE", "NAME", "Part", "Question", "create", "read", "received", "speaks"]
+__all__ = [
+    "INCOMPLETE",
+    "NAME",
+    "Part",
+    "Question",
+    "create",
+    "read",
+    "received",
+    "refuse",
+    "speaks",
+]
 
 NAME = "content-range"
 INCOMPLETE = 308
@@ -65,6 +75,20 @@ def speaks(method: str, headers: Headers) -> bool:
     return b"content-range" in names and names.isdisjoint(_OTHERS)
 
 
+def refuse(method: str, headers: Headers) -> None:
+    """For a request in another dialect: a field of this one may contradict where its bytes go.
+
+    Raises InvalidField. A request without content has no place to be in doubt about.
+    """
+    sends = method in ("PUT", "PATCH", "POST")
+    if sends and any(name == b"content-range" for name, _ in headers):
+        raise _mixed()
+
+
+def _mixed() -> InvalidField:
+    return InvalidField("Content-Range does not go together with another upload protocol.")
+
+
 def read(headers: Headers, content_length: int | None) -> Part | Question:
     """What a request carries; `content_length` is in bytes, None when it is not announced.
 
@@ -75,7 +99,7 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
     if value is None:
         raise InvalidField('A PATCH here needs Content-Range: "bytes first-last/total".')
     if not _OTHERS.isdisjoint(name for name, _ in headers):
-        raise InvalidField("Content-Range does not go together with another upload protocol.")
+        raise _mixed()
     check_identity(headers)
     if content_length is None:
         raise LengthRequired("A request with Content-Range needs a Content-Length.")

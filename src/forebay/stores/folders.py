@@ -159,8 +159,19 @@ def names_after(folder_fd: int, after: str, limit: int) -> list[str]:
     out: it cannot be asked for, nor written into an answer.
     """
     with scan(folder_fd) as entries:
-        later = (entry.name for entry in entries if entry.name > after and is_visible(entry.name))
+        later = (entry.name for entry in entries if entry.name > after and is_listed(entry))
         return heapq.nsmallest(limit, later)
+
+
+def is_listed(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a visible file or folder.
+
+    Links and devices go here, where the folder itself tells what they are: a page that left
+    them out later would read a folder of many links once for each few of them.
+    """
+    if not is_visible(entry.name):
+        return False
+    return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 
 
 def is_visible(name: str) -> bool:
