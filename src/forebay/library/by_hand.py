@@ -42,6 +42,8 @@ class IncomingUpload(Upload):
     `stream`, `chunks` or `body`. Made by `create_upload`.
     """
 
+    head: RequestHead
+
     def __init__(self, engine: Engine, call: Call, reception: Reception) -> None:
         command, head = reception.command, RequestHead(call.scope)
         super().__init__(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from forebay.errors import UploadError
-from forebay.http.answers import Field, Receive, Send, answer_error
+from forebay.http.answers import Field, Receive, answer_error
 from forebay.protocol.status import Answer
 
 Framework = Literal["asgi", "starlette", "litestar"]
@@ -21,7 +21,7 @@ Framework = Literal["asgi", "starlette", "litestar"]
 class Reply(Answer):
     """A whole response. It is an ASGI application, too: `await reply(scope, receive, send)`."""
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         head = {"type": "http.response.start", "status": self.status, "headers": [*self.headers]}
         await send(head)
         await send({"type": "http.response.body", "body": self.body})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 
-class Form(Mapping[str, "str | Upload"]):
+class Form(Mapping[str, Any]):
     """A received form: `form["title"]` is text, `form["clip"]` an `Upload`.
 
     As a mapping it has the first value of each name; `getall` has every one. Names that only a

@@ -34,7 +34,7 @@ class Front:
             if not isinstance(mounted, Wish | FormWish):
                 uploads.mounted_at(mounted, path)
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
