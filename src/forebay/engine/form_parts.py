@@ -162,13 +162,23 @@ class FormFile(Body):
         self._spool.staged = staged
         staged.reserve(self.size)
 
-    def publish_now(self, how: Publication) -> Published:
-        """In a thread: gives it its name. Raises what `Staged.publish` does; still ours then."""
+    @property
+    def staged(self) -> Staged:
+        """Its data on the disk, after `settle`."""
         self._check_open()
         assert self._spool.staged is not None
-        published = self._spool.staged.publish(how)
-        self._spool.staged = None
+        return self._spool.staged
+
+    def release(self) -> Staged:
+        """Its data, which is published and somebody else's to close."""
+        staged, self._spool.staged = self.staged, None
         self._closed = True
+        return staged
+
+    def publish_now(self, how: Publication) -> Published:
+        """In a thread: gives it its name. Raises what `Staged.publish` does; still ours then."""
+        published = self.staged.publish(how)
+        self.release()
         return published
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.decoding import decoding, room
 from forebay.engine.form_parts import FormFile, MultiDict, Place, by_kind
+from forebay.engine.form_publication import FormPublication
 from forebay.engine.form_sink import FormSink, ReceivedFile
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
 from forebay.engine.reporting import reported
@@ -26,15 +27,13 @@ from forebay.errors import DiskFull, TooLarge, UploadError
 from forebay.hooks.base import Arrival, Candidate
 from forebay.model import (
     Digest,
-    EntityTag,
     FormPolicy,
     LargeField,
-    Preconditions,
     Principal,
     Stored,
 )
 from forebay.protocol.multipart_head import FormLimits, boundary_of
-from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.base import Publication, Staged, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -85,7 +84,7 @@ class Form:
         self._engine = engine
         self._principal = principal
         self._context = context
-        self._started = started
+        self._publication = FormPublication(engine, policy, principal, started)
 
     async def publish(
         self, chosen: Callable[[FormFile], bool] | None = None, *, tell: bool = True
@@ -118,12 +117,12 @@ class Form:
                     raise
                 outcome = dataclasses.replace(outcome, error=error)
             outcomes.append(outcome)
-        for file, how in planned:
-            await file.prepare(how.name)
-        publish = _PUBLISHERS[self._policy]
-        results = await self._engine.workers.run(publish, self._engine.store, planned)
-        for place, (file, _), result in zip(places, planned, results, strict=True):
-            outcomes[place] = self._settle(outcomes[place], file, result)
+        results = await self._publication.publish(planned)
+        for place, result in zip(places, results, strict=True):
+            if isinstance(result, UploadError):
+                outcomes[place] = dataclasses.replace(outcomes[place], error=result)
+            else:
+                outcomes[place] = dataclasses.replace(outcomes[place], stored=result)
         if tell:
             await self.tell(outcomes)
         return outcomes
@@ -132,9 +131,19 @@ class Form:
         """`on_complete`, for each file that was published."""
         for outcome in outcomes:
             if outcome.stored is not None:
-                await self._engine.tell(
-                    outcome.stored, outcome.media_type, self._principal, outcome.id
-                )
+                await self._publication.tell(outcome.id, outcome.stored, outcome.media_type)
+
+    async def take_back(self, outcomes: Iterable[Outcome]) -> None:
+        """Removes files just published, as nobody wants them any more; nobody is told."""
+        for outcome in outcomes:
+            if outcome.stored is not None:
+                await self._publication.take_back(outcome.id, outcome.stored)
+
+    async def close(self) -> None:
+        """Its files cannot be used any more."""
+        for _, file in self.files.multi_items():
+            file.expire()
+        await self._publication.close()
 
     async def _approve(self, file: FormFile) -> Publication:
         how = file.publication
@@ -154,13 +163,6 @@ class Form:
                 )
             )
         return how
-
-    def _settle(self, outcome: Outcome, file: FormFile, result: Published | UploadError) -> Outcome:
-        if isinstance(result, UploadError):
-            return dataclasses.replace(outcome, error=result)
-        duration = time.perf_counter() - self._started
-        stored = Stored(result.file, result.renamed, result.replaced, file.digests, duration)
-        return dataclasses.replace(outcome, stored=stored)
 
 
 @contextlib.asynccontextmanager
@@ -244,8 +246,7 @@ async def receive_form(
             try:
                 yield form
             finally:
-                for _, file in form.files.multi_items():
-                    file.expire()
+                await form.close()
         finally:
             if sink.on_disk:
                 await run(sink.discard)
@@ -305,66 +306,3 @@ def _file(engine: Engine, file: ReceivedFile) -> FormFile | Outcome:
 def _publish(staged: Staged, how: Publication) -> Stored:
     published = staged.publish(how)
     return Stored(published.file, published.renamed, published.replaced)
-
-
-# --- publication, in a thread ----------------------------------------------------------------
-
-_Planned = list[tuple[FormFile, Publication]]
-_Results = list[Published | UploadError]
-
-
-def publish_each(store: Store, planned: _Planned) -> _Results:
-    """Every file by itself: one that fails keeps no other from its name."""
-    results: _Results = []
-    for file, how in planned:
-        try:
-            file.settle()
-            results.append(file.publish_now(how))
-        except UploadError as error:
-            results.append(error)
-    return results
-
-
-def publish_all(store: Store, planned: _Planned) -> _Results:
-    """All files, or none. Raises what the first that failed raised."""
-    for file, how in planned:
-        store.check_target(how)
-        file.settle()
-    done: dict[int, Published] = {}
-    # A replacement cannot be taken back: what it replaced is gone. So those come last.
-    order = sorted(range(len(planned)), key=lambda number: _exists(store, planned[number][1]))
-    try:
-        for number in order:
-            file, how = planned[number]
-            done[number] = file.publish_now(how)
-    except BaseException:
-        for published in reversed(done.values()):
-            _take_back(store, published)
-        raise
-    return [done[number] for number in range(len(planned))]
-
-
-def _exists(store: Store, how: Publication) -> bool:
-    try:
-        store.stat(how.name)
-    except UploadError:
-        return False
-    return True
-
-
-def _take_back(store: Store, published: Published) -> None:
-    """Removes a file just published, if it is still that one: the tag holds its inode."""
-    name = published.file.name
-    if published.replaced:
-        logger.error("%r replaced a file and stays, though its form failed", name)
-        return
-    try:
-        store.delete(name, Preconditions(if_match=(EntityTag(published.file.tag),)))
-    except UploadError as error:  # replaced or removed meanwhile, or the disk failed
-        logger.warning("%r could not be taken back: %s", name, error.message)
-
-
-_PUBLISHERS: Mapping[FormPolicy, Callable[[Store, _Planned], _Results]] = {
-    FormPolicy.ALL: publish_all,
-    FormPolicy.EACH: publish_each,
-}

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from forebay.config import Settings, load, written
+from forebay.config import load, written
 from forebay.engine.body import Body
 from forebay.engine.decoding import offered
-from forebay.engine.engine import Engine
 from forebay.engine.progress import ProgressFeed
 from forebay.errors import UploadError
 from forebay.hooks.base import Access
-from forebay.hooks.python import PythonHooks
-from forebay.http.answers import Receive, Send
+from forebay.http.answers import Receive
 from forebay.http.files import source_of
 from forebay.library import by_hand, declared, forms, steps, told
 from forebay.library.calls import Call, Reply, describe_error
 from forebay.library.forms import Form
 from forebay.library.front import Front
-from forebay.library.mounts import Mounted, Places
-from forebay.library.running import Running
+from forebay.library.life import Life
+from forebay.library.mounts import Places
 from forebay.library.upload import Upload
 from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
 from forebay.model import Conflict
@@ -34,10 +30,9 @@ if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
-Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
-class Forebay:
+class Forebay(Life):
     """Takes uploads into one folder, inside an application of yours.
 
     Args:
@@ -84,143 +79,6 @@ class Forebay:
         settings = load({}, os.environ, os.getcwd()).settings
         made._set_up(settings, authorise, Places(files_at, resumable_at))
         return made
-
-    def _set_up(
-        self,
-        settings: Settings,
-        authorise: Callable[[Access], Any] | None,
-        places: Places,
-    ) -> None:
-        self._hooks = PythonHooks(authorise)
-        self._places = places
-        self._folders: set[str] = set()
-        self._resumable_wanted = False
-        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Running]] | None = None
-        self._running = Running(settings, self._hooks)
-        places.files = self.files = Mounted(self._serve_files, places)
-        """An ASGI application to mount: raw uploads, downloads, listings."""
-        self._resumable = Mounted(self._serve_resumable, places)
-        if places.knows_resumable:
-            self.resumable  # noqa: B018 (said to be mounted, so it is wanted)
-
-    @property
-    def resumable(self) -> Mounted:
-        """An ASGI application to mount: resumable uploads, by tus and the IETF's protocol."""
-        self._resumable_wanted = self.settings.resumable
-        self._places.resumable = self._resumable
-        return self._resumable
-
-    @property
-    def engine(self) -> Engine:
-        """Of the current run; another one after a stop and a start."""
-        return self._running.engine
-
-    @property
-    def settings(self) -> Settings:
-        return self.engine.settings
-
-    @settings.setter
-    def settings(self, settings: Settings) -> None:
-        """Replaces the settings whole; `settings.replace(...)` makes new ones. Takes effect
-        for requests that start from now on; folder and durability stay as they were.
-        """
-        self.engine.settings = settings
-
-    # --- start and stop --------------------------------------------------------------------------
-
-    @contextlib.asynccontextmanager
-    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """For the application's `lifespan`: starts, and lets go of everything at the end.
-
-        Raises ConfigError when a destination cannot be used, StorageError.
-        """
-        if app is not None:
-            self._places.of_application(app)
-            self._describe(app)
-        await self.start()
-        try:
-            yield
-        finally:
-            await self.stop()
-
-    def lifespan_with(self, other: Lifespan) -> Lifespan:
-        """A lifespan that runs `other`, the application's own, inside that of Forebay."""
-
-        @contextlib.asynccontextmanager
-        async def both(app: Any) -> AsyncIterator[Any]:
-            async with self.lifespan(app), other(app) as state:
-                yield state
-
-        return both
-
-    async def start(self) -> None:
-        """Sweeps what a crash left, and is ready then. Idempotent.
-
-        For frameworks without lifespan events; without either, the first request does it.
-        """
-        running = await self._run()
-        if self._state_wanted:
-            await running.open_resumables()
-
-    @property
-    def _state_wanted(self) -> bool:
-        """Whether uploads leave a record: to be resumed, or told of after a crash."""
-        return self._resumable_wanted or (self._hooks.completes and self.settings.resumable)
-
-    async def stop(self) -> None:
-        """Waits for what is being written and closes everything. Idempotent; `start` may come
-        again after it.
-        """
-        self._starting = None
-        running = self._running
-        if running.loop in (None, asyncio.get_running_loop()):
-            await running.stop()
-        else:
-            await running.abandon()
-
-    def close(self) -> None:
-        """What `stop` does, for an application that was never started."""
-        self._running.close()
-
-    async def _run(self) -> Running:
-        """The run of this event loop, started if need be."""
-        running, loop = self._running, asyncio.get_running_loop()
-        if running.loop is loop and not running.closed:
-            if self._hooks.completes and self.settings.resumable:
-                await running.open_resumables()
-            return running
-        if self._starting is None or self._starting[0] is not loop:
-            self._starting = (loop, asyncio.ensure_future(self._start(loop)))
-        try:
-            await asyncio.shield(self._starting[1])
-        finally:
-            if self._starting is not None and self._starting[1].done():
-                self._starting = None
-        return await self._run()
-
-    async def _start(self, loop: asyncio.AbstractEventLoop) -> Running:
-        running = self._running
-        if running.loop is not None and running.loop is not loop and not running.closed:
-            if not running.loop.is_closed():
-                raise RuntimeError("This Forebay runs in another event loop; make one for each.")
-            await running.abandon()
-        if running.closed:
-            running = self._running = Running(running.engine.settings, self._hooks)
-        await running.start(self._folders)
-        return running
-
-    # --- mounted applications --------------------------------------------------------------------
-
-    async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        running = await self._run()
-        if self._resumable_wanted and scope["method"] in ("PUT", "POST", "PATCH"):
-            await running.open_resumables()
-        await running.files(scope, receive, send)
-
-    async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        running = await self._run()
-        await running.open_resumables()
-        await running.resumable(scope, receive, send)
 
     def in_front_of(
         self,
@@ -388,10 +246,6 @@ class Forebay:
         from forebay.library.middleware import FormMiddleware
 
         return FormMiddleware(app, self)
-
-    async def running_engine(self) -> Engine:
-        """The engine, started if need be."""
-        return (await self._run()).engine
 
     @staticmethod
     def form_of(request: Any) -> Form:
@@ -568,12 +422,6 @@ class Forebay:
         """
         app.add_exception_handler(UploadError, self.exception_handler)
         self._describe(app)
-
-    def _describe(self, app: object) -> None:
-        if hasattr(app, "openapi") and hasattr(app, "openapi_schema"):
-            from forebay.library.fastapi import describe_bodies
-
-            describe_bodies(app)
 
 
 def _scope_of(request: Any) -> dict[str, Any]:

@@ -102,8 +102,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         try:
             yield _form(engine, form, stored, principal, head)
         except BaseException:
-            for published in stored.values():
-                await engine.take_back(published)
+            await form.take_back(outcomes)
             raise
         await form.tell(outcomes)
 

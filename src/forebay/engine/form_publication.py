@@ -1,0 +1,199 @@
+"""The files of one form under their names: each by itself, or all or none.
+
+Where somebody is told of files, each end is on record before (`recorded`), so that no crash
+swallows the telling. Else all of them are published in one job of a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from forebay.engine import outcome
+from forebay.engine.form_parts import FormFile
+from forebay.errors import UploadError
+from forebay.model import (
+    EntityTag,
+    FormPolicy,
+    Preconditions,
+    Principal,
+    Receive,
+    Stored,
+    UploadRecord,
+)
+from forebay.stores.base import Publication, Published, Staged, Store
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.engine.recorded import Recorded
+
+logger = logging.getLogger("forebay")
+
+Planned = list[tuple[FormFile, Publication]]
+_Results = list[Published | UploadError]
+
+
+class FormPublication:
+    """Publishes files of one form; then they are told of, or taken back. `close` it."""
+
+    def __init__(
+        self, engine: Engine, policy: FormPolicy, principal: Principal, started: float
+    ) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._principal = principal
+        self._started = started
+        self._untold: dict[str, tuple[UploadRecord, Staged]] = {}
+
+    async def publish(self, planned: Planned) -> list[Stored | UploadError]:
+        """What became of each. With the policy `all`: raises the first UploadError, and then
+        none is stored.
+        """
+        for file, how in planned:
+            await file.prepare(how.name)
+        recorded = self._engine.recorded
+        if recorded is not None:
+            return await self._publish_recorded(planned, recorded)
+        publish = _PUBLISHERS[self._policy]
+        results = await self._engine.workers.run(publish, self._engine.store, planned)
+        return [
+            self._stored(file, result) if isinstance(result, Published) else result
+            for (file, _), result in zip(planned, results, strict=True)
+        ]
+
+    def _stored(self, file: FormFile, published: Published) -> Stored:
+        return Stored(
+            published.file,
+            published.renamed,
+            published.replaced,
+            file.digests,
+            self._duration,
+        )
+
+    @property
+    def _duration(self) -> float:
+        return time.perf_counter() - self._started
+
+    async def _publish_recorded(
+        self, planned: Planned, recorded: Recorded
+    ) -> list[Stored | UploadError]:
+        run, store = self._engine.workers.run, self._engine.store
+        order = list(range(len(planned)))
+        if self._policy is FormPolicy.ALL:
+            order = await run(in_order, store, planned)
+        results: dict[int, Stored | UploadError] = {}
+        try:
+            for number in order:
+                file, how = planned[number]
+                try:
+                    results[number] = await self._publish_one(file, how, recorded)
+                except UploadError as error:
+                    if self._policy is FormPolicy.ALL:
+                        raise
+                    results[number] = error
+        except BaseException:
+            for number, result in reversed(results.items()):
+                if isinstance(result, Stored) and self._policy is FormPolicy.ALL:
+                    await self.take_back(planned[number][0].id, result)
+            raise
+        return [results[number] for number in range(len(planned))]
+
+    async def _publish_one(self, file: FormFile, how: Publication, recorded: Recorded) -> Stored:
+        await self._engine.workers.run(file.settle)
+        command = Receive(how.name, how.conflict, how.preconditions, file.media_type)
+        record = await recorded.publish(
+            file.id, file.staged, command, self._principal, file.digests, self._duration
+        )
+        self._untold[file.id] = record, file.release()
+        stored = outcome.stored(record)
+        assert stored is not None
+        return stored
+
+    async def tell(self, file_id: str, stored: Stored, media_type: str | None) -> None:
+        """`on_complete`, for one file that was published."""
+        untold = self._untold.pop(file_id, None)
+        recorded = self._engine.recorded
+        if untold is not None and recorded is not None:
+            await recorded.tell(*untold)
+        else:
+            await self._engine.tell(stored, media_type, self._principal, file_id)
+
+    async def take_back(self, file_id: str, stored: Stored) -> None:
+        """One file that was published is not wanted any more; nobody is told of it."""
+        untold = self._untold.pop(file_id, None)
+        recorded = self._engine.recorded
+        if untold is not None and recorded is not None:
+            await recorded.forget(*untold)
+        await self._engine.take_back(stored)
+
+    async def close(self) -> None:
+        """What nobody was told of, because the request was cancelled, is told by a sweep."""
+        while self._untold:
+            _, (_, staged) = self._untold.popitem()
+            await self._engine.workers.run(staged.close)
+
+
+# --- in a thread -----------------------------------------------------------------------------
+
+
+def publish_each(store: Store, planned: Planned) -> _Results:
+    """Every file by itself: one that fails keeps no other from its name."""
+    results: _Results = []
+    for file, how in planned:
+        try:
+            file.settle()
+            results.append(file.publish_now(how))
+        except UploadError as error:
+            results.append(error)
+    return results
+
+
+def publish_all(store: Store, planned: Planned) -> _Results:
+    """All files, or none. Raises what the first that failed raised."""
+    done: dict[int, Published] = {}
+    try:
+        for number in in_order(store, planned):
+            file, how = planned[number]
+            done[number] = file.publish_now(how)
+    except BaseException:
+        for published in reversed(done.values()):
+            _take_back(store, published)
+        raise
+    return [done[number] for number in range(len(planned))]
+
+
+def in_order(store: Store, planned: Planned) -> list[int]:
+    """The order in which to publish all or none. Raises what can be told before the first."""
+    for file, how in planned:
+        store.check_target(how)
+        file.settle()
+    # A replacement cannot be taken back: what it replaced is gone. So those come last.
+    return sorted(range(len(planned)), key=lambda number: _exists(store, planned[number][1]))
+
+
+def _exists(store: Store, how: Publication) -> bool:
+    try:
+        store.stat(how.name)
+    except UploadError:
+        return False
+    return True
+
+
+def _take_back(store: Store, published: Published) -> None:
+    """Removes a file just published, if it is still that one: the tag holds its inode."""
+    name = published.file.name
+    if published.replaced:
+        logger.error("%r replaced a file and stays, though its form failed", name)
+        return
+    try:
+        store.delete(name, Preconditions(if_match=(EntityTag(published.file.tag),)))
+    except UploadError as error:  # replaced or removed meanwhile, or the disk failed
+        logger.warning("%r could not be taken back: %s", name, error.message)
+
+
+_PUBLISHERS: Mapping[FormPolicy, Callable[[Store, Planned], _Results]] = {
+    FormPolicy.ALL: publish_all,
+    FormPolicy.EACH: publish_each,
+}
