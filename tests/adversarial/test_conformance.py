@@ -184,3 +184,15 @@ def test_websockets_are_handed_over_also_behind_another_request(server: ServerPr
 def test_an_upgrade_to_something_else_is_an_ordinary_request(server: ServerProcess):
     fields, _ = ask(server, head("GET", "/told", "Upgrade: h2c", "Connection: Upgrade, close"))
     assert b" 200 " in fields
+
+
+def test_an_idle_connection_lives_as_long_as_uvicorn_was_told(tmp_path: Path):
+    """Its flag counts where nothing of ours says otherwise."""
+    server = Framework(tmp_path, "--timeout-keep-alive", "1")
+    try:
+        with RawClient(server) as client:
+            client.send(head("GET", "/nothing-here"))
+            assert client.response()[0] == 404
+            assert client.socket.recv(1) == b""
+    finally:
+        server.kill()

@@ -437,6 +437,18 @@ def test_a_refused_client_that_never_stops_is_cut_off(reuse_server: Start):
     nothing_stays(server)
 
 
+def test_without_a_linger_timeout_nothing_of_a_refused_body_is_read(reuse_server: Start):
+    server = reuse_server("--max-size", "1MiB", "--linger-timeout", "0")
+    with RawClient(server) as client:
+        client.send(head("PUT", "/files/f", length=1 << 50))
+        assert client.response()[0] == 413
+        assert client.socket.recv(1) == b""
+        with pytest.raises(OSError):
+            while True:
+                client.send(b"x" * MiB)
+    nothing_stays(server)
+
+
 # --- pages of other origins (invariant 15) -----------------------------------------------------
 
 

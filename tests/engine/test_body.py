@@ -211,6 +211,27 @@ def test_progress_comes_to_callbacks_and_iterators_and_ends_with_the_whole(uploa
     assert [p.received for p in told] == sorted(p.received for p in told)
 
 
+def test_a_progress_listener_that_raises_does_not_end_the_upload(
+    uploads: Forebay, caplog: pytest.LogCaptureFixture
+):
+    told: list[Progress] = []
+
+    def fails(progress: Progress) -> None:
+        raise ValueError("a bug of the listener")
+
+    async def main() -> int:
+        feed = ProgressFeed(total=1_000_000)
+        feed.listen(fails)
+        feed.listen(told.append)
+        pieces = [b"x" * 100_000] * 10
+        async with uploads.body(scope_for(1_000_000), messages(*pieces), progress=feed) as body:
+            return body.size
+
+    assert asyncio.run(main()) == 1_000_000
+    assert told[-1].received == 1_000_000
+    assert caplog.text.count("it is told nothing more") == 1
+
+
 class BlockedStore:
     """Stands between a sink and its store and lets nothing through until told to."""
 

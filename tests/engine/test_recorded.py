@@ -22,7 +22,8 @@ from forebay.engine.engine import Engine
 from forebay.engine.sweep import Sweeper
 from forebay.errors import NameTaken, TooLarge
 from forebay.hooks.base import Completion
-from forebay.model import Conflict, Receive
+from forebay.model import Conflict, Principal, Receive
+from forebay.stores.base import Publication
 
 BODY = b"whole" * 1000
 WISH = Receive("a.bin", Conflict.REFUSE, wanted=("sha-256",))
@@ -169,6 +170,38 @@ def test_a_name_taken_while_the_body_came_is_told_and_forgotten(tmp_path: Path) 
 
     asyncio.run(main())
     assert files(tmp_path) == {"a.bin": b"quicker"}
+
+
+def test_a_body_that_is_kept_is_told_of_at_least_once(tmp_path: Path) -> None:
+    """Received without a destination, and given one by the application."""
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+
+            async def never(completion: Completion) -> None:
+                raise asyncio.CancelledError
+
+            engine.hooks.completers.append(never)  # type: ignore[attr-defined]
+            how = Publication("a.bin", Conflict.REFUSE)
+
+            async def keep(data: bytes, upload_id: str) -> None:
+                async with engine.receive_body(body(data)) as received:
+                    await engine.keep(received, how, upload_id, Principal())
+
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.ensure_future(keep(BODY, "an-id-of-the-test"))
+            engine.hooks.completers[:] = [teller(tmp_path)]  # type: ignore[attr-defined]
+            sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
+            await sweeper.run(time.time())
+            assert told(tmp_path) == [f"an-id-of-the-test a.bin {len(BODY)} 0"]
+            with pytest.raises(NameTaken):
+                await keep(b"another", "another-id-of-it")
+            assert len(told(tmp_path)) == 1
+            assert list(engine.store.staged_ids()) == []
+
+    asyncio.run(main())
+    assert files(tmp_path) == {"a.bin": BODY}
 
 
 if __name__ == "__main__":

@@ -201,7 +201,11 @@ class Body:
         StorageError.
         """
         self._check_open()
-        how = Publication(judge_path(name.split("/")), conflict, preconditions)
+        return await self.publish(Publication(judge_path(name.split("/")), conflict, preconditions))
+
+    async def publish(self, how: Publication) -> Stored:
+        """The same as a store is told it; the name is judged already."""
+        self._check_open()
         await self.prepare(how.name)
         stored = await self._workers.run(self._move, how)
         self._closed = True
@@ -216,6 +220,26 @@ class Body:
         if staged is not None and self._store.capabilities.prepares:
             while not await self._workers.run(staged.prepare, name):
                 pass
+
+    def settle(self) -> None:
+        """In a thread: has it on the disk, with the room that must stay free."""
+        self._check_open()
+        staged = self._spool.to_file()
+        self._spool.staged = staged
+        staged.reserve(self.size)
+
+    @property
+    def staged(self) -> Staged:
+        """Its data on the disk, after `settle`."""
+        self._check_open()
+        assert self._spool.staged is not None
+        return self._spool.staged
+
+    def release(self) -> Staged:
+        """Its data, which is published and somebody else's to close."""
+        staged, self._spool.staged = self.staged, None
+        self._closed = True
+        return staged
 
     def _move(self, how: Publication) -> Stored:
         staged = self._spool.to_file()

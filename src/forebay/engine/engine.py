@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine import outcome
 from forebay.engine.admission import Admission, Tally
 from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.decoding import Decoding, decoding, room
@@ -223,6 +224,31 @@ class Engine:
             await self.hooks.complete(completion)
         except Exception:
             logger.exception("on_complete failed for %r; the file stays", stored.file.name)
+
+    async def keep(
+        self,
+        body: Body,
+        how: Publication,
+        upload_id: str,
+        principal: Principal,
+        published: Callable[[Stored], object] = lambda _: None,
+    ) -> Stored:
+        """Publishes a received body as `how` says, and tells of it under that id; `published`
+        is called in between. Raises what `Body.move_to` does; the body is still there then.
+        """
+        await body.prepare(how.name)
+        recorded = self.recorded
+        if recorded is None:
+            stored = await body.publish(how)
+            published(stored)
+            await self.tell(stored, body.media_type, principal, upload_id)
+            return stored
+        record, staged = await recorded.publish_body(body, upload_id, how, principal)
+        kept = outcome.stored(record)
+        assert kept is not None
+        published(kept)
+        await recorded.tell(record, staged)
+        return kept
 
     @contextlib.asynccontextmanager
     async def receive_body(

@@ -155,26 +155,6 @@ class FormFile(Body):
         """From now on it cannot be used; the form removes its content."""
         self._closed = True
 
-    def settle(self) -> None:
-        """In a thread: has it on the disk, with the room that must stay free."""
-        self._check_open()
-        staged = self._spool.to_file()
-        self._spool.staged = staged
-        staged.reserve(self.size)
-
-    @property
-    def staged(self) -> Staged:
-        """Its data on the disk, after `settle`."""
-        self._check_open()
-        assert self._spool.staged is not None
-        return self._spool.staged
-
-    def release(self) -> Staged:
-        """Its data, which is published and somebody else's to close."""
-        staged, self._spool.staged = self.staged, None
-        self._closed = True
-        return staged
-
     def publish_now(self, how: Publication) -> Published:
         """In a thread: gives it its name. Raises what `Staged.publish` does; still ours then."""
         published = self.staged.publish(how)

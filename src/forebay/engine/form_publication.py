@@ -19,7 +19,6 @@ from forebay.model import (
     FormPolicy,
     Preconditions,
     Principal,
-    Receive,
     Stored,
     UploadRecord,
 )
@@ -101,13 +100,9 @@ class FormPublication:
         return [results[number] for number in range(len(planned))]
 
     async def _publish_one(self, file: FormFile, how: Publication, recorded: Recorded) -> Stored:
-        await self._engine.workers.run(file.settle)
-        command = Receive(how.name, how.conflict, how.preconditions, file.media_type)
-        record = await recorded.publish(
-            file.id, file.staged, command, self._principal, file.digests, self._duration
-        )
-        self._untold[file.id] = record, file.release()
-        stored = outcome.stored(record)
+        untold = await recorded.publish_body(file, file.id, how, self._principal, self._duration)
+        self._untold[file.id] = untold
+        stored = outcome.stored(untold[0])
         assert stored is not None
         return stored
 

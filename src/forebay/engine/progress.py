@@ -6,11 +6,14 @@ Nothing is computed, and no timer runs, while nobody listens.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from forebay.engine.receive import Intake
 from forebay.model import Progress
+
+logger = logging.getLogger("forebay")
 
 INTERVAL = 0.1
 _WINDOW = 20  # samples: the rate is over about two seconds
@@ -82,7 +85,11 @@ class ProgressFeed:
     def _tell(self, final: bool) -> None:
         self.finished = self.finished or final
         assert self._latest is not None
-        for callback in self._callbacks:
-            callback(self._latest)
+        for callback in list(self._callbacks):
+            try:
+                callback(self._latest)
+            except Exception:  # who only looks on must not end the upload
+                logger.exception("a listener of progress failed; it is told nothing more")
+                self._callbacks.remove(callback)
         if self._changed is not None:
             self._changed.set()

@@ -20,9 +20,10 @@ from forebay.engine.completion import Completion
 from forebay.errors import StorageError, UploadError
 from forebay.model import Digest, Principal, Receive, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Staged
+from forebay.stores.base import Publication, Staged
 
 if TYPE_CHECKING:
+    from forebay.engine.body import Body
     from forebay.engine.engine import Engine
 
 _DIALECT = "raw"
@@ -88,6 +89,22 @@ class Recorded:
             final_size=file.size,
             outcome=outcome.finished(record, file, published.replaced, now),
         )
+
+    async def publish_body(
+        self,
+        body: Body,
+        upload_id: str,
+        how: Publication,
+        principal: Principal,
+        duration: float = 0.0,
+    ) -> tuple[UploadRecord, Staged]:
+        """The same with a received body; it stays the caller's when it raises."""
+        await self._engine.workers.run(body.settle)
+        command = Receive(how.name, how.conflict, how.preconditions, body.media_type)
+        record = await self.publish(
+            upload_id, body.staged, command, principal, body.digests, duration
+        )
+        return record, body.release()
 
     async def tell(self, record: UploadRecord, staged: Staged) -> None:
         """Tells of a published upload, and forgets it then."""

@@ -428,7 +428,8 @@ class DirectProtocol(asyncio.Protocol):
         if self._eof and not self._buffer:
             self.outlet.finish()
             return
-        self._deadline.set(self.limits.keep_alive_timeout)
+        keep = self.limits.keep_alive_timeout
+        self._deadline.set(self.config.timeout_keep_alive if keep is None else keep)
         self._head_begun = bool(self._buffer)
         if self._buffer:
             self._deadline.set(self.limits.head_timeout)
@@ -479,7 +480,8 @@ class DirectProtocol(asyncio.Protocol):
         bounded time and amount.
         """
         self._buffer.clear()
-        if not unread or self._eof or self.transport.is_closing():
+        patient = self.limits.linger_timeout > 0
+        if not unread or self._eof or self.transport.is_closing() or not patient:
             self.outlet.finish()
             return
         self._lingering = 0
@@ -491,7 +493,7 @@ class DirectProtocol(asyncio.Protocol):
 
     def _linger_seconds(self) -> float:
         seconds = self.limits.linger_timeout
-        return min(seconds or LINGER_IDLE, LINGER_IDLE) if self._shutting_down else seconds
+        return min(seconds, LINGER_IDLE) if self._shutting_down else seconds
 
 
 def _ignore(_: memoryview) -> None:

@@ -11,6 +11,7 @@ from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
 from forebay.model import Conflict, Digest, MiB, Principal, Stored
 from forebay.protocol import fields, names
+from forebay.stores.base import Publication
 from forebay.stores.reading import open_content
 
 if TYPE_CHECKING:
@@ -179,11 +180,13 @@ class Upload:
                     self.id,
                 )
             )
-        stored = await body.move_to(to, conflict=Conflict(conflict))
+        how = Publication(names.judge_path(to.split("/")), Conflict(conflict))
+        await self._engine.keep(body, how, self.id, self.principal, self._became)
+        return self
+
+    def _became(self, stored: Stored) -> None:
         self._body = None
         self.published(stored)
-        await self._engine.tell(stored, self.media_type, self.principal, self.id)
-        return self
 
     # --- for the modules beside this one ---------------------------------------------------------
 
