@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, UploadFile
@@ -71,6 +72,13 @@ class Item(BaseModel):
 
 @app.post("/json-beside")
 async def json_beside(item: Item, upload: Annotated[Upload, uploads.receive("in/")]) -> None: ...
+
+
+@app.post("/awaits-what-it-cancelled")
+async def awaits_what_it_cancelled(upload: Annotated[Upload, uploads.receive("in/")]) -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    task.cancel()
+    await task
 
 
 def nothing(head: object) -> Any:

@@ -34,6 +34,7 @@ def post(app: Application, path: str, **more: object) -> httpx.Response:
         ("/to-nothing", DATA, "returned None"),
         ("/to-number", DATA, "returned 7"),
         ("/accepting-rejection", DATA, "200 refuses nothing"),
+        ("/awaits-what-it-cancelled", DATA, "CancelledError"),
     ],
 )
 def test_a_mistake_is_an_error_with_its_reason_in_the_log(

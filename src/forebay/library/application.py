@@ -414,7 +414,8 @@ class Forebay(Life):
 
     def on_progress(self, function: Callback) -> Callback:
         """Decorator: `function(upload, received)` is told while a body arrives, at most ten times
-        a second, and when it has arrived. A slow one misses reports; it holds nothing up.
+        a second, and when it has arrived. A slow one misses reports; only the last is waited for,
+        five seconds at most.
         """
         self._hooks.watchers.append(told.watcher(function, lambda: self.engine))
         return function
