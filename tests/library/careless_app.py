@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, UploadFile
@@ -108,6 +109,17 @@ async def auto_form(
     form: Annotated[Form, uploads.form("in/", conflict="auto")],
 ) -> list[str]:
     return [upload.name for upload in form.files.values()]
+
+
+@app.post("/write-to-an-old-form")
+async def write_to_an_old_form(file: UploadFile) -> list[str]:
+    refusals = []
+    for change in (file.file.truncate, lambda: file.file.write(b"x")):
+        try:
+            change()
+        except io.UnsupportedOperation as error:
+            refusals.append(type(error).__name__)
+    return [*refusals, (await file.read()).decode()[:2]]
 
 
 @app.post("/old-form")

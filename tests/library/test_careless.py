@@ -96,6 +96,12 @@ def test_an_old_form_is_refused_in_the_words_of_the_installed_handler(careless: 
     assert (broken.status_code, broken.json()["code"]) == (400, "FB_INCOMPLETE_BODY")
 
 
+@pytest.mark.parametrize("size", [10, 2_500_000])
+def test_the_file_of_an_old_form_is_a_reader_whatever_its_size(careless: Application, size: int):
+    answer = post(careless, "/write-to-an-old-form", files={"file": ("a", b"x" * size)})
+    assert answer.json() == ["UnsupportedOperation", "UnsupportedOperation", "xx"]
+
+
 def test_a_telephone_may_send_an_old_form(careless: Application):
     """URLSession says `Upload-Complete: ?1` with every upload task."""
     headers = {"upload-complete": "?1", "upload-draft-interop-version": "6"}
