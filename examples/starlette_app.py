@@ -39,7 +39,8 @@ async def form(request: Request) -> Response:
 async def checked(request: Request) -> Response:
     async with uploads.create_upload(request, "checked/", max_size=1 * GB) as upload:
         if upload.head.headers.get("authorization") != "Bearer let-me-in":
-            return await upload.reject(403, "That token is not known.")
+            refusal: Response = await upload.reject(403, "That token is not known.")
+            return refusal
         async for _received in upload.stream():
             pass  # tell somebody how far it is
     return JSONResponse({"name": upload.name, "size": upload.size})

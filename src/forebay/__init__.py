@@ -9,41 +9,41 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from forebay.version import __version__
+from forebay.version import __version__ as __version__
 
-if TYPE_CHECKING:
-    from forebay.config import Settings
-    from forebay.engine.body import Body
-    from forebay.engine.progress import ProgressFeed
+if TYPE_CHECKING:  # `as` says to type checkers that the name is exported
+    from forebay.config import Settings as Settings
+    from forebay.engine.body import Body as Body
+    from forebay.engine.progress import ProgressFeed as ProgressFeed
     from forebay.errors import (
-        ConfigError,
-        Forbidden,
-        ForebayError,
-        NotAuthenticated,
-        UploadError,
-        VerificationRefused,
+        ConfigError as ConfigError,
+        Forbidden as Forbidden,
+        ForebayError as ForebayError,
+        NotAuthenticated as NotAuthenticated,
+        UploadError as UploadError,
+        VerificationRefused as VerificationRefused,
     )
-    from forebay.hooks.base import Access
-    from forebay.library.application import Forebay
-    from forebay.library.by_hand import IncomingUpload
-    from forebay.library.forms import Form
-    from forebay.library.upload import RequestHead, Upload
+    from forebay.hooks.base import Access as Access
+    from forebay.library.application import Forebay as Forebay
+    from forebay.library.by_hand import IncomingUpload as IncomingUpload
+    from forebay.library.forms import Form as Form
+    from forebay.library.upload import RequestHead as RequestHead, Upload as Upload
     from forebay.model import (
-        GB,
-        KB,
-        MB,
-        TB,
-        Conflict,
-        Digest,
-        Durability,
-        FileInfo,
-        GiB,
-        KiB,
-        MiB,
-        Principal,
-        Progress,
-        Stored,
-        TiB,
+        GB as GB,
+        KB as KB,
+        MB as MB,
+        TB as TB,
+        Conflict as Conflict,
+        Digest as Digest,
+        Durability as Durability,
+        FileInfo as FileInfo,
+        GiB as GiB,
+        KiB as KiB,
+        MiB as MiB,
+        Principal as Principal,
+        Progress as Progress,
+        Stored as Stored,
+        TiB as TiB,
     )
 
 _HOMES = {

@@ -380,7 +380,9 @@ def written(given: Mapping[str, object]) -> Settings:
     for name, value in given.items():
         setting = _setting_of(name)
         try:
-            values[name] = setting.kind.parse(value) if type(value) is str else value
+            # Not those that are strings by inheritance: members of an enumeration.
+            text = type(value) is str or isinstance(value, list)
+            values[name] = setting.kind.parse(value) if text else value
         except ValueError as why:
             raise _wrong(setting, value, None, why) from None
     return Settings(**values)

@@ -238,7 +238,6 @@ def test_heads_that_cannot_be_a_form_are_refused(start_any: Start):
     for field, expected in {
         "Tus-Resumable: 1.0.0": (400, "FB_INVALID_REQUEST"),
         "Upload-Length: 5": (400, "FB_INVALID_REQUEST"),
-        "Upload-Complete: ?1": (415, "FB_UNSUPPORTED_MEDIA_TYPE"),
         "Upload-Complete: ?0": (415, "FB_UNSUPPORTED_MEDIA_TYPE"),
         "Content-Range: bytes 0-4/5": (400, "FB_INVALID_FIELD"),
         "Content-Encoding: gzip": (415, "FB_UNSUPPORTED_CODING"),

@@ -291,9 +291,29 @@ def test_what_a_plain_upload_refuses_is_refused_here(
     server: ServerProcess, fields: tuple[str, ...], status: int
 ) -> None:
     """Items 40, 41, 43."""
-    for target in ("/files/", "/uploads/"):
+    form = any("form-data" in field for field in fields)  # to /files/ one may go, if it is whole
+    for target in ("/uploads/",) if form else ("/files/", "/uploads/"):
         reply = ask(server, "POST", target, v(), "Upload-Complete: ?1", *fields, body=b"x")
         assert (reply.status, reply.complete, reply.interim) == (status, "?1", [])
+
+
+def test_a_form_that_is_sent_whole_is_taken_as_any_form_is(server: ServerProcess) -> None:
+    """Items 32, 43: URLSession says `Upload-Complete: ?1` with every upload task."""
+    kind = "Content-Type: multipart/form-data; boundary=b"
+    part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="phone.jpg"\r\n\r\n'
+    body = part + BODY + b"\r\n--b--\r\n"
+    length = f"Upload-Length: {len(body)}"
+    whole = (v(), "Upload-Complete: ?1", length, kind)
+    reply = ask(server, "POST", "/files/", *whole, body=body)
+    assert (reply.status, reply.complete, reply.interim) == (201, None, [])
+    assert reply.fields["location"] == "/files/phone.jpg"
+    assert (server.folder / "phone.jpg").read_bytes() == BODY
+
+    for fields in ((v(), "Upload-Complete: ?0", kind), (v(), "Upload-Complete: x", kind)):
+        assert ask(server, "POST", "/files/", *fields, body=body).status == 415
+    cut = ask(server, "POST", "/files/", *whole, body=body[:-20])
+    assert (cut.status, cut.complete) == (400, None)
+    assert not (server.folder / "phone (1).jpg").exists()
 
 
 def test_the_type_of_the_whole_is_kept(server: ServerProcess) -> None:

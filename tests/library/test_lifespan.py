@@ -104,6 +104,34 @@ def test_a_loop_that_was_closed_under_it_is_left_behind(tmp_path: Path):
     asyncio.run(uploads.stop())
 
 
+def test_of_two_loops_that_begin_at_once_one_is_refused(tmp_path: Path):
+    """Both began the same run, and the answers of its threads went to the wrong loop."""
+    uploads, app = make(tmp_path)
+    together = threading.Barrier(2, timeout=30)
+    told: list[str] = []
+
+    async def begin() -> None:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            together.wait()
+            try:
+                answer = await client.post("/seen", content=b"abcd")
+                told.append(f"{answer.status_code}")
+            except RuntimeError as error:
+                told.append(f"{error}")
+            await asyncio.to_thread(together.wait)  # until now both loops are there
+            with contextlib.suppress(RuntimeError):
+                await client.post("/seen", content=b"abcd")
+
+    threads = [threading.Thread(target=asyncio.run, args=(begin(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(told) == ["200", "This Forebay runs in another event loop; make one for each."]
+    asyncio.run(uploads.stop())
+
+
 def test_the_applications_own_lifespan_runs_inside(tmp_path: Path):
     seen: list[str] = []
     uploads = Forebay(tmp_path / "data", durability="relaxed")

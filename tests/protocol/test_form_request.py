@@ -9,6 +9,7 @@ from forebay.model import Conflict
 from forebay.protocol import form_request
 
 TYPE = (b"content-type", b"multipart/form-data; boundary=b")
+INTEROP_3 = (b"upload-draft-interop-version", b"3")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,12 @@ TYPE = (b"content-type", b"multipart/form-data; boundary=b")
         ("POST", [], False),
         ("PUT", [TYPE], False),
         ("PATCH", [TYPE], False),
-        ("POST", [TYPE, (b"upload-complete", b"?1")], False),
+        ("POST", [TYPE, (b"upload-complete", b"?1")], True),
+        ("POST", [TYPE, (b"upload-complete", b"?0")], False),
+        ("POST", [TYPE, (b"upload-complete", b"1")], False),
+        ("POST", [TYPE, (b"upload-complete", b"?1"), (b"upload-complete", b"?1")], False),
+        ("POST", [TYPE, INTEROP_3, (b"upload-incomplete", b"?0")], True),
+        ("POST", [TYPE, INTEROP_3, (b"upload-incomplete", b"?1")], False),
         ("POST", [TYPE, (b"upload-incomplete", b"?0")], False),
     ],
 )

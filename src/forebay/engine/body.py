@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
 from forebay.errors import InvalidRequest, StorageFailed
 from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
@@ -143,7 +143,7 @@ class Body:
         """A reader at the start; close it. Not for the event loop when `kind` is `file`."""
         self._check_open()
         if self._spool.memory is not None:
-            return io.BytesIO(bytes(self._spool.memory))
+            return _Held(bytes(self._spool.memory))
         assert self._spool.staged is not None
         return os.fdopen(self._spool.staged.open_read(), "rb")
 
@@ -258,3 +258,15 @@ class Body:
 
 def _close_reader(reader: BinaryIO) -> None:
     reader.close()
+
+
+class _Held(io.BytesIO):
+    """A reader of what is in memory; as with a file, what is written would not be kept."""
+
+    def writable(self) -> bool:
+        return False
+
+    def _refuse(self, *args: object) -> NoReturn:
+        raise io.UnsupportedOperation("not writable")
+
+    write = writelines = truncate = _refuse

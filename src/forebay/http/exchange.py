@@ -83,8 +83,13 @@ class Exchange:
         except Exception:
             logger.exception("Exception in ASGI application\n")
             await self._fail()
-        except BaseException:  # cancelled: nobody will answer, and the client must see that
-            if not self.complete:
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and not _cancelled():
+                # The application's own: it awaited something that it had cancelled.
+                logger.exception("Exception in ASGI application\n")
+                await self._fail()
+                return
+            if not self.complete:  # nobody will answer, and the client must see that
                 self.protocol.abort()
             raise
         else:
@@ -342,3 +347,9 @@ def _checked(head: bytes, lines: int) -> bytes:
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
         raise RuntimeError("A response field contains a line break or NUL.")
     return head
+
+
+def _cancelled() -> bool:
+    """Whether somebody has cancelled the task that runs here."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -33,7 +33,7 @@ from forebay.http.destination import destination_of
 from forebay.http.files import created, query_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord
-from forebay.protocol import digest, fields, raw, resumable
+from forebay.protocol import digest, fields, form_request, raw, resumable
 from forebay.protocol.resumable import Asked, Limits
 from forebay.protocol.status import Answer
 
@@ -131,7 +131,9 @@ class Ietf:
     # --- creation --------------------------------------------------------------------------------
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        """Whether a request to `/files` begins a resumable upload (section 4.2.2)."""
+        """Whether a request to `/files` begins a resumable upload (section 4.2.2). A form never
+        does: what is sent whole is taken as any form is.
+        """
         headers: Headers = scope["headers"]
         return (
             scope["method"] in ("PUT", "POST")
@@ -139,6 +141,7 @@ class Ietf:
             and self._engine.resumables is not None
             and "forebay.uploads" in scope
             and self._read(headers).complete is not None
+            and not form_request.is_form(scope["method"], headers)
         )
 
     async def create(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from forebay.config import load, written
 from forebay.engine.body import Body
@@ -22,7 +22,17 @@ from forebay.library.front import Front
 from forebay.library.life import Life
 from forebay.library.mounts import Places
 from forebay.library.upload import Upload
-from forebay.library.wishes import Files, FormWish, To, Wish, make_form_wish, make_wish
+from forebay.library.wishes import (
+    Bytes,
+    Files,
+    FormWanted,
+    FormWish,
+    To,
+    Wanted,
+    Wish,
+    make_form_wish,
+    make_wish,
+)
 from forebay.model import Conflict
 from forebay.protocol import codings, fields
 
@@ -106,11 +116,11 @@ class Forebay(Life):
         self,
         to: To | None = None,
         *,
-        max_size: int | None = None,
+        max_size: Bytes | None = None,
         types: Iterable[str] = (),
         conflict: Conflict | str | None = None,
         digest: str | None = None,
-        threshold: int | None = None,
+        threshold: Bytes | None = None,
     ) -> Wish:
         """What a route takes; the arguments are those of `receive`. Raises ConfigError."""
         wish = make_wish(
@@ -133,7 +143,7 @@ class Forebay(Life):
             self._running.check_destinations([folder])
             self._folders.add(folder)
 
-    def receive(self, to: To | None = None, **wanted: Any) -> Any:
+    def receive(self, to: To | None = None, **wanted: Unpack[Wanted]) -> Any:
         """A FastAPI dependency: the request's body as an `Upload`.
 
             async def video(upload: Annotated[Upload, uploads.receive(to="videos/")]): ...
@@ -143,7 +153,8 @@ class Forebay(Life):
                 name that the client gives, or a file's name; or a function of the request's
                 head that says it. None: nowhere; it is in memory while it is small, else in a
                 file, and gone after the handler unless `upload.move_to` kept it.
-            max_size: bytes; the smaller of this and `settings.max_size` holds.
+            max_size: bytes, or text such as "2GB"; the smaller of this and `settings.max_size`
+                holds.
             types: media types to take, `video/*` too.
             conflict: what to do when the name is taken: `rename` (the default in a folder),
                 `refuse` (the default for a file's name) or `replace`.
@@ -164,7 +175,7 @@ class Forebay(Life):
         receive: Receive | None = None,
         *,
         to: To | Wish | None = None,
-        **wanted: Any,
+        **wanted: Unpack[Wanted],
     ) -> AsyncIterator[Upload]:
         """The same for any framework: the body of `request`, for the block.
 
@@ -188,14 +199,14 @@ class Forebay(Life):
 
     # --- forms -----------------------------------------------------------------------------------
 
-    def form_wish(self, files: Files, **wanted: Any) -> FormWish:
+    def form_wish(self, files: Files, **wanted: Unpack[FormWanted]) -> FormWish:
         """What a route takes as a form; the arguments are those of `form`. Raises ConfigError."""
         wish = make_form_wish(files, **wanted)
         for folder in wish.static_folders:
             self._register_folder(folder)
         return wish
 
-    def form(self, files: Files, **wanted: Any) -> Any:
+    def form(self, files: Files, **wanted: Unpack[FormWanted]) -> Any:
         """A FastAPI dependency: the request's form (multipart/form-data) as a `Form`.
 
             async def form(form: Annotated[Form, uploads.form(files={"clip": "videos/"})]): ...
@@ -222,7 +233,7 @@ class Forebay(Life):
         receive: Receive | None = None,
         *,
         files: Files | FormWish,
-        **wanted: Any,
+        **wanted: Unpack[FormWanted],
     ) -> AsyncIterator[Form]:
         """The same for any framework: the form of `request`, for the block. See `received`."""
         call, wish = Call.of(request, receive), make_form_wish(files, **wanted)
@@ -267,7 +278,12 @@ class Forebay(Life):
 
     @contextlib.asynccontextmanager
     async def create_upload(
-        self, request: Any, to: To | Wish, *, receive: Receive | None = None, **wanted: Any
+        self,
+        request: Any,
+        to: To | Wish,
+        *,
+        receive: Receive | None = None,
+        **wanted: Unpack[Wanted],
     ) -> AsyncIterator[IncomingUpload]:
         """An upload of which no byte is read yet: look at its head, then let the body flow.
 
@@ -330,7 +346,7 @@ class Forebay(Life):
         *,
         receive: Receive | None = None,
         location: str | None = None,
-        **wanted: Any,
+        **wanted: Unpack[Wanted],
     ) -> Any:
         """Answers a POST that begins a resumable upload, by tus or the IETF's protocol.
 
@@ -398,7 +414,8 @@ class Forebay(Life):
 
     def on_progress(self, function: Callback) -> Callback:
         """Decorator: `function(upload, received)` is told while a body arrives, at most ten times
-        a second, and when it has arrived. A slow one misses reports; it holds nothing up.
+        a second, and when it has arrived. A slow one misses reports; only the last is waited for,
+        five seconds at most.
         """
         self._hooks.watchers.append(told.watcher(function, lambda: self.engine))
         return function

@@ -13,7 +13,6 @@ from forebay import errors
 from forebay.engine.progress import ProgressFeed
 from forebay.errors import InvalidRequest, Refused
 from forebay.http.answers import describe
-from forebay.http.files import source_of
 from forebay.library.calls import Call
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import Wish
@@ -41,6 +40,8 @@ class IncomingUpload(Upload):
     """An upload whose body the application has yet to ask for, once and in one way of three:
     `stream`, `chunks` or `body`. Made by `create_upload`.
     """
+
+    head: RequestHead
 
     def __init__(self, engine: Engine, call: Call, reception: Reception) -> None:
         command, head = reception.command, RequestHead(call.scope)
@@ -146,7 +147,11 @@ class IncomingUpload(Upload):
     async def reject(self, status: int, message: str) -> Any:
         """Refuses it: the answer to return, a response of the framework (an ASGI application in
         plain ASGI). Nothing more of the body is read, and nothing of it stays.
+
+        `status` is 400 to 599; ValueError else.
         """
+        if not 400 <= status <= 599:
+            raise ValueError(f"{status} refuses nothing; give a status of 400 to 599.")
         self.rejected = True
         await self.halt()
         error = _REFUSALS.get(status, Refused)(message)
@@ -173,7 +178,7 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
     was received; else nothing of it stays.
     """
     command = await wish.command(call.scope, engine.settings)
-    source = source_of(call.scope, call.receive)
+    source = call.source()
     async with engine.reception(command, source, context=call.scope) as reception:
         await reception.open()
         upload = IncomingUpload(engine, call, reception)

@@ -8,20 +8,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from forebay.errors import UploadError
-from forebay.http.answers import Field, Receive, Send, answer_error
+from forebay.http.answers import Field, Receive, answer_error
+from forebay.http.files import source_of
 from forebay.protocol.status import Answer
 
+if TYPE_CHECKING:
+    from forebay.engine.receive import Source
+
 Framework = Literal["asgi", "starlette", "litestar"]
+
+_TAKEN = "forebay.taken"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reply(Answer):
     """A whole response. It is an ASGI application, too: `await reply(scope, receive, send)`."""
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         head = {"type": "http.response.start", "status": self.status, "headers": [*self.headers]}
         await send(head)
         await send({"type": "http.response.body", "body": self.body})
@@ -38,6 +44,8 @@ class Call:
     scope: dict[str, Any]
     receive: Receive
     framework: Framework
+    read: bool = False
+    """Whether the framework's request has read its body already."""
 
     @classmethod
     def of(cls, request: Any, receive: Receive | None = None) -> Call:
@@ -52,13 +60,27 @@ class Call:
         scope = getattr(request, "scope", None)
         found = receive or getattr(request, "receive", None)
         if isinstance(scope, dict) and callable(found):
-            return cls(scope, found, _framework_of(request))
+            read = getattr(request, "_stream_consumed", False) or hasattr(request, "_body")
+            framework = _framework_of(request)
+            return cls(scope, found, framework, framework == "starlette" and read)
         if isinstance(scope, dict):
             raise TypeError(
                 "Django has read the body before its view runs. Have Forebay receive it in front "
                 "of Django: uploads.in_front_of(get_asgi_application(), ...)."
             )
         raise TypeError(f"{type(request).__name__} is no request that Forebay knows.")
+
+    def source(self) -> Source:
+        """The request's body, which comes once. Raises RuntimeError for who asks again: to wait
+        for it would be to wait for ever.
+        """
+        if self.read or self.scope.get(_TAKEN):
+            raise RuntimeError(
+                "The body of this request was read already: it comes once. Declare one upload or "
+                "one form in a route, and no JSON, form or `await request.body()` beside it."
+            )
+        self.scope[_TAKEN] = True
+        return source_of(self.scope, self.receive)
 
     def respond(self, answer: Answer) -> Any:
         """The answer as the framework's own response; for plain ASGI a `Reply`."""

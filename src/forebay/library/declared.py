@@ -7,7 +7,8 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from forebay.http.files import source_of
+from forebay.engine.reporting import reported
+from forebay.hooks.base import Arrival
 from forebay.library.calls import Call
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import Wish
@@ -25,7 +26,7 @@ async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Uplo
     moved.
     """
     command = await wish.command(call.scope, engine.settings)
-    source = source_of(call.scope, call.receive)
+    source = call.source()
     head = RequestHead(call.scope)
     upload = Upload(
         id=secrets.token_urlsafe(16),
@@ -41,15 +42,21 @@ async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Uplo
             upload.published(stored)
             yield upload
         return
-    async with engine.receive_body(
-        source,
-        media_type=command.media_type,
-        max_size=wish.max_size,
-        threshold=wish.threshold,
-        expected=command.expected,
-        wanted=command.wanted,
-        coding=command.coding,
-    ) as body:
+    upload.principal = await engine.authorise("create", "", call.scope)
+    about = Arrival(upload.id, upload.name, source.length, upload.media_type, upload.principal)
+    async with contextlib.AsyncExitStack() as kept:
+        async with reported(engine.hooks, about) as feed:
+            receiving = engine.receive_body(
+                source,
+                media_type=command.media_type,
+                max_size=wish.max_size,
+                threshold=wish.threshold,
+                progress=feed,
+                expected=command.expected,
+                wanted=command.wanted,
+                coding=command.coding,
+            )
+            body = await kept.enter_async_context(receiving)
         upload.digests = body.digests
         upload.held(body)
         yield upload

@@ -13,7 +13,6 @@ from forebay.engine.form_parts import AsField, AsFile, FormFile, MultiDict, Plac
 from forebay.engine.forms import Form as ReceivedForm
 from forebay.engine.forms import limits_of
 from forebay.errors import InvalidRequest, UnsupportedMediaType
-from forebay.http.files import source_of
 from forebay.library.calls import Call
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import FormWish, Wish
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 
-class Form(Mapping[str, "str | Upload"]):
+class Form(Mapping[str, Any]):
     """A received form: `form["title"]` is text, `form["clip"]` an `Upload`.
 
     As a mapping it has the first value of each name; `getall` has every one. Names that only a
@@ -83,7 +82,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         targets[field] = Target(one, segments, is_folder)
     principal = await engine.authorise("create", "", scope)
     async with engine.receive_form(
-        source_of(scope, call.receive),
+        call.source(),
         content_type,
         limits=_limits(engine.settings, wish.max_size),
         place=_placing(targets, engine.settings),
@@ -141,6 +140,7 @@ def _placing(targets: Mapping[str, Target], settings: Settings) -> Place:
         folder = segments if target.is_folder else segments[:-1]
         own = _own_name(head.filename) if target.is_folder else segments[-1]
         default = Conflict.RENAME if target.is_folder else Conflict.REFUSE
+        asked = None if wish.conflict is Conflict.AUTO else wish.conflict
         general = None if settings.on_conflict is Conflict.AUTO else settings.on_conflict
         return AsFile(
             folder="/".join(folder),
@@ -148,7 +148,7 @@ def _placing(targets: Mapping[str, Target], settings: Settings) -> Place:
             max_size=wish.max_size,
             threshold=wish.threshold,
             accept_types=wish.types or settings.accept_types,
-            conflict=wish.conflict or general or default,
+            conflict=asked or general or default,
             wanted=(wish.digest,) if wish.digest else (),
         )
 

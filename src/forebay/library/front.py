@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes, urlencode
 
-from forebay.errors import UploadError
+from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
 from forebay.library.calls import Call, describe_error
 from forebay.library.forms import Form
@@ -28,13 +28,23 @@ class Front:
         self._app = app
         # The longest first: /files/own before /files.
         self._mounts = sorted(
-            ((path.rstrip("/"), app) for path, app in mounts.items()), key=lambda m: -len(m[0])
+            (
+                ("/" + path.strip("/") if path.strip("/") else "", app)
+                for path, app in mounts.items()
+            ),
+            key=lambda m: -len(m[0]),
         )
         for path, mounted in self._mounts:
+            if not isinstance(mounted, Wish | FormWish) and not callable(mounted):
+                raise ConfigError(
+                    f"{mounted!r} cannot be mounted at {path or '/'!r}. Give an ASGI application "
+                    "(uploads.files, uploads.resumable), uploads.wish(...) or "
+                    "uploads.form_wish(...)."
+                )
             if not isinstance(mounted, Wish | FormWish):
                 uploads.mounted_at(mounted, path)
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -33,6 +34,9 @@ class Life:
         self._folders: set[str] = set()
         self._resumable_wanted = False
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Running]] | None = None
+        self._owner: asyncio.AbstractEventLoop | None = None
+        """The loop that it runs in, or begins to."""
+        self._claiming = threading.Lock()
         self._running = Running(settings, self._hooks)
         places.files = self.files = Mounted(self._serve_files, places)
         """An ASGI application to mount: raw uploads, downloads, listings."""
@@ -114,10 +118,12 @@ class Life:
             await running.stop()
         else:
             await running.abandon()
+        self._owner = None
 
     def close(self) -> None:
         """What `stop` does, for an application that was never started."""
         self._running.close()
+        self._owner = None
 
     async def _run(self) -> Running:
         """The run of this event loop, started if need be."""
@@ -126,6 +132,7 @@ class Life:
             if self._hooks.completes and self.settings.resumable:
                 await running.open_resumables()
             return running
+        self._claim(loop)
         if self._starting is None or self._starting[0] is not loop:
             self._starting = (loop, asyncio.ensure_future(self._start(loop)))
         try:
@@ -135,15 +142,25 @@ class Life:
                 self._starting = None
         return await self._run()
 
+    def _claim(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Before the start, so that two loops in two threads cannot both begin one."""
+        with self._claiming:
+            owner = self._owner
+            if owner is not None and owner is not loop and not owner.is_closed():
+                raise RuntimeError("This Forebay runs in another event loop; make one for each.")
+            self._owner = loop
+
     async def _start(self, loop: asyncio.AbstractEventLoop) -> Running:
         running = self._running
-        if running.loop is not None and running.loop is not loop and not running.closed:
-            if not running.loop.is_closed():
-                raise RuntimeError("This Forebay runs in another event loop; make one for each.")
-            await running.abandon()
-        if running.closed:
-            running = self._running = Running(running.engine.settings, self._hooks)
-        await running.start(self._folders)
+        try:
+            if running.loop is not None and running.loop is not loop and not running.closed:
+                await running.abandon()
+            if running.closed:
+                running = self._running = Running(running.engine.settings, self._hooks)
+            await running.start(self._folders)
+        except BaseException:
+            self._owner = None
+            raise
         return running
 
     # --- mounted applications --------------------------------------------------------------------

@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from starlette._utils import AwaitableOrContextManagerWrapper
 from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from forebay.engine.form_parts import AsField, AsFile, FormFile, Placement
 from forebay.engine.forms import limits_of
+from forebay.errors import UploadError
 from forebay.http.answers import Receive, Send
-from forebay.http.files import source_of
 from forebay.library.calls import Call
 from forebay.library.forms import check_head, upload_of
 from forebay.library.upload import Upload
 from forebay.model import FormPolicy, Principal
 from forebay.protocol import fields
 from forebay.protocol.multipart_head import FormLimits, PartHead
+from forebay.protocol.status import status_of
 
 if TYPE_CHECKING:
     from forebay.library.application import Forebay
@@ -81,8 +83,11 @@ class _Taker:
     async def take(self, request: Request, limits: dict[str, Any]) -> FormData:
         if self._form is None:
             call = Call(cast(dict[str, Any], request.scope), request.receive, "starlette")
-            with call.in_own_terms():
-                self._form = await self._receive(call, limits)
+            try:
+                with call.in_own_terms():
+                    self._form = await self._receive(call, limits)
+            except UploadError as error:  # which the application handles by itself
+                raise _http_exception(error) from error
         request._form = self._form
         return self._form
 
@@ -91,7 +96,7 @@ class _Taker:
         content_type, coding = check_head(call.scope, engine.settings)
         received = await self._kept.enter_async_context(
             engine.receive_form(
-                source_of(call.scope, call.receive),
+                call.source(),
                 content_type,
                 coding=coding,
                 limits=_limits(limits_of(engine.settings), limits),
@@ -106,6 +111,19 @@ class _Taker:
                 (field, _upload_file(upload_of(engine, file, None, Principal()), file, reader))
             )
         return FormData(items)
+
+
+def _http_exception(error: UploadError) -> UploadError:
+    """The same error, that is an HTTPException too: of any other that comes while a form is
+    parsed FastAPI makes a 400 without a reason.
+    """
+    kind = type(error)
+    both = type(kind.__name__, (kind, HTTPException), {"__str__": kind.__str__})
+    made = both.__new__(both, *error.args)
+    made.args = error.args
+    made.__dict__.update(vars(error), status_code=status_of(error), headers=None)
+    assert isinstance(made, UploadError)
+    return made
 
 
 def _place(head: PartHead) -> Placement:

@@ -23,7 +23,8 @@ class Mounted:
         self._serve = serve
         self._places = places
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # Any: each framework has types of its own for the three.
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
         await self._serve(self._places.arrange(scope, self), receive, send)

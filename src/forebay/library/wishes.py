@@ -5,21 +5,40 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from forebay.engine.decoding import offered
 from forebay.engine.hashes import known
-from forebay.errors import ConfigError, InvalidName, UnsupportedMediaType
+from forebay.errors import ConfigError, InvalidName, InvalidRequest, UnsupportedMediaType
 from forebay.hooks.python import call
 from forebay.http.destination import Destination
 from forebay.library.upload import RequestHead
 from forebay.model import NO_PRECONDITIONS, Conflict, Receive
-from forebay.protocol import fields, names, raw
+from forebay.protocol import fields, names, raw, resumable
+from forebay.units import parse_size
 
 if TYPE_CHECKING:
     from forebay.config import Settings
 
 To = str | Callable[[RequestHead], str | Awaitable[str]]
+Bytes = int | str
+"""A size: a number of bytes, or text such as "2GB"."""
+
+
+class Wanted(TypedDict, total=False):
+    """The arguments of `receive` beside `to`."""
+
+    max_size: Bytes | None
+    types: Iterable[str]
+    conflict: Conflict | str | None
+    digest: str | None
+    threshold: Bytes | None
+
+
+class FormWanted(Wanted, total=False):
+    """The arguments of `form` beside `files`."""
+
+    required: Iterable[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,8 +61,16 @@ class Wish:
     def __post_init__(self) -> None:
         if isinstance(self.to, str):
             folder_of(self.to)
-        if self.max_size is not None and self.max_size < 1:
-            raise ConfigError(f"max_size cannot be {self.max_size}. Give a size in bytes.")
+        elif self.to is not None and not callable(self.to):
+            raise ConfigError(
+                f"{self.to!r} is no destination. Give a path under the folder of Forebay as text, "
+                "such as 'videos/', or a function that returns one."
+            )
+        for kind in self.types:
+            if "/" not in kind:
+                raise ConfigError(
+                    f"{kind!r} is no media type. Give one such as 'video/mp4' or 'video/*'."
+                )
         if self.digest is not None and self.digest not in known():
             raise ConfigError(
                 f"digest cannot be {self.digest!r}. Give one of {', '.join(sorted(known()))}."
@@ -56,6 +83,11 @@ class Wish:
         if media_type.startswith("multipart/"):
             raise UnsupportedMediaType(
                 "Send the file itself as the body; a form is not taken here."
+            )
+        if resumable.is_part(headers) or fields.first(headers, b"tus-resumable") is not None:
+            # Stored here, a part would be taken for the whole.
+            raise InvalidRequest(
+                "Send the whole file in one request; a resumable upload cannot begin here."
             )
         segments, folder = await self.place(scope)
         conflict = self.conflict or settings.on_conflict
@@ -82,6 +114,12 @@ class Wish:
         to: Any = self.to
         if callable(to):
             to = await call(to, RequestHead(scope))
+            if not isinstance(to, str):
+                # A mistake of the application: not to be taken for "nowhere", nor for the root.
+                raise TypeError(
+                    f"The function for `to` returned {to!r}. It must return a path under the "
+                    "folder of Forebay, such as 'videos/'."
+                )
         if to is None:
             return (), True
         segments, folder = _split(to)
@@ -105,11 +143,11 @@ class Wish:
 def make_wish(
     to: To | Wish | None = None,
     *,
-    max_size: int | None = None,
+    max_size: Bytes | None = None,
     types: Iterable[str] = (),
     conflict: Conflict | str | None = None,
     digest: str | None = None,
-    threshold: int | None = None,
+    threshold: Bytes | None = None,
 ) -> Wish:
     """A wish from what a developer writes, or the one given. Raises ConfigError."""
     if isinstance(to, Wish):
@@ -119,8 +157,29 @@ def make_wish(
     try:
         policy = None if conflict is None else Conflict(conflict)
     except ValueError:
-        raise ConfigError(f"conflict cannot be {conflict!r}.") from None
-    return Wish(to, max_size, tuple(kind.lower() for kind in types), policy, digest, threshold)
+        raise ConfigError(
+            f"conflict cannot be {conflict!r}. Give one of {', '.join(Conflict)}."
+        ) from None
+    return Wish(
+        to,
+        size_of("max_size", max_size, least=1),
+        tuple(kind.lower() for kind in types),
+        policy,
+        digest,
+        size_of("threshold", threshold),
+    )
+
+
+def size_of(name: str, value: Bytes | None, *, least: int = 0) -> int | None:
+    """Bytes. Raises ConfigError."""
+    try:
+        size = parse_size(value) if isinstance(value, str) else value
+        if size is None or (isinstance(size, int) and size >= least):
+            return size
+        why = "it is no whole number of bytes" if not isinstance(size, int) else "it is too small"
+    except ValueError as error:
+        why = str(error)
+    raise ConfigError(f"{name} cannot be {value!r}: {why}. Give bytes, or text such as '2GB'.")
 
 
 def _split(to: str) -> tuple[tuple[str, ...], bool]:
@@ -166,7 +225,7 @@ def make_form_wish(
     files: Files | FormWish,
     *,
     required: Iterable[str] = (),
-    max_size: int | None = None,
+    max_size: Bytes | None = None,
     **wanted: Any,
 ) -> FormWish:
     """From what a developer writes (`wanted` is for every file), or the one given. Raises
@@ -176,9 +235,14 @@ def make_form_wish(
         return files
     if isinstance(files, str) or callable(files):
         files = {"*": files}
+    if not isinstance(files, Mapping):
+        raise ConfigError(
+            f"files cannot be {files!r}. Give a folder for all files, or one for each field, "
+            "such as {'clip': 'videos/'}."
+        )
     wishes = {
         field: to if isinstance(to, Wish) else make_wish(to, **wanted)
         for field, to in files.items()
     }
     needed = (required,) if isinstance(required, str) else tuple(required)
-    return FormWish(wishes, needed, max_size)
+    return FormWish(wishes, needed, size_of("max_size", max_size, least=1))

@@ -20,6 +20,12 @@ from forebay.protocol.multipart_head import boundary_of
 Headers = Sequence[tuple[bytes, bytes]]
 
 
+_OF_THE_WHOLE = frozenset(
+    {b"upload-complete", b"upload-incomplete", b"upload-draft-interop-version", b"upload-length"}
+)
+"""Fields of the draft that say nothing new of a body that is whole."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReceiveForm:
     """A wish: take a form, and publish its files in `folder` ("" is the root)."""
@@ -40,8 +46,10 @@ class ReceiveForm:
 def is_form(method: str, headers: Headers) -> bool:
     """Whether a request is a form to take apart.
 
-    A PUT never is: it stores its body as it is under the name it gives. Nor is what asks for
-    a resumable upload, which has no form (`raw.command` says so).
+    A PUT never is: it stores its body as it is under the name it gives. Nor is what begins a
+    resumable upload with a part of it. A whole form in the terms of one (`Upload-Complete: ?1`,
+    as URLSession sends every upload) is taken like any other, as a target may
+    (draft-ietf-httpbis-resumable-upload, section 4.2.2).
     """
     kind = fields.first(headers, b"content-type")
     return (
@@ -49,8 +57,12 @@ def is_form(method: str, headers: Headers) -> bool:
         and kind is not None
         and kind[:19].lower().startswith(b"multipart/form-data")
         and fields.media_type(kind)[0] == "multipart/form-data"
-        and not resumable.asks(headers)
+        and (not resumable.asks(headers) or _whole(headers))
     )
+
+
+def _whole(headers: Headers) -> bool:
+    return resumable.read(headers, without_version=True).complete is True
 
 
 def command(
@@ -93,7 +105,10 @@ def check_whole(headers: Headers, decodable: Collection[str] = ()) -> str | None
     coding = codings.to_decode(headers, decodable)
     if fields.first(headers, b"content-range") is not None:
         raise InvalidField("Content-Range: a form cannot be sent in parts.")
+    passed = _OF_THE_WHOLE if resumable.asks(headers) and _whole(headers) else frozenset()
     for name, _ in headers:
+        if name in passed:
+            continue
         if name == b"tus-resumable" or name.startswith(b"upload-"):
             raise InvalidRequest(
                 f"{name.decode('latin-1')}: a form cannot be resumed. Send it without that "

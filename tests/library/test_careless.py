@@ -1,0 +1,109 @@
+"""A developer's mistake, or a client's, is told at once; it neither hangs nor stores anything."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from e2e.wire import content
+from library.conftest import Start
+from library.running import Application
+
+DATA = content(100_000)
+
+
+@pytest.fixture
+def careless(application: Start, server: str) -> Application:
+    found = application("library.careless_app:app", server)
+    for path in [found.folder / name for name in found.published()]:
+        path.unlink()
+    httpx.get(f"{found.url}/told")
+    return found
+
+
+def post(app: Application, path: str, **more: object) -> httpx.Response:
+    return httpx.post(app.url + path, timeout=20, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/twice", DATA, "was read already"),
+        ("/read-before", DATA, "was read already"),
+        ("/json-beside", b'{"name": "x"}', "was read already"),
+        ("/to-nothing", DATA, "returned None"),
+        ("/to-number", DATA, "returned 7"),
+        ("/accepting-rejection", DATA, "200 refuses nothing"),
+        ("/awaits-what-it-cancelled", DATA, "CancelledError"),
+    ],
+)
+def test_a_mistake_is_an_error_with_its_reason_in_the_log(
+    careless: Application, path: str, body: bytes, reason: str
+):
+    headers = {"content-type": "application/json"} if body != DATA else {}
+    assert post(careless, path, content=body, headers=headers).status_code == 500
+    assert careless.wait_for_log(reason)
+    assert careless.published() == {}
+
+
+@pytest.mark.parametrize("path", ["/in", "/nowhere", "/by-hand"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"upload-complete": "?0"},
+        {"upload-complete": "?0", "upload-draft-interop-version": "8"},
+        {"upload-incomplete": "?1", "upload-draft-interop-version": "3"},
+        {"tus-resumable": "1.0.0", "upload-length": "5000000"},
+    ],
+)
+def test_a_part_of_a_file_is_not_taken_for_the_whole(
+    careless: Application, path: str, fields: dict[str, str]
+):
+    answer = post(careless, path, content=DATA, headers=fields)
+    assert (answer.status_code, answer.json()["code"]) == (400, "FB_INVALID_REQUEST")
+    assert careless.published() == {}
+
+
+def test_a_whole_file_in_the_terms_of_a_resumable_upload_is_taken(careless: Application):
+    whole = {"upload-complete": "?1", "upload-draft-interop-version": "6", "x-filename": "a.jpg"}
+    assert post(careless, "/in", content=DATA, headers=whole).json() == "in/a.jpg"
+
+
+def test_who_uploads_to_nowhere_is_asked_for_and_watched_too(careless: Application):
+    answer = post(careless, "/nowhere", content=DATA, headers={"x-filename": "a.jpg"})
+    assert answer.json() == "somebody"
+    told = httpx.get(f"{careless.url}/told").json()
+    assert told[0] == ["create", ""]
+    assert told[-1] == ["progress", f"a.jpg {len(DATA)}"]
+
+
+def test_a_size_may_be_written_as_text(careless: Application):
+    answer = post(careless, "/in", content=b"x" * 2_000_001)
+    assert (answer.status_code, answer.json()["limit"]) == (413, 2_000_000)
+
+
+def test_auto_means_another_name_in_a_form_too(careless: Application):
+    names = [post(careless, "/auto-form", files={"f": ("a.txt", DATA)}).json()[0] for _ in range(2)]
+    assert names == ["in/a.txt", "in/a (1).txt"]
+
+
+def test_an_old_form_is_refused_in_the_words_of_the_installed_handler(careless: Application):
+    """FastAPI made "There was an error parsing the body" (400) of each of these."""
+    large = post(careless, "/old-form", files={"file": ("a", b"x" * 3_000_001)})
+    assert (large.status_code, large.json()["code"]) == (413, "FB_TOO_LARGE")
+    kind = {"content-type": "multipart/form-data; boundary=b"}
+    broken = post(careless, "/old-form", content=b"no form", headers=kind)
+    assert (broken.status_code, broken.json()["code"]) == (400, "FB_INCOMPLETE_BODY")
+
+
+@pytest.mark.parametrize("size", [10, 2_500_000])
+def test_the_file_of_an_old_form_is_a_reader_whatever_its_size(careless: Application, size: int):
+    answer = post(careless, "/write-to-an-old-form", files={"file": ("a", b"x" * size)})
+    assert answer.json() == ["UnsupportedOperation", "UnsupportedOperation", "xx"]
+
+
+def test_a_telephone_may_send_an_old_form(careless: Application):
+    """URLSession says `Upload-Complete: ?1` with every upload task."""
+    headers = {"upload-complete": "?1", "upload-draft-interop-version": "6"}
+    answer = post(careless, "/old-form", files={"file": ("a", DATA)}, headers=headers)
+    assert answer.json() == len(DATA)
