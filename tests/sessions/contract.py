@@ -178,8 +178,9 @@ class SessionsContract:
     def test_advancing_records_offset_and_expiry_and_raises_the_version(self, run: Any) -> None:
         async def test(sessions: Sessions) -> None:
             await sessions.create(record())
-            await sessions.advance("a", 10, 3000.75)
-            assert await sessions.load("a") == record(offset=10, expires_at=3000.75, version=2)
+            advanced = await sessions.advance("a", 10, 3000.75)
+            assert advanced == record(offset=10, expires_at=3000.75, version=2)
+            assert await sessions.load("a") == advanced
             await sessions.advance("a", 10, None)
             assert await sessions.load("a") == record(offset=10, expires_at=None, version=3)
 
@@ -228,7 +229,8 @@ class SessionsContract:
             )
             kinds = [type(outcome) for outcome in outcomes]
             nothing = type(None)
-            assert kinds == [nothing, AlreadyExists, OffsetMismatch, NotFound, nothing, WrongState]
+            refused = [nothing, AlreadyExists, OffsetMismatch, NotFound, UploadRecord, WrongState]
+            assert kinds == refused
             assert (await sessions.load("a")).offset == 5
             assert await sessions.load("b") == record("b", offset=50)
 

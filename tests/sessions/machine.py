@@ -86,7 +86,7 @@ class SessionsMachine(RuleBasedStateMachine):
     @rule(upload_id=IDS, offset=OFFSETS, expires_at=TIMES)
     def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
         old = self.model.get(upload_id)
-        expected: object = None
+        expected: object
         if old is None:
             expected = NotFound
         elif old.state is not UploadState.OPEN:
@@ -94,8 +94,8 @@ class SessionsMachine(RuleBasedStateMachine):
         elif offset < old.offset:
             expected = OffsetMismatch
         else:
-            self.change(upload_id, offset=offset, expires_at=expires_at)
-        assert self.outcome(self.sessions.advance(upload_id, offset, expires_at)) is expected
+            expected = self.change(upload_id, offset=offset, expires_at=expires_at)
+        assert self.outcome(self.sessions.advance(upload_id, offset, expires_at)) == expected
 
     @rule(upload_id=IDS, version=st.none() | st.integers(1, 4), state=STATES, expires_at=TIMES)
     def update(self, upload_id: str, version: int | None, **changes: Any) -> None:

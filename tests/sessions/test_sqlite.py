@@ -200,7 +200,7 @@ def test_a_strange_path_is_a_path(tmp_path: Path) -> None:
         (sqlite._PAGE, ("", 1)),
         (sqlite._PAGE_OF_STATE, (UploadState.OPEN.value, "", 1)),
         (sqlite._LOAD, ("a",)),
-        (sqlite._ADVANCE, (1, None, "a", "open", 1)),
+        (sqlite._ADVANCE, (1, None, "a")),
     ],
 )
 def test_every_statement_costs_what_it_returns(

@@ -92,19 +92,18 @@ class Appending:
                 raise await self._overrun(record, staged, error) from error
             raise
         await commits.finish()
-        return await self._sessions.load(record.id)
+        return commits.record
 
     def _commits(
         self, record: UploadRecord, staged: Staged, told: Callable[[int], None] | None
     ) -> Commits:
         engine = self._engine
         return Commits(
-            record.id,
+            record,
             staged,
             store=engine.store,
             sessions=self._sessions,
             workers=engine.workers,
-            committed=record.offset,
             retention=engine.settings.retention,
             told=told,
         )

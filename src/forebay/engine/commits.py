@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from forebay.engine.workers import Workers
 from forebay.errors import UploadError
-from forebay.model import Durability, MiB
+from forebay.model import Durability, MiB, UploadRecord
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged, Store
 
@@ -25,24 +25,23 @@ class Commits:
     """The commits of one append.
 
     Args:
-        committed: offset that is committed already, in bytes.
+        record: as it is committed; `record` is as it was committed last.
         retention: seconds an upload lives on after each commit; 0 for ever.
         told: called on the event loop with each newly committed offset.
     """
 
     def __init__(
         self,
-        upload_id: str,
+        record: UploadRecord,
         staged: Staged,
         *,
         store: Store,
         sessions: Sessions,
         workers: Workers,
-        committed: int,
         retention: float,
         told: Callable[[int], None] | None = None,
     ) -> None:
-        self._id = upload_id
+        self.record = record
         self._staged = staged
         self._sessions = sessions
         self._workers = workers
@@ -51,7 +50,7 @@ class Commits:
         self._told = told
         self._task: asyncio.Task[None] | None = None
         self._last = time.monotonic()
-        self.committed = committed
+        self.committed = record.offset
         self.failed: UploadError | None = None
 
     def after_turn(self) -> None:
@@ -78,7 +77,7 @@ class Commits:
         if self._syncs:
             offset = await self._workers.run(self._staged.commit)
         expires = expiry(self._retention)
-        await self._sessions.advance(self._id, offset, expires)
+        self.record = await self._sessions.advance(self.record.id, offset, expires)
         self.committed = offset
         if self._told is not None:
             self._told(offset)

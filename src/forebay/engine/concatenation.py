@@ -218,12 +218,11 @@ class Concatenation:
     ) -> None:
         engine = self._engine
         commits = Commits(
-            record.id,
+            record,
             staged,
             store=engine.store,
             sessions=self._sessions,
             workers=engine.workers,
-            committed=record.offset,
             retention=engine.settings.retention,
         )
         start = 0

@@ -45,8 +45,9 @@ class Sessions(Protocol):
         """
         ...
 
-    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
-        """Records a committed offset of an OPEN upload, and its new end of life.
+    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> UploadRecord:
+        """Records a committed offset of an OPEN upload, and its new end of life; the record as
+        it is now.
 
         Never goes back (invariant 1): raises OffsetMismatch when `offset` is below what is
         recorded; WrongState when the upload is not OPEN; NotFound. Does raise `version`.

@@ -54,12 +54,12 @@ class MemorySessions:
             raise NotFound("There is no such upload.")
         return max(found, key=lambda r: (r.state in LIVING, r.created_at, r.id))
 
-    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
+    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> UploadRecord:
         record = await self.load(upload_id)
         refusal = advance_refusal(record.state, record.offset, offset)
         if refusal is not None:
             raise refusal
-        self._change(record, {"offset": offset, "expires_at": expires_at})
+        return self._change(record, {"offset": offset, "expires_at": expires_at})
 
     async def update(
         self, upload_id: str, *, version: int | None = None, **changes: Any

@@ -36,10 +36,7 @@ _LOAD_BOUND = (
 _EXPIRED = _SELECT + "WHERE expires_at <= ? ORDER BY expires_at, id LIMIT ?"
 _PAGE = _SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
 _PAGE_OF_STATE = _SELECT + "WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
-_ADVANCE = (
-    'UPDATE uploads SET "offset" = ?, expires_at = ?, version = version + 1'
-    ' WHERE id = ? AND state = ? AND "offset" <= ?'
-)
+_ADVANCE = 'UPDATE uploads SET "offset" = ?, expires_at = ?, version = version + 1 WHERE id = ?'
 
 
 class SqliteSessions:
@@ -113,8 +110,10 @@ class SqliteSessions:
     async def load_bound(self, binding: str) -> UploadRecord:
         return await self._read(lambda connection: _one(connection, _LOAD_BOUND, binding))
 
-    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> None:
-        await self._write(lambda connection: _advance(connection, upload_id, offset, expires_at))
+    async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> UploadRecord:
+        return await self._write(
+            lambda connection: _advance(connection, upload_id, offset, expires_at)
+        )
 
     async def update(
         self, upload_id: str, *, version: int | None = None, **changes: Any
@@ -221,14 +220,16 @@ def _one(connection: sqlite3.Connection, statement: str, key: str) -> UploadReco
 
 def _advance(
     connection: sqlite3.Connection, upload_id: str, offset: int, expires_at: float | None
-) -> None:
-    arguments = (offset, expires_at, upload_id, UploadState.OPEN.value, offset)
-    if connection.execute(_ADVANCE, arguments).rowcount == 1:
-        return
-    record = _load(connection, upload_id)  # only now is it worth knowing why
+) -> UploadRecord:
+    # Read, then write, as `_update` does: what it is now need not be asked for again.
+    record = _load(connection, upload_id)
     refusal = advance_refusal(record.state, record.offset, offset)
     if refusal is not None:
         raise refusal
+    connection.execute(_ADVANCE, (offset, expires_at, upload_id))
+    return dataclasses.replace(
+        record, offset=offset, expires_at=expires_at, version=record.version + 1
+    )
 
 
 def _update(
