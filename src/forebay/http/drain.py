@@ -98,10 +98,11 @@ class SocketSource:
             self._began = True
             self._connection.begin_drain()
         early = self._connection.take_early()
-        if not early and not self._framing.done:
+        if not self._framing.done:
             if self._socket is None:
                 self._socket = self._connection.duplicate()
-            await self._wait_readable(self._socket)
+            if not early:
+                await self._wait_readable(self._socket)
         self._working = True
         try:
             done = await workers.run(self._work, intake, early, workers, stop=self._halt)
@@ -137,7 +138,8 @@ class SocketSource:
             used = framing.decode(memoryview(early), intake.feed)
             if used < len(early):
                 self._surplus = early[used:]
-            return framing.done
+                return framing.done
+            # More is on its way, or here: to go on at once is quicker than a way over the loop.
         source = self._socket
         if framing.done or source is None:
             return framing.done
