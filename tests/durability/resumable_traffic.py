@@ -289,7 +289,8 @@ class TusClient(Client):
             else:
                 client.send(bytes(count))
                 status = client.response()[0]
-                assert status in (460, _BUSY), f"{self._upload}: {status} to a wrong checksum"
+                # 409: of a request that was given up, what had been sent came to be read only now.
+                assert status in (460, 409, _BUSY), f"{self._upload}: {status} to a wrong checksum"
         return self.where()
 
     @contextlib.contextmanager
