@@ -85,7 +85,7 @@ def test_what_is_empty_but_held_is_left_alone(run: Callable[..., None]) -> None:
                 wish(10, bound=True), first(), wire.source, announce=known
             )
         )
-        while not list(engine.store.staged_ids()):
+        while not await resumables(engine)._sessions.count():
             await asyncio.sleep(0)
         for _ in range(3):
             with pytest.raises(UploadExists):
