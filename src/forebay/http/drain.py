@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 
 TURN = 16 << 20
 """Most bytes an upload may take before others get the thread."""
-CROWDED_TURN = 2 << 20
+CROWDED_TURN = 8 << 20
 LINGER_MS = 4
 """How long an otherwise idle thread waits for more, rather than hand back to the loop."""
+CROWDED_LINGER_MS = 1
+FAST_FROM = 256 << 10
+"""While others wait, a thread lingers for those alone who brought this much in their turn: the
+way over the loop and back costs as much as some hundred KiB.
+"""
 
 
 class Connection(Protocol):
@@ -167,12 +172,13 @@ class SocketSource:
             try:
                 got = source.recv_into(buffer, framing.room(len(buffer)))
             except BlockingIOError:
-                if workers.crowded:
+                crowded = workers.crowded
+                if crowded and taken < FAST_FROM:
                     return
                 if patience is None:
                     patience = select.poll()
                     patience.register(source, select.POLLIN)
-                if not patience.poll(LINGER_MS):
+                if not patience.poll(CROWDED_LINGER_MS if crowded else LINGER_MS):
                     return
                 continue
             except OSError as error:
