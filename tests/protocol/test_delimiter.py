@@ -57,3 +57,16 @@ def test_the_first_is_found_in_text_that_looks_like_it(monkeypatch, needle, plac
         assert finder.find(data, 0, len(data)) == want
         assert finder.find(bytearray(data), 0, len(data)) == want
         assert finder.find(text, 0, len(text)) == -1
+
+
+@given(st.data())
+def test_it_finds_what_find_finds_in_text_of_lines(data):
+    """Few line feeds and many, around and inside of what is looked for."""
+    needle = data.draw(st.sampled_from(NEEDLES))
+    pieces = st.sampled_from(
+        [needle, needle[:-1], needle[1:], b"\n" * 40, b"\r\n" * 40, b"\r", b"-" * 50, b"a" * 99]
+    )
+    text = b"\r" + b"".join(data.draw(st.lists(pieces, max_size=12)))
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    assert DelimiterFinder(needle).find(text, start, end) == text.find(needle, start, end)

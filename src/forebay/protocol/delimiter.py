@@ -9,6 +9,7 @@ from collections.abc import Callable
 _WINDOW = 64 << 10
 _TWO_WAY_FROM = 30_000
 """From this size on `bytes.find` looks for a needle of this length with two-way search."""
+_LINES = 32
 _SAMPLES = 256
 _PAIRS = 32
 
@@ -42,6 +43,11 @@ class DelimiterFinder:
             if quick is not None and self._suits_memmem(data, position, end):
                 return quick(data, position, end, delimiter)
             return data.find(delimiter, position, end)
+        if position >= 0:
+            at, whole = self._by_line_feeds(data, position, end)
+            if whole:
+                return at
+            position = at
         while 0 <= position <= end - size:
             stop = min(position + _WINDOW, end)
             last = data.rfind(delimiter, position, stop)
@@ -50,6 +56,19 @@ class DelimiterFinder:
                 return data.find(delimiter, position, last + size)
             position = data.find(b"\r", stop - size + 1, end)
         return -1
+
+    def _by_line_feeds(self, data: bytes | bytearray, position: int, end: int) -> tuple[int, bool]:
+        """Looks at the lines of a text that has few: where the delimiter begins, or -1, and True;
+        else how far it came, and False. Text without line feeds passes at the speed of memchr.
+        """
+        at = data.find(b"\n", position + 1, end)
+        for _ in range(_LINES):
+            if at < 0:
+                return -1, True
+            if data.startswith(self.delimiter, at - 1, end):
+                return at - 1, True
+            at = data.find(b"\n", at + 1, end)
+        return (-1, True) if at < 0 else (at - 1, False)
 
     def _suits_two_way(self, data: bytes | bytearray, position: int, end: int) -> bool:
         if end - position < _TWO_WAY_FROM:
