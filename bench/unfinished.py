@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 
 from forebay.config import Settings
+from forebay.engine.opening import make_store
 from forebay.engine.sweep import open_sessions
-from forebay.http.server import make_store
 from forebay.model import Durability, UploadRecord, UploadState
 from forebay.stores.files import FileStore
 

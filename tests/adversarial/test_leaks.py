@@ -16,8 +16,8 @@ from adversarial.inside import RST, Served, eventually, serving
 from e2e.wire import chunked, content, head
 from forebay.config import Settings
 from forebay.engine.engine import Engine
+from forebay.engine.opening import make_store
 from forebay.http.app import ServerApp
-from forebay.http.server import make_store
 from forebay.model import Durability
 
 MiB = 1 << 20

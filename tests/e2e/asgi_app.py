@@ -6,9 +6,9 @@ import os
 
 from forebay.config import load
 from forebay.engine.engine import Engine
+from forebay.engine.opening import make_store
 from forebay.engine.sweep import open_sessions
 from forebay.http.app import ServerApp
-from forebay.http.server import make_store
 
 settings = load({}, os.environ, os.getcwd()).settings
 store = make_store(settings)

@@ -68,8 +68,8 @@ def test_a_folder_that_exists_is_synced_once_too(root: Path) -> None:
 
 def test_a_root_that_was_missing_is_synced_to_the_first_folder_there(tmp_path: Path) -> None:
     """Bug: after a power loss the whole new root could be missing."""
-    trace = traced(tmp_path / "x" / "y" / "root", "strict", "make")
-    for folder in ("x/y/root/.forebay", "x/y/root", "x/y", "x", ""):
+    trace = traced(tmp_path / "x" / "y" / "z", "strict", "make")
+    for folder in ("x/y/z/.forebay", "x/y/z", "x/y", "x", ""):
         trace.synced(str(tmp_path / folder))
     assert trace.count("fsync") == 5
 

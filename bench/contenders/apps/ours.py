@@ -4,8 +4,8 @@ import os
 
 from forebay.config import Settings
 from forebay.engine.engine import Engine
+from forebay.engine.opening import make_store
 from forebay.http.app import ServerApp
-from forebay.http.server import make_store
 from forebay.model import Durability
 
 settings = Settings(dir=os.environ["STORE"], durability=Durability(os.environ["DURABILITY"]))

@@ -6,20 +6,16 @@ costs what one costs: no named data, one commit.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from typing import TYPE_CHECKING
 
 from forebay.engine import lengths, outcome
 from forebay.engine.receive import Source
-from forebay.errors import UploadError
 from forebay.model import (
     AppendUpload,
     Conflict,
     CreateUpload,
-    EntityTag,
-    Preconditions,
     Receive,
     Stored,
     UploadRecord,
@@ -74,7 +70,7 @@ async def store_at_once(
     try:
         await sessions.create(record)
     except BaseException:
-        await _take_back(engine, stored)
+        await engine.take_back(stored)  # its client is told that it failed, and sends it again
         raise
     return record
 
@@ -92,10 +88,3 @@ def _complete(record: UploadRecord, stored: Stored) -> UploadRecord:
     )
     told = outcome.finished(record, file, stored.replaced, time.time())
     return dataclasses.replace(record, outcome=told)
-
-
-async def _take_back(engine: Engine, stored: Stored) -> None:
-    """Its client is told that it failed, and will send it again."""
-    unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
-    with contextlib.suppress(UploadError):
-        await engine.workers.run(engine.store.delete, stored.file.name, unchanged)

@@ -19,15 +19,13 @@ import uvicorn
 from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.admission import Tally
 from forebay.engine.engine import Engine
-from forebay.engine.packing import packs
+from forebay.engine.opening import make_store
 from forebay.engine.sweep import Housekeeping, open_sessions
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
 from forebay.http.limits import ConnectionLimits
 from forebay.http.logs import set_up
-from forebay.protocol.names import numbered
-from forebay.stores.files import FileStore
 
 logger = logging.getLogger("forebay")
 
@@ -100,18 +98,6 @@ def is_loopback(host: str) -> bool:
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return False
-
-
-def make_store(settings: Settings) -> FileStore:
-    return FileStore(
-        settings.dir,
-        durability=settings.durability,
-        min_free=settings.min_free,
-        file_mode=settings.file_mode,
-        folder_mode=settings.folder_mode,
-        numbered=numbered,
-        packs=packs(settings),
-    )
 
 
 def limits_of(settings: Settings) -> ConnectionLimits:

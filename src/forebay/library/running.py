@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from forebay.engine.engine import Engine
-from forebay.engine.packing import packs
+from forebay.engine.opening import make_store
 from forebay.engine.sweep import Housekeeping, open_sessions
 from forebay.errors import ConfigError, UploadError
 from forebay.hooks.base import Hooks
@@ -21,10 +21,8 @@ from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
 from forebay.http.partial import Partial
 from forebay.http.uploads import UploadsApp
-from forebay.protocol.names import numbered
 from forebay.sessions.sqlite import SqliteSessions
 from forebay.stores.destinations import check_folder
-from forebay.stores.files import FileStore
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -39,15 +37,7 @@ class Running:
     """One run, in one event loop. Raises StorageError when the folder cannot be used."""
 
     def __init__(self, settings: Settings, hooks: Hooks) -> None:
-        self.store = FileStore(
-            settings.dir,
-            durability=settings.durability,
-            min_free=settings.min_free,
-            file_mode=settings.file_mode,
-            folder_mode=settings.folder_mode,
-            numbered=numbered,
-            packs=packs(settings),
-        )
+        self.store = make_store(settings)
         self.engine = Engine(settings, self.store, hooks=hooks)
         self.files = FilesApp(self.engine, creator=Ietf(self.engine), partial=Partial(self.engine))
         self.resumable = UploadsApp(self.engine, dialects(self.engine))
