@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from engine.completing import PACKED, Place, WatchedStaged, on_a_loop, opened
+from engine.resumables import at, body, resumables, running
 from forebay.engine.completion import Completion
 from forebay.engine.sweep import Sweeper
-from forebay.errors import NotFound
+from forebay.errors import Forbidden, NotFound
 from forebay.model import Conflict, UploadRecord, UploadState
 from forebay.stores.base import Publication
 
@@ -109,6 +110,43 @@ def test_a_crash_at_any_step_of_a_completion_is_made_good(
     where = die(tmp_path, point)
     assert where is not None
     asyncio.run(after(where))
+
+
+@pytest.mark.parametrize("point", range(4, POINTS + 1))
+@pytest.mark.parametrize("command", ["offset", "append", "cancel"])
+def test_a_client_that_is_quicker_than_the_sweep_makes_a_crash_good(
+    tmp_path: Path, point: int, command: str
+) -> None:
+    """Bug: the sweep left it in the client's hands, and the client's request left it to the
+    next sweep; the data had two names and nobody was told for ten minutes.
+    """
+
+    async def before() -> None:
+        async with opened(tmp_path) as place:
+            await place.create(ID, BODY)
+
+    async def after() -> None:
+        async with opened(tmp_path) as place, running(tmp_path) as engine:
+            uploads = resumables(engine)
+            told: list[str] = []
+            engine.hooks.completers.append(  # type: ignore[attr-defined]
+                lambda completion: told.append(completion.id)
+            )
+            await Sweeper(place.store, place.sessions, place.workers).repair()
+            if command == "offset":
+                assert (await uploads.offset(ID)).state is UploadState.COMPLETE
+            elif command == "append":
+                assert (await uploads.append(at(ID, len(BODY)), body(b""))).complete
+            else:
+                with pytest.raises(Forbidden):  # it is complete, and stays
+                    await uploads.cancel(ID)
+            assert place.staged_ids() == set()
+            assert told == ([ID] if point < POINTS else [])
+            assert place.published() == {"a.bin": BODY}
+
+    asyncio.run(before())
+    assert die(tmp_path, point) is not None
+    asyncio.run(after())
 
 
 def test_there_are_no_more_steps_than_are_crashed_at(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from forebay.errors import (
     DiskFull,
     NoDescriptors,
+    NotFound,
     StorageError,
     SyncFailed,
 )
@@ -162,6 +164,28 @@ def test_what_is_forgotten_is_only_closed(store: FileStore) -> None:
     del staged
     assert open_descriptors() == before
     assert store.claim(ID).offset == 5
+
+
+@pytest.mark.parametrize("method", ["claim", "resume", "remove"])
+def test_a_file_whose_staging_name_goes_before_the_lock_is_nobodys_to_touch(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Bug: it was taken for an upload under way, and its time, so its tag, changed."""
+    staged = fill(store.create(ID), b"x" * 70_000)
+    before = staged.publish(how("f.bin")).file
+    lock = fcntl.flock
+
+    def let_go_and_lock(fd: int, operation: int) -> None:
+        staged.discard()
+        lock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", let_go_and_lock)
+    if method == "remove":
+        store.remove(ID)
+    else:
+        with pytest.raises(NotFound):
+            store.claim(ID) if method == "claim" else store.resume(ID, 70_000)
+    assert store.stat("f.bin") == before
 
 
 @pytest.mark.parametrize("call", ["fsync", "fchmod", "fstat"])

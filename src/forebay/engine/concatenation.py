@@ -169,6 +169,7 @@ class Concatenation:
                 try:
                     holding.read_from(stop)
                     record = await self._sessions.load(upload_id)
+                    await self._ending.settle(record, staged)
                     if record.state is UploadState.OPEN:
                         record = await self._fill(record, staged, stop)
                     if record.state in _UNFINISHED and record.offset == record.length:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
 from forebay.engine.concatenation import parts_of
+from forebay.engine.ending import Ending
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
 from forebay.errors import Forbidden, Gone, NotFound, StorageFailed, UploadError, WrongState
@@ -27,10 +28,13 @@ logger = logging.getLogger("forebay")
 class Custody:
     """Lets one request at a time work on an upload, if it is its owner's."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, holders: Holders) -> None:
+    def __init__(
+        self, engine: Engine, sessions: Sessions, holders: Holders, ending: Ending
+    ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._holders = holders
+        self._ending = ending
 
     @contextlib.asynccontextmanager
     async def held(
@@ -54,6 +58,8 @@ class Custody:
             try:
                 record = await self._sessions.load(upload_id)
                 check_alive(record)
+                if staged is not None:
+                    await self._ending.settle(record, staged)
                 todo = answer(record.state, command)
                 if todo is Answer.GONE:
                     raise _gone(record)

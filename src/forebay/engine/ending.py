@@ -89,6 +89,16 @@ class Ending:
             raise
         return record
 
+    async def settle(self, record: UploadRecord, staged: Staged) -> None:
+        """Ends what a crash left of an upload that has ended: somebody to tell, data to let go of.
+
+        The sweep does the same, and leaves to us what it finds in our hands.
+        """
+        if outcome.is_published(record):
+            await self.completion.conclude(record, staged)
+        elif record.state in (UploadState.FAILED, UploadState.CANCELLED):
+            await self._engine.workers.run(staged.discard)
+
     async def _advance(self, record: UploadRecord, state: UploadState) -> UploadRecord:
         return await self._sessions.update(
             record.id, version=record.version, state=state, length=record.offset

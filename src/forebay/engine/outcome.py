@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from forebay.model import Digest, FileInfo, Stored, UploadRecord, UploadState
 
-__all__ = ["finished", "is_owed", "prepared", "refused", "stored"]
+__all__ = ["finished", "is_owed", "is_published", "prepared", "refused", "stored"]
 
 
 def prepared(digests: Iterable[Digest], *, owed: bool = False) -> bytes:
@@ -22,6 +22,11 @@ def prepared(digests: Iterable[Digest], *, owed: bool = False) -> bytes:
 def is_owed(record: UploadRecord) -> bool:
     """Whether somebody waited to be told of the file when it was published."""
     return b'"owed"' in record.outcome
+
+
+def is_published(record: UploadRecord) -> bool:
+    """Whether it became a file; a partial upload is complete without becoming one."""
+    return record.state is UploadState.COMPLETE and record.final_name is not None
 
 
 def finished(record: UploadRecord, file: FileInfo, replaced: bool, now: float) -> bytes:

@@ -87,7 +87,7 @@ class Resumables:
         self._ending = Ending(engine, sessions)
         self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
-        self._custody = Custody(engine, sessions, self.holders)
+        self._custody = Custody(engine, sessions, self.holders, self._ending)
         self.bindings = Bindings(engine, sessions, self.holders, self._custody)
         self.concatenation = Concatenation(
             engine, sessions, self.holders, self._ending, self._custody.claim

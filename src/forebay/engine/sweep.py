@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.completion import Completion, Tell
 from forebay.engine.concatenation import is_partial, release_part
+from forebay.engine.outcome import is_published
 from forebay.engine.recorded import is_recorded
 from forebay.engine.workers import Workers
 from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
@@ -133,7 +134,7 @@ class Sweeper:
                 await run(staged.close)
             return False
         if staged is not None:
-            if _is_published(expired):  # the crash is longer ago than that, but nobody was told
+            if is_published(expired):  # the crash is longer ago than that, but nobody was told
                 await self._conclude(sessions, expired, staged)
             await run(staged.discard)
         await sessions.delete(upload_id)
@@ -194,16 +195,12 @@ class Sweeper:
         """Whether data that we hold has to stay; what can be ended by us is."""
         if is_recorded(record):
             record = await self._completion(sessions).repair(record)
-        if _is_published(record):
+        if is_published(record):
             return not await self._conclude(sessions, record, staged)
         if is_recorded(record):  # its request is gone, and nobody can go on with it
             await sessions.delete(record.id)
             return False
         return _is_wanted(record)
-
-
-def _is_published(record: UploadRecord) -> bool:
-    return record.state is UploadState.COMPLETE and not is_partial(record)
 
 
 def _is_wanted(record: UploadRecord) -> bool:

@@ -251,8 +251,14 @@ class FileStore:
             raise from_os_error(error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(fd).st_nlink:
+            # Between the opening and the lock its holder may have let go of it: what we hold
+            # then is nothing, or a published file, which nobody may touch (invariant 3).
+            named = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
+            if not os.path.samestat(named, os.fstat(fd)):
                 raise NotFound
+        except FileNotFoundError as error:
+            os.close(fd)
+            raise NotFound from error
         except OSError as error:
             os.close(fd)
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
