@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http.client
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -64,8 +65,7 @@ class _Reused:
         key = (shell, *options)
         server = self._running.get(key)
         if server is not None:
-            if server.process.poll() is None and not server.leftovers():
-                self._empty(server.folder)
+            if self._emptied(server):
                 return server
             server.kill()
         self._count += 1
@@ -74,6 +74,20 @@ class _Reused:
         server = SHELLS[shell](folder, "--durability", "relaxed", *options)
         self._running[key] = server
         return server
+
+    def _emptied(self, server: ServerProcess) -> bool:
+        """Whether it runs, and has nothing of its last test any more."""
+        if server.process.poll() is not None:
+            return False
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            for name in server.leftovers():
+                path = f"/uploads/{name.rpartition('/')[2]}"
+                for fields in ({"Tus-Resumable": "1.0.0"}, {}):  # whichever began it
+                    server.request("DELETE", path, headers=fields)
+        if server.leftovers():
+            return False
+        self._empty(server.folder)
+        return True
 
     def _empty(self, folder: Path) -> None:
         for path in folder.iterdir():

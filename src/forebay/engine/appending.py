@@ -57,10 +57,11 @@ class Appending:
             limit=limit,
             hashing=hashing,
             reserve=source.length is None,
+            room=record.offset + source.length if source.length else 0,
         )
         commits = self._commits(record, staged, told)
-        if source.length:
-            await engine.workers.run(staged.reserve, record.offset + source.length)
+        if source.length and not source.arrived:  # its client is told before it sends anything
+            await engine.workers.run(intake.prepare)
         try:
             after = None if verified else commits.after_turn
             about = Arrival(

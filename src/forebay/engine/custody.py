@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import time
@@ -44,19 +45,26 @@ class Custody:
         context: Mapping[str, Any] | None,
         dialect: str | None = None,
     ) -> AsyncIterator[tuple[UploadRecord, Staged | None, Holding, Answer]]:
-        """Holds an upload and loads its state under the lock. Raises NotFound, Gone."""
+        """Holds an upload and loads its state under the lock. Raises NotFound, Gone.
+
+        Who sets the Holding's `record` at the end, to the state it leaves, has the upload kept
+        for the next request.
+        """
         run = self._engine.workers.run
         # Asked first, so that a stranger cannot interrupt anybody.
-        record = await self._sessions.load(upload_id)
+        kept = command is Command.APPEND  # all others look anew at what is on the disk
+        known = self._holders.kept(upload_id) if kept else None
+        record = known or await self._sessions.load(upload_id)
         await self.check_owner(record, command, context)
         if dialect is not None:
             check_dialect(record, dialect)
         if command is Command.APPEND and parts_of(record):
             raise Forbidden("A final upload is made of its parts; nothing can be added.")
-        async with self._holders.taken(upload_id, lambda: self.claim(upload_id)) as taken:
-            holding, staged = taken
+        lock = functools.partial(self.claim, upload_id)
+        async with self._holders.taken(upload_id, lock, kept=kept) as (holding, staged):
             try:
-                record = await self._sessions.load(upload_id)
+                record = holding.record or await self._sessions.load(upload_id)
+                holding.record = None
                 check_alive(record)
                 if staged is not None:
                     await self._ending.settle(record, staged)
@@ -72,7 +80,7 @@ class Custody:
                         await run(staged.truncate, record.offset)
                 yield record, staged, holding, todo
             finally:
-                if staged is not None:
+                if staged is not None and not self._holders.keep(upload_id, holding, staged):
                     await run(staged.close)
 
     async def claim(self, upload_id: str) -> Staged | None:

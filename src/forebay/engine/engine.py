@@ -349,6 +349,7 @@ class Engine:
         resumables, self.resumables = self.resumables, None
         if resumables is not None:
             await resumables.concatenation.close()
+            await resumables.holders.close()
         sessions, self._sessions = self._sessions, None
         if sessions is not None:
             await sessions.close()

@@ -2,22 +2,38 @@
 
 The lock on the data file decides, also between processes. What is here only makes a holder
 let go: in this process by its source's `stop`, in others by a wake-up.
+
+An upload whose request has ended well stays locked for a moment: when the next request of the
+same client is here soon, it finds data and state at hand. Whoever else asks gets it at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVar
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol
 
+from forebay.engine.workers import Workers
 from forebay.errors import Interrupted, UploadBusy, UploadError
+from forebay.model import UploadRecord
 from forebay.sessions.base import Sessions
+from forebay.stores.base import Staged
 
-T = TypeVar("T")
+logger = logging.getLogger("forebay")
+
+Lock = Callable[[], Awaitable[Staged | None]]
 
 PATIENCE = 15.0
 """Seconds a newcomer waits for a holder, which may be inside a write to a slow disk."""
+
+KEPT_FOR = 0.25
+"""Seconds an upload stays locked for its client's next request."""
+KEPT_MOST = 64
+"""Most uploads that are kept so in one process, each with a descriptor."""
+_WANDERING_MOST = 1024
 
 _FIRST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
@@ -30,9 +46,13 @@ class Stoppable(Protocol):
 
 
 class Holding:
-    """One request's hold of an upload; `source` is set while it reads."""
+    """One request's hold of an upload; `source` is set while it reads.
+
+    `record`: its state, where that is known without asking; who leaves it behind, `keep`s it.
+    """
 
     def __init__(self) -> None:
+        self.record: UploadRecord | None = None
         self.source: Stoppable | None = None
         self.asked = False
         self.released = asyncio.Event()
@@ -48,25 +68,46 @@ class Holding:
             self.source.stop(Interrupted())
 
 
-class Holders:
-    """All uploads that requests of this process hold. Used on the event loop only."""
+@dataclasses.dataclass(slots=True)
+class _Kept:
+    record: UploadRecord
+    staged: Staged
+    timer: asyncio.TimerHandle
 
-    def __init__(self, sessions: Sessions) -> None:
+
+class Holders:
+    """All uploads that requests of this process hold, or have just held. Used on the event loop
+    only.
+    """
+
+    def __init__(self, sessions: Sessions, workers: Workers) -> None:
         self._sessions = sessions
+        self._workers = workers
         self._held: dict[str, Holding] = {}
+        self._kept: dict[str, _Kept] = {}
+        # Their requests come to other processes in turn: to keep them would only hold those up.
+        self._wandering: dict[str, None] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+        self._closed = False
         sessions.on_release_asked(self.release)
 
     def release(self, upload_id: str) -> None:
-        """Asks the holder in this process, if there is one, to stop between two reads."""
+        """Another process asks for it: the holder in this one, if any, stops between two reads."""
         holding = self._held.get(upload_id)
         if holding is not None:
             holding.ask()
+        elif upload_id in self._kept:
+            self._let_go(upload_id)
+            if len(self._wandering) >= _WANDERING_MOST:
+                del self._wandering[next(iter(self._wandering))]
+            self._wandering[upload_id] = None
 
     @contextlib.asynccontextmanager
-    async def taken(  # type: ignore[no-untyped-def]
-        self, upload_id: str, lock: Callable[[], Awaitable[T]], *, ask: bool = True
-    ):
-        """Holds the upload: yields `(Holding, what lock() returned)`.
+    async def taken(
+        self, upload_id: str, lock: Lock, *, ask: bool = True, kept: bool = False
+    ) -> AsyncIterator[tuple[Holding, Staged | None]]:
+        """Holds the upload: yields `(Holding, what lock() returned)`; with `kept` and when it
+        was, what was kept, and its `record` in the Holding.
 
         `lock` raises UploadBusy while another process has it. Whoever has it, here or there,
         is made to let go first, unless `ask` is false: then it is left alone, UploadBusy.
@@ -78,10 +119,65 @@ class Holders:
         deadline = loop.time() + (PATIENCE if ask else 0)
         holding = await self._enter(upload_id, deadline)
         try:
-            yield holding, await self._lock(upload_id, lock, deadline)
+            last = self._take_kept(upload_id)
+            if last is not None and kept:
+                holding.record = last.record
+                yield holding, last.staged
+            else:
+                if last is not None:
+                    await self._workers.run(last.staged.close)
+                yield holding, await self._lock(upload_id, lock, deadline)
         finally:
             del self._held[upload_id]
             holding.released.set()
+
+    # --- kept for the next request -----------------------------------------------------------
+
+    def kept(self, upload_id: str) -> UploadRecord | None:
+        """The state of an upload that is kept: nobody else can have changed it."""
+        kept = self._kept.get(upload_id)
+        return None if kept is None else kept.record
+
+    def keep(self, upload_id: str, holding: Holding, staged: Staged) -> bool:
+        """Called last in a hold that knows the `record` it leaves: keeps the upload locked, and
+        `staged` open, for a moment. False, and nothing was done, when others want it.
+        """
+        wanted = holding.asked or upload_id in self._wandering
+        if holding.record is None or wanted or self._closed:
+            return False
+        if len(self._kept) >= KEPT_MOST:
+            self._let_go(next(iter(self._kept)))
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(KEPT_FOR, self._let_go, upload_id)
+        self._kept[upload_id] = _Kept(holding.record, staged, timer)
+        return True
+
+    def _take_kept(self, upload_id: str) -> _Kept | None:
+        kept = self._kept.pop(upload_id, None)
+        if kept is not None:
+            kept.timer.cancel()
+        return kept
+
+    def _let_go(self, upload_id: str) -> None:
+        kept = self._take_kept(upload_id)
+        if kept is not None:
+            closing = asyncio.ensure_future(self._workers.run(kept.staged.close))
+            self._closing.add(closing)
+            closing.add_done_callback(self._let_gone)
+
+    def _let_gone(self, closing: asyncio.Future[None]) -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled() and (error := closing.exception()) is not None:
+            logger.warning("the data of an upload could not be closed: %s", error)
+
+    async def close(self) -> None:
+        """Lets go of all that is kept; from now on nothing is."""
+        self._closed = True
+        for upload_id in list(self._kept):
+            self._let_go(upload_id)
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    # --- the lock ----------------------------------------------------------------------------
 
     async def _enter(self, upload_id: str, deadline: float) -> Holding:
         while (other := self._held.get(upload_id)) is not None:
@@ -94,7 +190,7 @@ class Holders:
         holding = self._held[upload_id] = Holding()
         return holding
 
-    async def _lock(self, upload_id: str, lock: Callable[[], Awaitable[T]], deadline: float) -> T:
+    async def _lock(self, upload_id: str, lock: Lock, deadline: float) -> Staged | None:
         loop = asyncio.get_running_loop()
         pause = _FIRST_PAUSE
         while True:

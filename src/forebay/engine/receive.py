@@ -38,6 +38,11 @@ class Source(Protocol):
     waiting_since: float | None
     """Loop time since when nothing but the client is waited for; None while it is not."""
 
+    @property
+    def arrived(self) -> bool:
+        """Whether some of the body is here, unasked: the next turn begins at once."""
+        ...
+
     def take_whole(self) -> bytes | None:
         """The whole body when it is already here, else None and nothing is consumed."""
         ...
@@ -89,12 +94,14 @@ class Intake:
         limit: most bytes of this body; None for no limit.
         hashing: digests to keep up.
         reserve: ask the sink for room as an unannounced body grows.
+        room: ask the sink for room up to this offset before anything is written.
     """
 
     __slots__ = (
         "_beside",
         "_hashing",
         "_reserved",
+        "_room",
         "limit",
         "offset",
         "received",
@@ -110,6 +117,7 @@ class Intake:
         limit: int | None = None,
         hashing: Hashing = NO_HASHING,
         reserve: bool = False,
+        room: int = 0,
     ) -> None:
         self.sink = sink
         self.start = self.offset = offset
@@ -118,6 +126,13 @@ class Intake:
         self._hashing = hashing if hashing.updates else None
         self._beside: Beside | None = None
         self._reserved = _RESERVE_FROM if reserve else None
+        self._room = room
+
+    def prepare(self) -> None:
+        """Asks for the `room`, unless that was done; for who wants to be refused earlier."""
+        room, self._room = self._room, 0
+        if room:
+            self.sink.reserve(room)
 
     @property
     def hashes(self) -> bool:
@@ -144,6 +159,7 @@ class Intake:
             size = self.limit - self.received
             data = data[:size]
         if size:
+            self.prepare()
             end = self.offset + size
             if self._reserved is not None and end > self._reserved:
                 self._reserved = end + _STRIDE

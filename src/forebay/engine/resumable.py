@@ -83,7 +83,7 @@ class Resumables:
     def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
-        self.holders = Holders(sessions)
+        self.holders = Holders(sessions, engine.workers)
         self._ending = Ending(engine, sessions)
         self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
@@ -334,7 +334,10 @@ class Resumables:
                 return await self._replay(record, wish, source)
             assert staged is not None
             with self._admitted():
-                return await self._take(record, staged, holding, wish, source, told, late)
+                standing = await self._take(record, staged, holding, wish, source, told, late)
+            if standing.record.state is UploadState.OPEN:  # more is likely to come soon
+                holding.record = standing.record
+            return standing
 
     @contextlib.contextmanager
     def _admitted(self) -> Iterator[None]:

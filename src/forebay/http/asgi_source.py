@@ -51,6 +51,10 @@ class ReceiveSource:
         self._stopped: UploadError | None = None
         self._scope: asyncio.Timeout | None = None
 
+    @property
+    def arrived(self) -> bool:
+        return False  # nobody can tell without waiting
+
     def take_whole(self) -> bytes | None:
         return None  # nobody can tell without waiting
 

@@ -43,8 +43,13 @@ class Connection(Protocol):
         """Says 100 if that is due, and stops reading."""
         ...
 
+    @property
+    def buffered(self) -> int:
+        """How many bytes were read along with the head."""
+        ...
+
     def take_early(self) -> bytes:
-        """Bytes that were read along with the head."""
+        """Those bytes, which are the caller's from then on."""
         ...
 
     def give_back(self, surplus: bytes) -> None:
@@ -80,6 +85,10 @@ class SocketSource:
     def trailers(self) -> list[tuple[bytes, bytes]]:
         """All trailer fields of a chunked body that has ended."""
         return self._framing.trailers
+
+    @property
+    def arrived(self) -> bool:
+        return self._connection.buffered > 0
 
     def take_whole(self) -> bytes | None:
         framing = self._framing
