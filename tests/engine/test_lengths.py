@@ -94,9 +94,9 @@ def test_what_is_recorded_or_refused(
 def test_what_ends_an_upload(known: UploadRecord, completes: bool | None, found: Any) -> None:
     if isinstance(found, type):
         with pytest.raises(found):
-            lengths.ends(known, completes)
+            lengths.ends(known.offset, known.length, completes)
     else:
-        assert lengths.ends(known, completes) is found
+        assert lengths.ends(known.offset, known.length, completes) is found
 
 
 def test_no_byte_passes_the_length_nor_else_the_limit() -> None:

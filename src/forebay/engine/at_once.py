@@ -49,10 +49,9 @@ async def store_at_once(
         return None
     if wish.conflict is Conflict.REPLACE:  # what was replaced could not be given back
         return None
-    length = lengths.settle(record, first, source.length)
-    if length is not None:
-        record = dataclasses.replace(record, length=length)
-    if not lengths.ends(dataclasses.replace(record, offset=source.length), first.completes):
+    settled = lengths.settle(record, first, source.length)
+    length = record.length if settled is None else settled
+    if not lengths.ends(source.length, length, first.completes):
         return None
     body = source.take_whole()
     if body is None:
@@ -77,14 +76,12 @@ async def store_at_once(
 
 def _complete(record: UploadRecord, stored: Stored) -> UploadRecord:
     file = stored.file
-    record = dataclasses.replace(
+    return dataclasses.replace(
         record,
         state=UploadState.COMPLETE,
         offset=file.size,
         length=file.size,
         final_name=file.name,
         final_size=file.size,
-        outcome=outcome.prepared(stored.digests),
+        outcome=outcome.at_once(stored, time.time() - record.created_at),
     )
-    told = outcome.finished(record, file, stored.replaced, time.time())
-    return dataclasses.replace(record, outcome=told)

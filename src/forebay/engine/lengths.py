@@ -16,7 +16,9 @@ __all__ = ["agree", "bound", "ends", "limit_of", "settle", "whole_length"]
 
 def limit_of(record: UploadRecord) -> int | None:
     """The most bytes this upload may come to, as it was when it began; None for no limit."""
-    limit: int | None = json.loads(record.extra or b"{}").get("limit")
+    if b'"limit"' not in record.extra:
+        return None
+    limit: int | None = json.loads(record.extra).get("limit")
     return limit
 
 
@@ -75,12 +77,12 @@ def settle(record: UploadRecord, wish: AppendUpload, content_length: int | None)
     return length if record.length is None else None
 
 
-def ends(record: UploadRecord, completes: bool | None) -> bool:
+def ends(offset: int, length: int | None, completes: bool | None) -> bool:
     """Whether an upload that has taken all of a request is over. Raises InconsistentLength."""
     if completes is None:
-        return record.length is not None and record.offset == record.length
-    if completes and record.length is not None and record.offset != record.length:
+        return offset == length
+    if completes and length is not None and offset != length:
         raise InconsistentLength(
-            f"The upload was said to be complete at {record.offset} of {record.length} bytes."
+            f"The upload was said to be complete at {offset} of {length} bytes."
         )
     return completes

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from forebay.model import Digest, FileInfo, Stored, UploadRecord, UploadState
 
-__all__ = ["finished", "is_owed", "is_published", "prepared", "refused", "stored"]
+__all__ = ["at_once", "finished", "is_owed", "is_published", "prepared", "refused", "stored"]
 
 
 def prepared(digests: Iterable[Digest], *, owed: bool = False) -> bytes:
@@ -15,7 +15,7 @@ def prepared(digests: Iterable[Digest], *, owed: bool = False) -> bytes:
 
     `owed`: somebody waits to be told of the file.
     """
-    known: dict[str, object] = {"digests": [(d.algorithm, d.value.hex()) for d in digests]}
+    known: dict[str, object] = {"digests": _plain(digests)}
     return _dump({**known, "owed": True} if owed else known)
 
 
@@ -32,8 +32,26 @@ def is_published(record: UploadRecord) -> bool:
 def finished(record: UploadRecord, file: FileInfo, replaced: bool, now: float) -> bytes:
     """What is known once `file` is published, at the time `now`."""
     known = json.loads(record.outcome or b"{}")
-    known |= {"tag": file.tag, "mtime_ns": file.mtime_ns, "replaced": replaced}
-    return _dump({**known, "duration": max(0.0, now - record.created_at)})
+    return _dump(known | _published(file, replaced, now - record.created_at))
+
+
+def at_once(stored: Stored, duration: float) -> bytes:
+    """`finished` of what was never anything but finished. `duration`: seconds it took."""
+    digests = {"digests": _plain(stored.digests)}
+    return _dump(digests | _published(stored.file, stored.replaced, duration))
+
+
+def _published(file: FileInfo, replaced: bool, duration: float) -> dict[str, object]:
+    return {
+        "tag": file.tag,
+        "mtime_ns": file.mtime_ns,
+        "replaced": replaced,
+        "duration": max(0.0, duration),
+    }
+
+
+def _plain(digests: Iterable[Digest]) -> list[tuple[str, str]]:
+    return [(digest.algorithm, digest.value.hex()) for digest in digests]
 
 
 def refused(code: str, message: str) -> bytes:

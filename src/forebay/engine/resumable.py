@@ -363,7 +363,7 @@ class Resumables:
             record = await self._sessions.update(record.id, version=record.version, length=length)
         holding.read_from(source)
         record = await self._appending.receive(record, staged, wish, source, told, late)
-        if lengths.ends(record, wish.completes):
+        if lengths.ends(record.offset, record.length, wish.completes):
             record = await self._ending.finish(record, staged)
             self.concatenation.part_ended(record.id)
         return Standing(record)

@@ -16,7 +16,7 @@ from forebay.errors import (
     WrongState,
 )
 from forebay.http.answers import Headers, Receive, Send
-from forebay.http.destination import destination_of
+from forebay.http.destination import ANYWHERE, destination_of
 from forebay.http.files import mount_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
@@ -87,7 +87,7 @@ class Tus:
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,
         )
-        if not wish.partial:
+        if not wish.partial and destination is not ANYWHERE:
             name = destination.below(wish.name)
             wish = dataclasses.replace(wish, name=name, max_size=destination.max_size)
         source = source_of(scope, receive)

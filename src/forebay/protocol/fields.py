@@ -6,6 +6,7 @@ A list of headers is as ASGI gives it: pairs of bytes, the names in lower case.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -260,7 +261,12 @@ _DATES = tuple(
 
 def http_date(seconds: float) -> bytes:
     """An IMF-fixdate (RFC 9110, section 5.6.7). Times outside 1970 to 9999 are clamped."""
-    days, second = divmod(max(0, min(int(seconds), _LAST_SECOND)), 86400)
+    return _http_date(max(0, min(int(seconds), _LAST_SECOND)))
+
+
+@functools.lru_cache(maxsize=64)  # many answers of one second tell the same time
+def _http_date(seconds: int) -> bytes:
+    days, second = divmod(seconds, 86400)
     date = datetime.date.fromordinal(_EPOCH + days)
     minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)
