@@ -53,6 +53,7 @@ def die(folder: Path, point: int) -> str | None:
 def test_who_cannot_tell_leaves_a_file_that_somebody_waits_for(
     tmp_path: Path, expired: bool
 ) -> None:
+    """Bug: of one that had expired the data went, so that nobody was ever told."""
     soon = time.time() + 60
 
     async def before() -> None:
@@ -62,6 +63,8 @@ def test_who_cannot_tell_leaves_a_file_that_somebody_waits_for(
     async def after() -> None:
         async with opened(tmp_path) as place:
             await place.sweep(tells=False)
+            assert (place.told(), place.staged_ids()) == ([], {ID})
+            await place.sweep(soon + 1, tells=False)
             assert (place.told(), place.staged_ids()) == ([], {ID})
             await place.sweep(soon + 1 if expired else None)
             assert (place.told(), place.staged_ids()) == ([f"{ID} a.bin"], set())

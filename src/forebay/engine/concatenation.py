@@ -89,8 +89,8 @@ class Concatenation:
         try:
             await self._parts(record)
         except BaseException:
-            await self._engine.workers.run(self._engine.store.remove, record.id)
             await self._sessions.delete(record.id)
+            await self._engine.workers.run(self._engine.store.remove, record.id)
             raise
         return await self.standing(record)
 
@@ -169,7 +169,7 @@ class Concatenation:
                 try:
                     holding.read_from(stop)
                     record = await self._sessions.load(upload_id)
-                    await self._ending.settle(record, staged)
+                    record = await self._ending.settle(record, staged)
                     if record.state is UploadState.OPEN:
                         record = await self._fill(record, staged, stop)
                     if record.state in _UNFINISHED and record.offset == record.length:

@@ -14,6 +14,7 @@ from forebay.engine.completion import Completion
 from forebay.engine.receive import Hashing
 from forebay.errors import (
     DigestMismatch,
+    DiskFull,
     Forbidden,
     NameTaken,
     NotAFolder,
@@ -64,6 +65,8 @@ class Ending:
     async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
         """Verifies, publishes, commits, tells. Raises what refuses it.
 
+        What an earlier request left was settled (`settle`).
+
         Refused by a digest or `on_verify` it has FAILED; on any other error it stays
         COMPLETING, and the next question tries again. `detail["ended"]` of an error is True
         when the file itself was refused, not the sending of it.
@@ -74,10 +77,6 @@ class Ending:
         if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):
             # That may take long, and a crash meanwhile is no reason to ask for bytes again.
             record = await self._advance(record, UploadState.COMPLETING)
-        repaired = await self.completion.repair(record)
-        if repaired.state is UploadState.COMPLETE:
-            await self.completion.conclude(repaired, staged)
-            return repaired
         try:
             digests = await self._verify(record, staged, extra)
             conditions = preconditions_of(extra)
@@ -89,14 +88,31 @@ class Ending:
             raise
         return record
 
-    async def settle(self, record: UploadRecord, staged: Staged) -> None:
-        """Ends what a crash left of an upload that has ended: somebody to tell, data to let go of.
+    async def settle(self, record: UploadRecord, staged: Staged) -> UploadRecord:
+        """Ends what a crash or a cancelled request left of an upload that has ended: a record to
+        complete, somebody to tell, data to let go of. The record as it is then.
 
         The sweep does the same, and leaves to us what it finds in our hands.
         """
+        record = await self.completion.repair(record)
         if outcome.is_published(record):
             await self.completion.conclude(record, staged)
         elif record.state in (UploadState.FAILED, UploadState.CANCELLED):
+            await self._engine.workers.run(staged.discard)
+        return record
+
+    async def remove(self, upload_id: str, staged: Staged | None) -> None:
+        """Nothing of it stays. The record goes first: without its data it would look lost to
+        another process that is asked just then.
+        """
+        try:
+            await self._sessions.delete(upload_id)
+        except DiskFull:
+            if staged is None:
+                raise
+            await self._engine.workers.run(staged.discard)  # which makes room
+            await self._sessions.delete(upload_id)
+        if staged is not None:
             await self._engine.workers.run(staged.discard)
 
     async def _advance(self, record: UploadRecord, state: UploadState) -> UploadRecord:
