@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.completing import on_a_loop
+from engine.interleaving import Gate
 from engine.resumables import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.engine.resumable import Resumables
@@ -27,23 +27,6 @@ from forebay.model import UploadRecord, UploadState
 from forebay.stores.base import Publication, Published
 from forebay.stores.files import FileStore
 from forebay.stores.staging import StagedFile
-
-
-class Gate:
-    """A thread waits in the middle of a call until the test lets it go on."""
-
-    def __init__(self) -> None:
-        self._here, self._go_on = threading.Event(), threading.Event()
-
-    def wait(self) -> None:
-        self._here.set()
-        assert self._go_on.wait(30)
-
-    async def reached(self) -> None:
-        assert await asyncio.to_thread(self._here.wait, 30)
-
-    def open(self) -> None:
-        self._go_on.set()
 
 
 def tellings(engine: Engine) -> list[str]:

@@ -193,12 +193,16 @@ class Concatenation:
             if record.length:
                 await run(staged.reserve, record.length)
             await self._copy(record, staged, parts, stop)
-        except (NotFound, TooLarge, StorageFailed, SyncFailed) as error:
+        except (NotFound, TooLarge, StorageFailed) as error:
             ended: UploadError = error
             if isinstance(error, NotFound):
                 ended = WrongState("A part of this upload was removed before it was finished.")
             await self._ending.fail(record, staged, ended)
             raise ended from error
+        except BaseException:
+            if staged.dead:
+                await self._ending.fail(record, staged, SyncFailed())
+            raise
         return await self._sessions.load(record.id)
 
     async def _settle_length(

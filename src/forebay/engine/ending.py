@@ -20,6 +20,7 @@ from forebay.errors import (
     NotAFolder,
     NotFound,
     PreconditionFailed,
+    SyncFailed,
     UploadError,
     VerificationRefused,
 )
@@ -67,9 +68,9 @@ class Ending:
 
         What an earlier request left was settled (`settle`).
 
-        Refused by a digest or `on_verify` it has FAILED; on any other error it stays
-        COMPLETING, and the next question tries again. `detail["ended"]` of an error is True
-        when the file itself was refused, not the sending of it.
+        Refused by a digest or `on_verify`, or when a sync failed, it has FAILED; on any other
+        error it stays COMPLETING, and the next question tries again. `detail["ended"]` of an
+        error is True when the file itself was refused, not the sending of it.
         """
         extra = json.loads(record.extra)
         if extra.get("partial"):
@@ -80,13 +81,16 @@ class Ending:
         try:
             digests = await self._verify(record, staged, extra)
             conditions = preconditions_of(extra)
-            record = await self.completion.complete(record, staged, conditions, digests)
+            return await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
             error.detail["ended"] = True
             if isinstance(error, _FINAL):
                 await self.fail(record, staged, error)
             raise
-        return record
+        except BaseException:
+            if staged.dead:
+                await self.fail(record, staged, SyncFailed())
+            raise
 
     async def settle(self, record: UploadRecord, staged: Staged) -> UploadRecord:
         """Ends what a crash or a cancelled request left of an upload that has ended: a record to
@@ -177,8 +181,13 @@ class Ending:
     async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
         """The upload ends here: its data goes, and whoever comes back is told why."""
         told = outcome.refused(error.code, error.message)
-        with contextlib.suppress(NotFound):
-            await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
+        try:
+            with contextlib.suppress(NotFound):
+                await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
+        except BaseException:
+            if staged.dead:  # whatever is known of it
+                await self._engine.workers.run(staged.discard)
+            raise
         await self._engine.workers.run(staged.discard)
 
 

@@ -69,6 +69,11 @@ class Staged(Protocol):
         """Bytes written so far, committed or not; the only offset `write` accepts."""
         ...
 
+    @property
+    def dead(self) -> bool:
+        """Whether a sync has failed: nothing written can be trusted any more (invariant 12)."""
+        ...
+
     def write(self, data: memoryview, offset: int) -> None:
         """Writes all of `data` at `offset`.
 
