@@ -50,16 +50,19 @@ _TARGETS = (*_FINAL, NameTaken, NotAFolder, PreconditionFailed)
 
 
 class Ending:
-    """Ends uploads whose lock the caller holds."""
+    """Ends uploads whose lock the caller holds.
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    `tells`: False where nobody can be told of files, so that this is left to a server.
+    """
+
+    def __init__(self, engine: Engine, sessions: Sessions, *, tells: bool = True) -> None:
         self._engine = engine
         self._sessions = sessions
         self.completion = Completion(
             engine.store,
             sessions,
             engine.workers,
-            self.tell,
+            self.tell if tells else None,
             owes=lambda: engine.hooks.completes,
         )
 

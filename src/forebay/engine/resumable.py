@@ -78,13 +78,13 @@ class Standing:
 
 
 class Resumables:
-    """The resumable uploads of one engine."""
+    """The resumable uploads of one engine. `tells`: see `Ending`."""
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, *, tells: bool = True) -> None:
         self._engine = engine
         self._sessions = sessions
         self.holders = Holders(sessions, engine.workers)
-        self._ending = Ending(engine, sessions)
+        self._ending = Ending(engine, sessions, tells=tells)
         self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders, self._ending)

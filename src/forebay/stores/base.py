@@ -219,7 +219,8 @@ class Store(Protocol):
     def published_from(self, upload_id: str, name: str) -> FileInfo | None:
         """The file `name` if it is the very data staged as `upload_id`, else None.
 
-        Lets a restart tell whether a crash came before or after publication.
+        Lets a restart tell whether a crash came before or after publication. Its name is as
+        durable, when this returns, as `publish` makes it: the crash may have come before that.
         """
         ...
 

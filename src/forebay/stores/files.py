@@ -348,12 +348,16 @@ class FileStore:
             with self.folders.opened(folder) as folder_fd:
                 final = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
                 mark = mark_in(folder_fd, base, final.st_size)
+                marked = mark is not None and mark.origin == upload_id
+                if not marked and not os.path.samestat(staged, final):
+                    return None
+                if self.strict:
+                    sync(folder_fd)
+                return info_of(name, final, mark)
         except (FileNotFoundError, NotFound, NotAFolder):
             return None
         except OSError as error:
             raise from_os_error(error) from error
-        it_is = os.path.samestat(staged, final) or (mark is not None and mark.origin == upload_id)
-        return info_of(name, final, mark) if it_is else None
 
     # --- published files ----------------------------------------------------------------------
 
