@@ -23,7 +23,7 @@ from forebay.errors import (
     SessionsUnavailable,
     StorageDenied,
 )
-from forebay.model import UploadRecord, UploadState
+from forebay.model import Conflict, Receive, UploadRecord, UploadState
 from forebay.stores.base import Publication, Published
 from forebay.stores.files import FileStore
 from forebay.stores.staging import StagedFile
@@ -371,3 +371,52 @@ async def test_a_creation_that_published_its_file_is_told_of(
         assert (tmp_path / "f.bin").read_bytes() == b"abc"
         assert len(told) == 1
         assert list(engine.store.staged_ids()) == []
+
+
+# --- files that are taken back --------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_a_file_is_taken_back_before_its_upload_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: a process that died in between left a file that nobody wanted, and no sign of that."""
+    delete = FileStore.delete
+    noted: list[list[str]] = []
+
+    def deleted(self: FileStore, name: str, *more: Any) -> None:
+        noted.append(list(self.staged_ids()))
+        delete(self, name, *more)
+
+    monkeypatch.setattr(FileStore, "delete", deleted)
+    async with running(tmp_path) as engine:
+        told = tellings(engine)
+        command = Receive("a.bin", Conflict.REFUSE)
+        with pytest.raises(NotFound):
+            async with engine.received_file(command, body(b"abc")) as (reception, _):
+                raise NotFound  # whatever somebody has against it
+        assert noted == [[reception.id]]
+        assert list(engine.store.staged_ids()) == []
+        assert engine.sessions is not None
+        assert (await engine.sessions.count(), told) == (0, [])
+    assert not (tmp_path / "a.bin").exists()
+
+
+@pytest.mark.parametrize("taken_back", [False, True], ids=["before", "after"])
+@on_a_loop
+async def test_a_crash_while_a_file_is_taken_back_leaves_all_or_nothing(
+    tmp_path: Path, taken_back: bool
+) -> None:
+    async with running(tmp_path) as engine:
+        told = tellings(engine)
+        command = Receive("a.bin", Conflict.REFUSE)
+        async with engine.reception(command, body(b"abc")) as reception:
+            stored = await reception.take()
+        if taken_back:
+            await engine.take_back(stored)
+        assert reception._untold is not None
+        reception._untold[1].close()  # as a process that dies lets go of its lock
+        await sweeper(engine).run(time.time())
+        assert list(engine.store.staged_ids()) == []
+        assert told == ([] if taken_back else [reception.id])
+    assert (tmp_path / "a.bin").exists() is not taken_back
