@@ -277,7 +277,7 @@ class Resumables:
                 todo = Answer.FINISH
             if todo is Answer.FINISH:
                 assert staged is not None
-                record = await self._ending.finish(record, staged)
+                record = await self._finish(record, staged)
             return record
 
     @staticmethod
@@ -335,7 +335,7 @@ class Resumables:
         async with custody as (record, staged, holding, todo):
             if todo is Answer.FINISH:
                 assert staged is not None
-                record = await self._ending.finish(record, staged)
+                record = await self._finish(record, staged)
                 todo = answer(record.state, Command.APPEND)
             if todo is Answer.REPLAY:
                 return await self._replay(record, wish, source)
@@ -371,9 +371,13 @@ class Resumables:
         holding.read_from(source)
         record = await self._appending.receive(record, staged, wish, source, told, late)
         if lengths.ends(record, wish.completes):
-            record = await self._ending.finish(record, staged)
-            self.concatenation.part_ended(record.id)
+            record = await self._finish(record, staged)
         return Standing(record)
+
+    async def _finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
+        record = await self._ending.finish(record, staged)
+        self.concatenation.part_ended(record.id)
+        return record
 
     async def _replay(self, record: UploadRecord, wish: AppendUpload, source: Source) -> Standing:
         """The last answer was lost: whoever asks to end the upload again is told how it ended.
