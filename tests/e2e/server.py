@@ -164,6 +164,7 @@ class ServerProcess:
             str(path.relative_to(own))
             for part in ("tmp", "uploads")
             for path in (own / part).rglob("*")
+            if path.suffix != ".probe"  # of a worker that starts just now
         )
 
     def stop(self, timeout: float = 60) -> int:

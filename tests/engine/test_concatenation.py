@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.resumables import at, body, resumables, running, wish
 from forebay.engine import concatenation
 from forebay.errors import Forbidden, InvalidRequest, NotFound, StorageFailed, UploadBusy
-from forebay.model import UploadState
+from forebay.model import UploadRecord, UploadState
 from forebay.stores.staging import StagedFile
 
 DATA = [bytes([n]) * 50_000 for n in range(4)]
@@ -191,3 +192,65 @@ def test_a_part_belongs_to_who_made_it(tmp_path: Path) -> None:
         engine.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("moment", ["looked at", "committed"])
+def test_a_part_that_ends_while_its_final_upload_is_being_made_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Bug: it was said to be complete before the final upload waited for it, or while that was
+    still busy with others, so the final upload was not gone on with before somebody asked for it.
+    """
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads, sessions = resumables(engine), engine.sessions
+            assert sessions is not None
+            first = await uploads.create(wish(3, partial=True))
+            await uploads.append(at(first.id, 0), body(b"abc"))
+            second = await uploads.create(wish(3, partial=True))
+            method = {"looked at": "load", "committed": "advance"}[moment]
+            call = getattr(sessions, method)
+
+            async def watched(upload_id: str, *more: Any) -> UploadRecord:
+                found: UploadRecord = await call(upload_id, *more)
+                task = asyncio.current_task()
+                if task in uploads.concatenation._tasks.values() and (
+                    moment == "committed" or upload_id == second.id
+                ):
+                    monkeypatch.undo()
+                    await uploads.append(at(second.id, 0), body(b"def"))
+                return found
+
+            monkeypatch.setattr(sessions, method, watched)
+            final = await uploads.create(wish(parts=(first.id, second.id), name="all"))
+            async with asyncio.timeout(30):
+                while (await uploads.peek(final.id)).state is not UploadState.COMPLETE:
+                    await asyncio.sleep(0.01)
+            assert not uploads.concatenation._waiting
+            assert not uploads.concatenation._again
+
+    asyncio.run(main())
+    assert (tmp_path / "all").read_bytes() == b"abcdef"
+
+
+def test_a_part_that_a_question_completes_is_not_forgotten(tmp_path: Path) -> None:
+    """Bug: as above, of a part whose last request died before it was complete."""
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads, sessions = resumables(engine), engine.sessions
+            assert sessions is not None
+            part = await uploads.create(wish(3, partial=True))
+            final = await uploads.create(wish(parts=(part.id,), name="all"))
+            staged = engine.store.claim(part.id)
+            staged.write(memoryview(b"abc"), 0)
+            staged.close()
+            await sessions.advance(part.id, 3, None)  # what a kill leaves
+            assert (await uploads.offset(part.id)).offset == 3
+            async with asyncio.timeout(30):
+                while (await uploads.peek(final.id)).state is not UploadState.COMPLETE:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert (tmp_path / "all").read_bytes() == b"abc"

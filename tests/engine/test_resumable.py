@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from forebay.errors import (
     VerificationRefused,
     WrongState,
 )
-from forebay.model import Digest, UploadState
+from forebay.http.asgi_source import ReceiveSource
+from forebay.model import AppendUpload, Conflict, CreateUpload, Digest, UploadState
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -125,6 +127,41 @@ def test_limits_hold_for_every_way_of_telling_a_length(tmp_path):
 
     asyncio.run(main())
     assert (tmp_path / "f.bin").stat().st_size == 100
+
+
+class Arrived(ReceiveSource):
+    """A body of which something is here, so that room for it is asked for with its first bytes."""
+
+    arrived = True
+
+
+@pytest.mark.parametrize("most", [None, 8 << 20], ids=["", "max-append-size"])
+def test_what_the_filesystem_cannot_hold_does_not_end_an_upload(tmp_path, most):
+    """Bug: it was taken for more bytes than were announced, or than one request may bring."""
+
+    async def main() -> None:
+        async with running(tmp_path, max_append_size=most) as engine:
+            uploads = resumables(engine)
+            record = await uploads.create(CreateUpload("ietf", "f.bin", Conflict.RENAME, 4 << 20))
+            wire = Wire(4 << 20)
+            wire.send(b"x" * (4 << 20), last=True)
+            wire.source.__class__ = Arrived
+            before = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, before[1]))
+            try:
+                with pytest.raises(TooLarge, match="filesystem cannot hold") as refused:
+                    await uploads.append(
+                        AppendUpload(record.id, "ietf", 0, completes=True), wire.source
+                    )
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            assert not refused.value.detail
+            assert (await uploads.offset(record.id)).offset == 0
+            last = AppendUpload(record.id, "ietf", 0, completes=True)
+            assert (await uploads.append(last, body(b"x" * (4 << 20)))).complete
+
+    asyncio.run(main())
+    assert (tmp_path / "f.bin").stat().st_size == 4 << 20
 
 
 def test_a_refused_file_ends_its_upload_and_whoever_comes_back_is_told(tmp_path):

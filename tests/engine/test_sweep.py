@@ -14,10 +14,12 @@ import pytest
 
 from engine.completing import PACKED, Place, WatchedStaged, on_a_loop, opened
 from engine.resumables import at, body, resumables, running
+from forebay.config import Settings
 from forebay.engine.completion import Completion
 from forebay.engine.sweep import Sweeper
+from forebay.engine.upkeep import cancel_upload
 from forebay.errors import Forbidden, NotFound
-from forebay.model import Conflict, UploadRecord, UploadState
+from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.stores.base import Publication
 
 ID = "0123456789abcdef"
@@ -53,6 +55,7 @@ def die(folder: Path, point: int) -> str | None:
 def test_who_cannot_tell_leaves_a_file_that_somebody_waits_for(
     tmp_path: Path, expired: bool
 ) -> None:
+    """Bug: of one that had expired the data went, so that nobody was ever told."""
     soon = time.time() + 60
 
     async def before() -> None:
@@ -62,6 +65,8 @@ def test_who_cannot_tell_leaves_a_file_that_somebody_waits_for(
     async def after() -> None:
         async with opened(tmp_path) as place:
             await place.sweep(tells=False)
+            assert (place.told(), place.staged_ids()) == ([], {ID})
+            await place.sweep(soon + 1, tells=False)
             assert (place.told(), place.staged_ids()) == ([], {ID})
             await place.sweep(soon + 1 if expired else None)
             assert (place.told(), place.staged_ids()) == ([f"{ID} a.bin"], set())
@@ -146,6 +151,30 @@ def test_a_client_that_is_quicker_than_the_sweep_makes_a_crash_good(
 
     asyncio.run(before())
     assert die(tmp_path, point) is not None
+    asyncio.run(after())
+
+
+@pytest.mark.parametrize("point", [4, 6])
+def test_an_operator_who_ends_an_upload_leaves_a_file_that_somebody_waits_for(
+    tmp_path: Path, point: int
+) -> None:
+    """Bug: `forebay uploads cancel` let go of what only a server can tell of."""
+
+    async def before() -> None:
+        async with opened(tmp_path) as place:
+            await place.create(ID, BODY)
+
+    async def after() -> None:
+        settings = Settings(dir=str(tmp_path), durability=Durability.RELAXED)
+        with pytest.raises(Forbidden):
+            await cancel_upload(settings, ID)
+        async with opened(tmp_path) as place:
+            assert (place.told(), place.staged_ids()) == ([], {ID})
+            await place.sweep()
+            assert (place.told(), place.staged_ids()) == ([f"{ID} a.bin"], set())
+
+    asyncio.run(before())
+    assert die(tmp_path, point) in ("after publish", "after update")
     asyncio.run(after())
 
 

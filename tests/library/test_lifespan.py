@@ -104,6 +104,22 @@ def test_a_loop_that_was_closed_under_it_is_left_behind(tmp_path: Path):
     asyncio.run(uploads.stop())
 
 
+def test_what_a_closed_loop_kept_open_is_let_go_of(tmp_path: Path):
+    """Bug: an upload that was kept for the next request stayed locked, as the timer that ends that
+    belonged to the loop: the next request waited for 15 s, and was refused.
+    """
+    uploads, app = make(tmp_path, lifespan=None)
+    client = TestClient(app)
+    begun = client.post("/uploads/", headers={**TUS, "Upload-Length": "6"})
+    where = begun.headers["location"]
+    for start, piece in ((0, b"ab"), (2, b"cd"), (4, b"ef")):
+        headers = {**TUS, "Upload-Offset": f"{start}"}
+        headers["Content-Type"] = "application/offset+octet-stream"
+        answer = client.patch(where, headers=headers, content=piece)
+        assert (answer.status_code, answer.headers["upload-offset"]) == (204, f"{start + 2}")
+    asyncio.run(uploads.stop())
+
+
 def test_of_two_loops_that_begin_at_once_one_is_refused(tmp_path: Path):
     """Both began the same run, and the answers of its threads went to the wrong loop."""
     uploads, app = make(tmp_path)

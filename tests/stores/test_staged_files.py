@@ -219,3 +219,30 @@ def test_a_store_that_cannot_be_opened_keeps_no_descriptor(
             with pytest.raises(NoDescriptors), file_store(tmp_path, "strict"):
                 raise AssertionError("it was opened")
         assert open_descriptors() == before
+
+
+def test_what_a_killed_replacement_left_goes_though_its_upload_goes_on(store: FileStore) -> None:
+    """Bug: its second name stayed, and with it the room that the file takes once it is deleted."""
+    staged = fill(store.create(ID), b"abc")
+    for name in ("0123.new", "4567.old"):
+        os.link(ID, name, src_dir_fd=store.uploads_fd, dst_dir_fd=store.tmp_fd)
+    assert store.sweep_temporaries() == 2  # locked by whoever goes on with it
+    assert os.listdir(store.tmp_fd) == []
+    assert staged.publish(how("f.bin")).file.size == 3
+    staged.discard()
+
+
+@pytest.mark.parametrize("kind", ["strict", "strict-named"])
+def test_data_whose_name_cannot_be_synced_has_none(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: it stayed there for a later sweep."""
+    with file_store(tmp_path / "root", kind) as store:
+        staged = fill(store.stage(), b"abc")
+        with monkeypatch.context() as patch:
+            break_call(patch, "fsync", errno.EIO)
+            with pytest.raises(SyncFailed):
+                staged.keep(ID)
+            staged.discard()
+        assert list(store.staged_ids()) == []
+        assert os.listdir(store.tmp_fd) == []

@@ -169,3 +169,26 @@ def test_a_publication_that_fails_changes_nothing(
     with file_store(root) as store:
         assert names_in(store) == ["old"]
     assert temporaries(root) == []
+
+
+@pytest.mark.parametrize("kind", ["strict", "relaxed"])
+def test_a_name_that_is_found_after_a_crash_is_synced_before_it_counts(
+    root: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: its process was killed before it synced the folder, the restart said that it is there
+    and removed the other name, and a power loss then took the file.
+    """
+    with file_store(root, kind) as store:
+        staged = store.create(ID)
+        staged.write(memoryview(b"abc"), 0)
+        os.link(root / ".forebay" / "uploads" / ID, root / "a")  # what the dead one did
+        synced: list[str] = []
+        fsync = os.fsync
+        monkeypatch.setattr(
+            os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))
+        )
+        assert store.published_from(ID, "b") is None
+        assert synced == []
+        assert store.published_from(ID, "a") == store.stat("a")
+        assert synced == ([str(root)] if kind == "strict" else [])
+        staged.close()

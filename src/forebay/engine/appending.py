@@ -45,8 +45,28 @@ class Appending:
         late: LateDigests | None,
     ) -> UploadRecord:
         """The record as it is when all of the body is committed. Raises what broke it off;
-        the prefix is kept then, unless digests were to be compared.
+        the prefix is kept then, unless digests were to be compared or a sync failed.
         """
+        commits = self._commits(record, staged, told)
+        try:
+            await self._receive(commits, record, staged, wish, source, late)
+            await commits.finish()
+        except BaseException:
+            await commits.settle()
+            if staged.dead:
+                await self._ending.fail(record, staged, SyncFailed())
+            raise
+        return commits.record
+
+    async def _receive(
+        self,
+        commits: Commits,
+        record: UploadRecord,
+        staged: Staged,
+        wish: AppendUpload,
+        source: Source,
+        late: LateDigests | None,
+    ) -> None:
         engine = self._engine
         verified = bool(wish.expected) or wish.late
         hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
@@ -59,7 +79,6 @@ class Appending:
             reserve=source.length is None,
             room=record.offset + source.length if source.length else 0,
         )
-        commits = self._commits(record, staged, told)
         if source.length and not source.arrived:  # its client is told before it sends anything
             await engine.workers.run(intake.prepare)
         try:
@@ -75,7 +94,7 @@ class Appending:
                 await engine.pump(source, intake, after, feed)
             if verified:
                 await self._verify_request(record, staged, hashing, wish, late)
-        except (SyncFailed, StorageFailed) as error:
+        except StorageFailed as error:
             await commits.settle()
             await self._ending.fail(record, staged, error)
             raise
@@ -85,15 +104,15 @@ class Appending:
                 await engine.workers.run(staged.truncate, record.offset)
             elif isinstance(error, UploadError):
                 await commits.finish()
-            if isinstance(error, TooLarge) and most is not None:
+            # Not when it is the filesystem that cannot hold so much.
+            over = isinstance(error, TooLarge) and intake.received == limit
+            if over and most is not None:
                 refused = append_too_large(most)
                 refused.detail["ended"] = False  # the upload may go on
                 raise refused from error
-            if isinstance(error, TooLarge) and wish.completes is not None:
+            if isinstance(error, TooLarge) and over and wish.completes is not None:
                 raise await self._overrun(record, staged, error) from error
             raise
-        await commits.finish()
-        return commits.record
 
     def _commits(
         self, record: UploadRecord, staged: Staged, told: Callable[[int], None] | None

@@ -19,6 +19,7 @@ from forebay.sessions.base import Sessions
 
 if TYPE_CHECKING:
     from forebay.engine.custody import Custody
+    from forebay.engine.ending import Ending
     from forebay.engine.engine import Engine
     from forebay.engine.holders import Holders
 
@@ -36,12 +37,18 @@ class Bindings:
     """Finds bound uploads, and enters new ones."""
 
     def __init__(
-        self, engine: Engine, sessions: Sessions, holders: Holders, custody: Custody
+        self,
+        engine: Engine,
+        sessions: Sessions,
+        holders: Holders,
+        custody: Custody,
+        ending: Ending,
     ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._holders = holders
         self._custody = custody
+        self._ending = ending
 
     async def find(
         self, name: str, action: str, context: Mapping[str, Any] | None = None
@@ -90,11 +97,13 @@ class Bindings:
             async with taken as (_, staged):
                 try:
                     other = await self._sessions.load(other.id)  # now under its lock
+                    if staged is not None:
+                        other = await self._ending.settle(other, staged)
+                    if other.state not in _LIVING:
+                        return
                     if not _is_of_no_use(other):
                         raise _exists(other)
-                    if staged is not None:
-                        await run(staged.discard)
-                    await self._sessions.delete(other.id)
+                    await self._ending.remove(other.id, staged)
                 finally:
                     if staged is not None:
                         await run(staged.close)

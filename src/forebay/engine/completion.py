@@ -9,6 +9,7 @@ data's lock tells, so two never do.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -16,7 +17,7 @@ from typing import Any
 
 from forebay.engine import outcome
 from forebay.engine.workers import Workers
-from forebay.errors import NameTaken, UploadError, WrongState
+from forebay.errors import NameTaken, NotFound, UploadError, WrongState
 from forebay.model import (
     NO_PRECONDITIONS,
     Conflict,
@@ -156,9 +157,13 @@ class Completion:
         """After a crash: if the data is already under its recorded name, says so.
 
         Else the record is returned as it is: its bytes are there, and completion may be
-        tried again. What is complete now has yet to be concluded.
+        tried again. What is complete now has yet to be concluded. Without the lock it may be
+        somebody else's to end by now; it is returned as it was, then, too.
         """
         if record.state is not UploadState.COMPLETING or record.final_name is None:
             return record
         file = await self._workers.run(self._store.published_from, record.id, record.final_name)
-        return record if file is None else await self._record(record, file)
+        if file is not None:
+            with contextlib.suppress(NotFound, WrongState):
+                return await self._record(record, file)
+        return record

@@ -78,6 +78,9 @@ class Concatenation:
         self._claim = claim
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: dict[str, set[str]] = {}
+        """By part, the final uploads that it is missing in."""
+        self._again: set[str] = set()
+        """Those that are being made, and of which a part has ended meanwhile."""
 
     # --- from requests ---------------------------------------------------------------------------
 
@@ -89,8 +92,8 @@ class Concatenation:
         try:
             await self._parts(record)
         except BaseException:
-            await self._engine.workers.run(self._engine.store.remove, record.id)
             await self._sessions.delete(record.id)
+            await self._engine.workers.run(self._engine.store.remove, record.id)
             raise
         return await self.standing(record)
 
@@ -110,7 +113,10 @@ class Concatenation:
     def part_ended(self, upload_id: str) -> None:
         """A part is complete, or gone: whichever final uploads wait for it go on."""
         for final in self._waiting.pop(upload_id, ()):
-            self.resume(final)
+            if final in self._tasks:
+                self._again.add(final)
+            else:
+                self.resume(final)
 
     # --- in the background -----------------------------------------------------------------------
 
@@ -126,6 +132,10 @@ class Concatenation:
     def _ended(self, upload_id: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(upload_id) is task:
             del self._tasks[upload_id]
+        again = upload_id in self._again
+        self._again.discard(upload_id)
+        if again and not task.cancelled():
+            self.resume(upload_id)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if isinstance(error, Interrupted):  # somebody cancels it
@@ -151,10 +161,10 @@ class Concatenation:
 
     async def close(self) -> None:
         """Stops all copies; they can be gone on with."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks := list(self._tasks.values()):  # one that has just ended may be gone on with
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _make(self, upload_id: str) -> None:
         """Copies what there is; finishes the upload when that was all."""
@@ -169,7 +179,7 @@ class Concatenation:
                 try:
                     holding.read_from(stop)
                     record = await self._sessions.load(upload_id)
-                    await self._ending.settle(record, staged)
+                    record = await self._ending.settle(record, staged)
                     if record.state is UploadState.OPEN:
                         record = await self._fill(record, staged, stop)
                     if record.state in _UNFINISHED and record.offset == record.length:
@@ -193,12 +203,16 @@ class Concatenation:
             if record.length:
                 await run(staged.reserve, record.length)
             await self._copy(record, staged, parts, stop)
-        except (NotFound, TooLarge, StorageFailed, SyncFailed) as error:
+        except (NotFound, TooLarge, StorageFailed) as error:
             ended: UploadError = error
             if isinstance(error, NotFound):
                 ended = WrongState("A part of this upload was removed before it was finished.")
             await self._ending.fail(record, staged, ended)
             raise ended from error
+        except BaseException:
+            if staged.dead:
+                await self._ending.fail(record, staged, SyncFailed())
+            raise
         return await self._sessions.load(record.id)
 
     async def _settle_length(
@@ -230,8 +244,7 @@ class Concatenation:
         try:
             for part in parts:
                 if part.state is not UploadState.COMPLETE:
-                    self._waiting.setdefault(part.id, set()).add(record.id)
-                    break
+                    break  # goes on when it ends
                 end = start + part.offset
                 if end > staged.offset:
                     await self._copy_part(part.id, staged, start, end, stop, commits)
@@ -271,6 +284,24 @@ class Concatenation:
         return [found[part_id] for part_id in ids]
 
     async def _keep(self, part_id: str, final_id: str) -> UploadRecord:
+        # Before it is looked at: it may end just then.
+        self._waiting.setdefault(part_id, set()).add(final_id)
+        try:
+            part = await self._keep_complete(part_id, final_id)
+        except BaseException:
+            self._wait_no_more(part_id, final_id)
+            raise
+        if part.state is UploadState.COMPLETE:
+            self._wait_no_more(part_id, final_id)
+        return part
+
+    def _wait_no_more(self, part_id: str, final_id: str) -> None:
+        waiting = self._waiting.get(part_id, set())
+        waiting.discard(final_id)
+        if not waiting:
+            self._waiting.pop(part_id, None)
+
+    async def _keep_complete(self, part_id: str, final_id: str) -> UploadRecord:
         while True:
             part = await self._sessions.load(part_id)
             if part.state in (UploadState.FAILED, UploadState.CANCELLED):

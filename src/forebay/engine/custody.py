@@ -67,7 +67,7 @@ class Custody:
                 holding.record = None
                 check_alive(record)
                 if staged is not None:
-                    await self._ending.settle(record, staged)
+                    record = await self._ending.settle(record, staged)
                 todo = answer(record.state, command)
                 if todo is Answer.GONE:
                     raise _gone(record)

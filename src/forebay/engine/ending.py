@@ -14,11 +14,13 @@ from forebay.engine.completion import Completion
 from forebay.engine.receive import Hashing
 from forebay.errors import (
     DigestMismatch,
+    DiskFull,
     Forbidden,
     NameTaken,
     NotAFolder,
     NotFound,
     PreconditionFailed,
+    SyncFailed,
     UploadError,
     VerificationRefused,
 )
@@ -48,25 +50,30 @@ _TARGETS = (*_FINAL, NameTaken, NotAFolder, PreconditionFailed)
 
 
 class Ending:
-    """Ends uploads whose lock the caller holds."""
+    """Ends uploads whose lock the caller holds.
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    `tells`: False where nobody can be told of files, so that this is left to a server.
+    """
+
+    def __init__(self, engine: Engine, sessions: Sessions, *, tells: bool = True) -> None:
         self._engine = engine
         self._sessions = sessions
         self.completion = Completion(
             engine.store,
             sessions,
             engine.workers,
-            self.tell,
+            self.tell if tells else None,
             owes=lambda: engine.hooks.completes,
         )
 
     async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
         """Verifies, publishes, commits, tells. Raises what refuses it.
 
-        Refused by a digest or `on_verify` it has FAILED; on any other error it stays
-        COMPLETING, and the next question tries again. `detail["ended"]` of an error is True
-        when the file itself was refused, not the sending of it.
+        What an earlier request left was settled (`settle`).
+
+        Refused by a digest or `on_verify`, or when a sync failed, it has FAILED; on any other
+        error it stays COMPLETING, and the next question tries again. `detail["ended"]` of an
+        error is True when the file itself was refused, not the sending of it.
         """
         extra = json.loads(record.extra)
         if extra.get("partial"):
@@ -74,29 +81,45 @@ class Ending:
         if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):
             # That may take long, and a crash meanwhile is no reason to ask for bytes again.
             record = await self._advance(record, UploadState.COMPLETING)
-        repaired = await self.completion.repair(record)
-        if repaired.state is UploadState.COMPLETE:
-            await self.completion.conclude(repaired, staged)
-            return repaired
         try:
             digests = await self._verify(record, staged, extra)
             conditions = preconditions_of(extra)
-            record = await self.completion.complete(record, staged, conditions, digests)
+            return await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
             error.detail["ended"] = True
             if isinstance(error, _FINAL):
                 await self.fail(record, staged, error)
             raise
-        return record
+        except BaseException:
+            if staged.dead:
+                await self.fail(record, staged, SyncFailed())
+            raise
 
-    async def settle(self, record: UploadRecord, staged: Staged) -> None:
-        """Ends what a crash left of an upload that has ended: somebody to tell, data to let go of.
+    async def settle(self, record: UploadRecord, staged: Staged) -> UploadRecord:
+        """Ends what a crash or a cancelled request left of an upload that has ended: a record to
+        complete, somebody to tell, data to let go of. The record as it is then.
 
         The sweep does the same, and leaves to us what it finds in our hands.
         """
+        record = await self.completion.repair(record)
         if outcome.is_published(record):
             await self.completion.conclude(record, staged)
         elif record.state in (UploadState.FAILED, UploadState.CANCELLED):
+            await self._engine.workers.run(staged.discard)
+        return record
+
+    async def remove(self, upload_id: str, staged: Staged | None) -> None:
+        """Nothing of it stays. The record goes first: without its data it would look lost to
+        another process that is asked just then.
+        """
+        try:
+            await self._sessions.delete(upload_id)
+        except DiskFull:
+            if staged is None:
+                raise
+            await self._engine.workers.run(staged.discard)  # which makes room
+            await self._sessions.delete(upload_id)
+        if staged is not None:
             await self._engine.workers.run(staged.discard)
 
     async def _advance(self, record: UploadRecord, state: UploadState) -> UploadRecord:
@@ -161,8 +184,13 @@ class Ending:
     async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
         """The upload ends here: its data goes, and whoever comes back is told why."""
         told = outcome.refused(error.code, error.message)
-        with contextlib.suppress(NotFound):
-            await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
+        try:
+            with contextlib.suppress(NotFound):
+                await self._sessions.update(record.id, state=UploadState.FAILED, outcome=told)
+        except BaseException:
+            if staged.dead:  # whatever is known of it
+                await self._engine.workers.run(staged.discard)
+            raise
         await self._engine.workers.run(staged.discard)
 
 

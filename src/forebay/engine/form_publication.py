@@ -117,11 +117,11 @@ class FormPublication:
 
     async def take_back(self, file_id: str, stored: Stored) -> None:
         """One file that was published is not wanted any more; nobody is told of it."""
+        await self._engine.take_back(stored)  # first: should we die here, a sweep forgets the rest
         untold = self._untold.pop(file_id, None)
         recorded = self._engine.recorded
         if untold is not None and recorded is not None:
             await recorded.forget(*untold)
-        await self._engine.take_back(stored)
 
     async def close(self) -> None:
         """What nobody was told of, because the request was cancelled, is told by a sweep."""

@@ -177,6 +177,16 @@ class Holders:
             self._let_go(upload_id)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
+    def abandon(self) -> None:
+        """As `close`, when the event loop was closed before; in a thread."""
+        self._closed = True
+        while self._kept:
+            _, kept = self._kept.popitem()
+            try:
+                kept.staged.close()
+            except OSError as error:
+                logger.warning("the data of an upload could not be closed: %s", error)
+
     # --- the lock ----------------------------------------------------------------------------
 
     async def _enter(self, upload_id: str, deadline: float) -> Holding:

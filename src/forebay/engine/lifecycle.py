@@ -79,7 +79,7 @@ def diagram() -> str:
         (_S.OPEN, _S.OPEN, "append, offset"),
         (_S.OPEN, _S.COMPLETING, "last byte"),
         (_S.COMPLETING, _S.COMPLETE, "verified, published, committed"),
-        (_S.COMPLETING, _S.FAILED, "refused by on_verify or a digest"),
+        (_S.COMPLETING, _S.FAILED, "refused by on_verify or a digest, sync failed"),
         (_S.OPEN, _S.FAILED, "data lost, sync failed, length passed"),
         (_S.OPEN, _S.CANCELLED, "cancel"),
         (_S.COMPLETING, _S.CANCELLED, "cancel"),

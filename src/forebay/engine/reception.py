@@ -162,11 +162,11 @@ class Reception:
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, as nobody wants it any more; nobody is told."""
+        await self._engine.take_back(stored)  # first: should we die here, a sweep forgets the rest
         if self._untold is not None:
             assert self._recorded is not None
             untold, self._untold = self._untold, None
             await self._recorded.forget(*untold)
-        await self._engine.take_back(stored)
 
     async def close(self) -> None:
         """What was not published goes. Idempotent."""

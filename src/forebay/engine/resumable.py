@@ -78,17 +78,17 @@ class Standing:
 
 
 class Resumables:
-    """The resumable uploads of one engine."""
+    """The resumable uploads of one engine. `tells`: see `Ending`."""
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions, *, tells: bool = True) -> None:
         self._engine = engine
         self._sessions = sessions
         self.holders = Holders(sessions, engine.workers)
-        self._ending = Ending(engine, sessions)
+        self._ending = Ending(engine, sessions, tells=tells)
         self.recorded = Recorded(engine, sessions, self._ending.completion)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders, self._ending)
-        self.bindings = Bindings(engine, sessions, self.holders, self._custody)
+        self.bindings = Bindings(engine, sessions, self.holders, self._custody, self._ending)
         self.concatenation = Concatenation(
             engine, sessions, self.holders, self._ending, self._custody.claim
         )
@@ -161,13 +161,19 @@ class Resumables:
                     first = dataclasses.replace(first, upload_id=record.id)
                     try:
                         return await self._take(record, staged, holding, first, source, told, late)
-                    except UploadError:
+                    except BaseException:
                         if not known or (wish.bound and await self._is_empty(record.id)):
-                            await run(staged.discard)  # nobody needs to come back to it
-                            await self._sessions.delete(record.id)
+                            await self._drop(record.id, staged)
                         raise
             finally:
                 await run(staged.close)
+
+    async def _drop(self, upload_id: str, staged: Staged) -> None:
+        """Nobody needs to come back to an upload: it goes, unless it was published already."""
+        with contextlib.suppress(UploadError):  # then it stays, for the sweep
+            record = await self._ending.settle(await self._sessions.load(upload_id), staged)
+            if record.state is not UploadState.COMPLETE:
+                await self._ending.remove(upload_id, staged)
 
     async def _is_empty(self, upload_id: str) -> bool:
         try:
@@ -189,7 +195,10 @@ class Resumables:
             if size:
                 await run(staged.reserve, size)
             await self.bindings.enter(record)
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, UploadError):  # cancelled while the record was added
+                with contextlib.suppress(UploadError):
+                    await self._sessions.delete(record.id)
             await run(staged.discard)
             raise
         return staged
@@ -268,7 +277,7 @@ class Resumables:
                 todo = Answer.FINISH
             if todo is Answer.FINISH:
                 assert staged is not None
-                record = await self._ending.finish(record, staged)
+                record = await self._finish(record, staged)
             return record
 
     @staticmethod
@@ -298,9 +307,7 @@ class Resumables:
                 await release_part(self._sessions, record)
             elif record.state is UploadState.COMPLETE:
                 await self._ending.remove_file(record, context)
-            if staged is not None:
-                await self._engine.workers.run(staged.discard)
-            await self._sessions.delete(upload_id)
+            await self._ending.remove(upload_id, staged)
         self.concatenation.part_ended(upload_id)
         return record
 
@@ -328,7 +335,7 @@ class Resumables:
         async with custody as (record, staged, holding, todo):
             if todo is Answer.FINISH:
                 assert staged is not None
-                record = await self._ending.finish(record, staged)
+                record = await self._finish(record, staged)
                 todo = answer(record.state, Command.APPEND)
             if todo is Answer.REPLAY:
                 return await self._replay(record, wish, source)
@@ -364,9 +371,13 @@ class Resumables:
         holding.read_from(source)
         record = await self._appending.receive(record, staged, wish, source, told, late)
         if lengths.ends(record.offset, record.length, wish.completes):
-            record = await self._ending.finish(record, staged)
-            self.concatenation.part_ended(record.id)
+            record = await self._finish(record, staged)
         return Standing(record)
+
+    async def _finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
+        record = await self._ending.finish(record, staged)
+        self.concatenation.part_ended(record.id)
+        return record
 
     async def _replay(self, record: UploadRecord, wish: AppendUpload, source: Source) -> Standing:
         """The last answer was lost: whoever asks to end the upload again is told how it ended.

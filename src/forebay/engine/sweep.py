@@ -97,8 +97,12 @@ class Sweeper:
         after = ""
         while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
             for record in page:
-                repaired = await completion.repair(record)
-                swept.repaired += repaired.state is UploadState.COMPLETE
+                try:
+                    repaired = await completion.repair(record)
+                except StorageError as error:  # others can be served all the same
+                    logger.warning("upload %s cannot be looked at: %s", record.id, error)
+                else:
+                    swept.repaired += repaired.state is UploadState.COMPLETE
             after = page[-1].id
 
     def _completion(self, sessions: Sessions) -> Completion:
@@ -127,48 +131,50 @@ class Sweeper:
         except StorageError as error:
             logger.warning("the expired upload %s cannot be removed: %s", upload_id, error)
             return False
-        # Asked again under the lock: its client may have come back since the page was read.
-        expired = await self._expired(sessions, upload_id, now)
-        if expired is None:
+        try:
+            # Asked again under the lock: its client may have come back since the page was read.
+            expired = await self._expired(sessions, upload_id, now)
+            if expired is None:
+                return False
+            # The crash may be longer ago than that, and yet nobody was told.
+            if staged is not None and await self._is_owed(sessions, expired, staged):
+                return False
+            await sessions.delete(upload_id)
+            if staged is not None:
+                await run(staged.discard)
+        except StorageError as error:
+            logger.warning("the expired upload %s cannot be removed: %s", upload_id, error)
+            return False
+        finally:
             if staged is not None:
                 await run(staged.close)
-            return False
-        if staged is not None:
-            if is_published(expired):  # the crash is longer ago than that, but nobody was told
-                await self._conclude(sessions, expired, staged)
-            await run(staged.discard)
-        await sessions.delete(upload_id)
         swept.expired += 1
         return True
+
+    async def _is_owed(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
+        """Whether it is published data that we hold and that is left for who can tell of it."""
+        completion = self._completion(sessions)
+        record = await completion.repair(record)
+        return is_published(record) and not await completion.conclude(record, staged)
 
     async def _expired(self, sessions: Sessions, upload_id: str, now: float) -> UploadRecord | None:
         """The record, if it is to end now."""
         try:
             record = await sessions.load(upload_id)
-        except NotFound:
-            return None
-        if record.expires_at is None or record.expires_at > now:
-            return None
-        if is_partial(record):
-            try:
-                await release_part(sessions, record)
-            except UploadBusy:  # a final upload is being made of it
+            if record.expires_at is None or record.expires_at > now:
                 return None
+            if is_partial(record):
+                await release_part(sessions, record)
+        except (NotFound, UploadBusy):  # it went; or a final upload is being made of it
+            return None
         return record
-
-    async def _conclude(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
-        try:
-            return await self._completion(sessions).conclude(record, staged)
-        except BaseException:
-            await self._workers.run(staged.close)
-            raise
 
     async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
         run = self._workers.run
         ids = self._store.staged_ids()
         while step := await run(lambda: list(itertools.islice(ids, _STEP))):
             # Only what looks unwanted is looked at closely: living uploads cost a row each.
-            wanted = {r.id for r in await sessions.load_many(step) if _is_wanted(r)}
+            wanted = {r.id for r in await sessions.load_many(step) if not _may_have_ended(r)}
             for upload_id in step:
                 if upload_id not in wanted:
                     await self._remove_orphan(sessions, upload_id, swept)
@@ -184,28 +190,38 @@ class Sweeper:
         except StorageError as error:  # one that nobody can open must not stop the sweep
             logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)
             return
-        # Looked at again under the lock: whoever creates an upload holds it until the record
-        # is there, so data without a record now is data that nobody will ask for.
-        records = await sessions.load_many([upload_id])
-        wanted = any([await self._is_wanted(sessions, record, staged) for record in records])
-        await self._workers.run(staged.close if wanted else staged.discard)
+        try:
+            # Looked at again under the lock: whoever creates an upload holds it until the record
+            # is there, so data without a record now is data that nobody will ask for.
+            records = await sessions.load_many([upload_id])
+            wanted = any([await self._is_wanted(sessions, record, staged) for record in records])
+            if not wanted:
+                await self._workers.run(staged.discard)
+        except StorageError as error:
+            logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)
+            return
+        finally:
+            await self._workers.run(staged.close)
         swept.orphans += not wanted
 
     async def _is_wanted(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
         """Whether data that we hold has to stay; what can be ended by us is."""
-        if is_recorded(record):
-            record = await self._completion(sessions).repair(record)
+        completion = self._completion(sessions)
+        record = await completion.repair(record)
         if is_published(record):
-            return not await self._conclude(sessions, record, staged)
+            return not await completion.conclude(record, staged)
         if is_recorded(record):  # its request is gone, and nobody can go on with it
             await sessions.delete(record.id)
             return False
         return _is_wanted(record)
 
 
+def _may_have_ended(record: UploadRecord) -> bool:
+    """Also one whose request was cancelled, or whose process died, just when it was published."""
+    return record.state is UploadState.COMPLETING or not _is_wanted(record)
+
+
 def _is_wanted(record: UploadRecord) -> bool:
-    if is_recorded(record):
-        return False
     if record.state is UploadState.COMPLETE:
         return is_partial(record)  # until it expires: finals may be made of it
     return record.state in (UploadState.OPEN, UploadState.COMPLETING)

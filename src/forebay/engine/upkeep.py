@@ -77,7 +77,7 @@ async def cancel_upload(settings: Settings, upload_id: str) -> UploadRecord:
             raise NotFound("There is no such upload.")
         owner = Principal((await sessions.load(upload_id)).principal)
         engine = Engine(settings, store, hooks=PythonHooks(lambda _: owner))
-        resumables = Resumables(engine, sessions)
+        resumables = Resumables(engine, sessions, tells=False)
         try:
             return await resumables.cancel(upload_id)
         finally:

@@ -69,6 +69,11 @@ class Staged(Protocol):
         """Bytes written so far, committed or not; the only offset `write` accepts."""
         ...
 
+    @property
+    def dead(self) -> bool:
+        """Whether a sync has failed: nothing written can be trusted any more (invariant 12)."""
+        ...
+
     def write(self, data: memoryview, offset: int) -> None:
         """Writes all of `data` at `offset`.
 
@@ -214,7 +219,8 @@ class Store(Protocol):
     def published_from(self, upload_id: str, name: str) -> FileInfo | None:
         """The file `name` if it is the very data staged as `upload_id`, else None.
 
-        Lets a restart tell whether a crash came before or after publication.
+        Lets a restart tell whether a crash came before or after publication. Its name is as
+        durable, when this returns, as `publish` makes it: the crash may have come before that.
         """
         ...
 

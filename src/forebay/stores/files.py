@@ -205,11 +205,19 @@ class FileStore:
                 os.link(staged.path, upload_id, **folders, follow_symlinks=False)
                 os.unlink(staged.path, dir_fd=staged.folder_fd)
             if self.strict:
-                sync(self.uploads_fd)
+                self._sync_kept(upload_id)
         except FileExistsError as error:
             raise AlreadyExists from error
         except OSError as error:
             raise from_os_error(error) from error
+
+    def _sync_kept(self, upload_id: str) -> None:
+        try:
+            sync(self.uploads_fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(upload_id, dir_fd=self.uploads_fd)
+            raise
 
     def resume(self, upload_id: str, offset: int) -> Staged:
         fd = self._open_locked(upload_id, os.O_RDWR)
@@ -329,7 +337,10 @@ class FileStore:
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             fd = os.open(name, flags, dir_fd=self.tmp_fd)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Names with a suffix live no longer than the lock that we hold. Their data may be
+                # locked: it is an upload's, which goes on after a replacement was killed.
+                if "." not in name:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(name, dir_fd=self.tmp_fd)
             finally:
                 os.close(fd)
@@ -348,12 +359,16 @@ class FileStore:
             with self.folders.opened(folder) as folder_fd:
                 final = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
                 mark = mark_in(folder_fd, base, final.st_size)
+                marked = mark is not None and mark.origin == upload_id
+                if not marked and not os.path.samestat(staged, final):
+                    return None
+                if self.strict:
+                    sync(folder_fd)
+                return info_of(name, final, mark)
         except (FileNotFoundError, NotFound, NotAFolder):
             return None
         except OSError as error:
             raise from_os_error(error) from error
-        it_is = os.path.samestat(staged, final) or (mark is not None and mark.origin == upload_id)
-        return info_of(name, final, mark) if it_is else None
 
     # --- published files ----------------------------------------------------------------------
 

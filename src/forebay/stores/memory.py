@@ -46,6 +46,8 @@ class _Data:
 class StagedMemory:
     """See `forebay.stores.base.Staged`. `upload_id` is None for what is not resumable."""
 
+    dead = False
+
     def __init__(
         self,
         store: MemoryStore,

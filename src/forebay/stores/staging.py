@@ -42,13 +42,13 @@ class StagedFile:
 
     __slots__ = (
         "_beyond",
-        "_dead",
         "_kept",
         "_packing",
         "_sealed",
         "_stays",
         "_store",
         "_written_back",
+        "dead",
         "fd",
         "folder_fd",
         "mark",
@@ -78,7 +78,8 @@ class StagedFile:
         self._written_back = offset
         # How far a reservation or a failed write may have gone past `offset`.
         self._beyond = max(offset, allocated)
-        self._dead = False
+        self.dead = False
+        """A sync has failed."""
         self._packing: Packing | None = None
         # It is compressed, or nothing is to be gained or had by compressing it.
         self._stays = sealed
@@ -124,7 +125,7 @@ class StagedFile:
         return done
 
     def _check_writable(self) -> None:
-        if self._dead:
+        if self.dead:
             raise SyncFailed
         if self._sealed:
             raise StorageFailed("The data of this upload is whole and cannot be changed any more.")
@@ -176,14 +177,14 @@ class StagedFile:
         self._written_back = min(self._written_back, size)
 
     def commit(self) -> int:
-        if self._dead:
+        if self.dead:
             raise SyncFailed
         offset = self.offset  # first: a write may run beside the sync
         if self._store.strict:
             try:
                 os.fdatasync(self.fd)
             except OSError as error:
-                self._dead = True
+                self.dead = True
                 raise SyncFailed(errno=error.errno) from error
         return offset
 
@@ -201,7 +202,7 @@ class StagedFile:
             raise from_os_error(error) from error
 
     def prepare(self, name: str) -> bool:
-        if self._dead or self._stays or self.offset < LEAST or not self._store.packs(name):
+        if self.dead or self._stays or self.offset < LEAST or not self._store.packs(name):
             self._drop_packing()
             return True
         try:
@@ -226,7 +227,7 @@ class StagedFile:
             packing.target.discard()
 
     def publish(self, how: Publication) -> Published:
-        if self._dead:
+        if self.dead:
             raise SyncFailed
         while not self.prepare(how.name):
             pass
@@ -241,7 +242,7 @@ class StagedFile:
                 self._make_final()
                 published = self._store.publisher.publish(self, how)
         except SyncFailed:
-            self._dead = True
+            self.dead = True
             raise
         except OSError as error:
             raise from_os_error(error) from error
