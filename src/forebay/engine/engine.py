@@ -64,8 +64,6 @@ class Engine:
         hooks: Hooks | None = None,
         tally: Tally | None = None,
     ) -> None:
-        self.resumables: Resumables | None = None
-        """Set by `open_resumables`; None while resumable uploads are not offered."""
         self.store = store
         self.hooks: Hooks = hooks or PythonHooks()
         self.workers = Workers(settings.threads, settings.buffer_size)
@@ -73,6 +71,7 @@ class Engine:
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
         self._sessions: Sessions | None = None
+        self._resumables: Resumables | None = None
         self._ready: tuple[float, str | None] = (0.0, None)
         self.settings = settings
 
@@ -332,12 +331,23 @@ class Engine:
         """Opens the session store and offers resumable uploads from then on."""
         await sessions.open()
         self._sessions = sessions
-        self.resumables = Resumables(self, sessions)
+        self._resumables = Resumables(self, sessions)
+
+    @property
+    def offers_resumable(self) -> bool:
+        return self._resumables is not None
+
+    @property
+    def resumables(self) -> Resumables:
+        """Raises RuntimeError while resumable uploads are not offered."""
+        if self._resumables is None:
+            raise RuntimeError("Resumable uploads need `open_resumables` first.")
+        return self._resumables
 
     @property
     def recorded(self) -> Recorded | None:
         """Where ends of whole uploads are noted while somebody is told of them; else None."""
-        resumables = self.resumables
+        resumables = self._resumables
         return resumables.recorded if resumables is not None and self.hooks.completes else None
 
     @property
@@ -346,7 +356,7 @@ class Engine:
         return self._sessions
 
     async def close_resumables(self) -> None:
-        resumables, self.resumables = self.resumables, None
+        resumables, self._resumables = self._resumables, None
         if resumables is not None:
             await resumables.concatenation.close()
             await resumables.holders.close()
