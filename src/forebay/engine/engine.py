@@ -25,20 +25,19 @@ from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
+from forebay.engine.withdrawal import withdraw
 from forebay.engine.workers import Workers
-from forebay.errors import DiskFull, NotFound, PreconditionFailed, StorageError, UploadError
+from forebay.errors import DiskFull, StorageError, UploadError
 from forebay.hooks.base import Access, Completion, Hooks
 from forebay.hooks.python import PythonHooks
 from forebay.model import (
     Digest,
-    EntityTag,
-    Preconditions,
     Principal,
     Receive,
     Stored,
 )
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Publication, Staged, Store
+from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -167,14 +166,7 @@ class Engine:
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, if it is still that and replaced nothing."""
-        if stored.replaced:
-            return
-        unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
-        try:
-            with contextlib.suppress(NotFound, PreconditionFailed):
-                await self.workers.run(self.store.delete, stored.file.name, unchanged)
-        except UploadError:
-            logger.exception("%r could not be taken back", stored.file.name)
+        await self.workers.run(withdraw, self.store, stored)
 
     def _limit(self, command: Receive) -> int | None:
         limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
@@ -292,7 +284,6 @@ class Engine:
                 workers=self.workers,
                 media_type=media_type,
                 digests=hashing.digests(wanted),
-                publish=_publish_body,
             )
             try:
                 yield body
@@ -395,11 +386,6 @@ class Engine:
 
     def close(self) -> None:
         self.workers.close()
-
-
-def _publish_body(staged: Staged, how: Publication) -> Stored:
-    published = staged.publish(how)
-    return Stored(published.file, published.renamed, published.replaced)
 
 
 __all__ = ["Engine", "UploadError"]
