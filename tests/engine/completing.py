@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import os
 import sys
 import time
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from engine.dying import Point, Watched, dying_at
 from forebay.engine.completion import Completion
 from forebay.engine.sweep import Sweeper, Swept
 from forebay.engine.workers import Workers
@@ -27,41 +27,8 @@ from forebay.stores.files import OWN_FOLDER, FileStore
 from forebay.stores.marks import ATTRIBUTE
 from forebay.stores.seekable import zstd
 
-Point = Callable[[str], None]
-
 PACKED = "FOREBAY_TEST_PACKED"
 """With this in the environment, files are compressed at rest."""
-
-
-class Watched:
-    """Stands for another object, and calls `point` before and after chosen methods."""
-
-    def __init__(self, inner: Any, point: Point, methods: tuple[str, ...]) -> None:
-        self._inner = inner
-        self._point = point
-        self._methods = methods
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._inner, name)
-        if name not in self._methods:
-            return value
-        if inspect.iscoroutinefunction(value):
-
-            async def call(*args: Any, **more: Any) -> Any:
-                self._point(f"before {name}")
-                result = await value(*args, **more)
-                self._point(f"after {name}")
-                return result
-
-            return call
-
-        def call_now(*args: Any, **more: Any) -> Any:
-            self._point(f"before {name}")
-            result = value(*args, **more)
-            self._point(f"after {name}")
-            return result
-
-        return call_now
 
 
 def content_of(path: Path) -> bytes:
@@ -197,17 +164,8 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 
 async def die_at(folder: Path, upload_id: str, wanted: int) -> None:
     """Completes the upload, but ends this process at the point number `wanted`."""
-    passed = 0
-
-    def point(name: str) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == wanted:
-            print(name, flush=True)
-            os._exit(77)
-
     async with opened(folder) as place:
-        await place.complete(upload_id, point)
+        await place.complete(upload_id, dying_at(wanted))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> Asyn
 
 
 def resumables(engine: Engine) -> Resumables:
-    assert engine.resumables is not None
     return engine.resumables
 
 

@@ -6,19 +6,17 @@ As a program it is a process that dies: `python -m engine.test_recorded FOLDER P
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.completing import PACKED, Watched, content_of
+from engine.completing import PACKED
+from engine.dying import died_in, dying_at
+from engine.recording import Told, files, sweep_twice, watch
 from engine.resumables import body, resumables, running
-from forebay.engine.engine import Engine
 from forebay.engine.sweep import Sweeper
 from forebay.errors import NameTaken, TooLarge
 from forebay.hooks.base import Completion
@@ -28,71 +26,16 @@ from forebay.stores.base import Publication
 BODY = b"whole" * 1000
 WISH = Receive("a.bin", Conflict.REFUSE, wanted=("sha-256",))
 POINTS = 12  # before and after: keep, create, publish, tell, discard, delete
-DEAD = 77
-
-
-def teller(folder: Path) -> Callable[[Completion], None]:
-    def tell(completion: Completion) -> None:
-        file = completion.stored.file
-        with open(folder / ".forebay" / "told", "a") as told:
-            told.write(
-                f"{completion.id} {file.name} {file.size} {len(completion.stored.digests)}\n"
-            )
-
-    return tell
-
-
-def told(folder: Path) -> list[str]:
-    path = folder / ".forebay" / "told"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: content_of(path) for path in folder.iterdir() if path.is_file()}
-
-
-async def upload(engine: Engine, folder: Path, point: Callable[[str], None]) -> None:
-    uploads = resumables(engine)
-    tell = Watched(_Telling(teller(folder)), point, ("tell",)).tell
-    engine.hooks.completers.append(tell)  # type: ignore[attr-defined]
-    sessions = Watched(uploads._sessions, point, ("create", "delete"))
-    uploads.recorded._sessions = uploads.recorded._completion._sessions = sessions
-    stage = engine.store.stage
-    engine.store.stage = lambda: Watched(  # type: ignore[method-assign]
-        stage(), point, ("keep", "publish", "discard")
-    )
-    await engine.receive_file(WISH, body(BODY))
-
-
-class _Telling:
-    def __init__(self, tell: Callable[[Completion], None]) -> None:
-        self.tell = tell
 
 
 async def die_at(folder: Path, wanted: int) -> None:
-    passed = 0
-
-    def point(name: str) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == wanted:
-            print(name, flush=True)
-            os._exit(DEAD)
-
     async with running(folder) as engine:
-        await upload(engine, folder, point)
+        watch(engine, folder, dying_at(wanted))
+        await engine.receive_file(WISH, body(BODY))
 
 
 def die(folder: Path, point: int) -> str | None:
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.test_recorded", str(folder), str(point)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode in (0, DEAD), done.stderr
-    return done.stdout.strip() if done.returncode == DEAD else None
+    return died_in("engine.test_recorded", folder, point)
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
@@ -105,17 +48,8 @@ def test_a_crash_at_any_step_tells_of_every_file_that_is_there(
     where = die(tmp_path, point)
     assert where is not None
 
-    async def after() -> None:
-        async with running(tmp_path) as engine:
-            uploads = resumables(engine)
-            engine.hooks.completers.append(teller(tmp_path))  # type: ignore[attr-defined]
-            sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
-            await sweeper.run(time.time())
-            await sweeper.run(time.time())
-            assert list(engine.store.staged_ids()) == []
-
-    asyncio.run(after())
-    lines = told(tmp_path)
+    asyncio.run(sweep_twice(tmp_path))
+    lines = Told(tmp_path).lines()
     for path in tmp_path.glob("a.bin"):
         assert (path.stat().st_size < len(BODY)) is packed
     if not where.endswith((" tell", " discard", " delete")) and where != "after publish":
@@ -191,13 +125,13 @@ def test_a_body_that_is_kept_is_told_of_at_least_once(tmp_path: Path) -> None:
 
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.ensure_future(keep(BODY, "an-id-of-the-test"))
-            engine.hooks.completers[:] = [teller(tmp_path)]  # type: ignore[attr-defined]
+            engine.hooks.completers[:] = [Told(tmp_path).tell]  # type: ignore[attr-defined]
             sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
             await sweeper.run(time.time())
-            assert told(tmp_path) == [f"an-id-of-the-test a.bin {len(BODY)} 0"]
+            assert Told(tmp_path).lines() == [f"an-id-of-the-test a.bin {len(BODY)} 0"]
             with pytest.raises(NameTaken):
                 await keep(b"another", "another-id-of-it")
-            assert len(told(tmp_path)) == 1
+            assert len(Told(tmp_path).lines()) == 1
             assert list(engine.store.staged_ids()) == []
 
     asyncio.run(main())

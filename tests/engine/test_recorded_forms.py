@@ -6,21 +6,16 @@ As a program it is a process that dies: `python -m engine.test_recorded_forms FO
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engine.completing import Watched
+from engine.dying import died_in, dying_at
+from engine.recording import Told, files, sweep_twice, watch
 from engine.resumables import resumables, running
 from engine.test_forms import TYPE, file, form, wire
-from engine.test_recorded import files, teller, told
-from forebay.engine.engine import Engine
 from forebay.engine.form_parts import AsFile
 from forebay.engine.sweep import Sweeper
 from forebay.errors import NameTaken
@@ -30,52 +25,17 @@ from forebay.model import Conflict, FormPolicy
 CONTENT = {"a.bin": b"first" * 1000, "b.bin": b"second" * 1000}
 BODY = form(*(file(name, content) for name, content in CONTENT.items()))
 POINTS = 24  # for each file, before and after: keep, create, publish, tell, discard, delete
-DEAD = 77
-
-
-def watch(engine: Engine, point: Callable[[str], None]) -> None:
-    recorded: Any = resumables(engine).recorded
-    sessions = Watched(recorded._sessions, point, ("create", "delete"))
-    recorded._sessions = recorded._completion._sessions = sessions
-    stage = engine.store.stage
-    engine.store.stage = lambda: Watched(  # type: ignore[method-assign]
-        stage(), point, ("keep", "publish", "discard")
-    )
-
-
-class _Telling:
-    def __init__(self, folder: Path) -> None:
-        self.tell = teller(folder)
 
 
 async def die_at(folder: Path, wanted: int) -> None:
-    passed = 0
-
-    def point(name: str) -> None:
-        nonlocal passed
-        passed += 1
-        if passed == wanted:
-            print(name, flush=True)
-            os._exit(DEAD)
-
     async with running(folder) as engine:
-        tell = Watched(_Telling(folder), point, ("tell",)).tell
-        engine.hooks.completers.append(tell)  # type: ignore[attr-defined]
-        watch(engine, point)
+        watch(engine, folder, dying_at(wanted))
         async with engine.receive_form(wire(BODY), TYPE) as received:
             await received.publish()
 
 
 def die(folder: Path, point: int) -> str | None:
-    done = subprocess.run(
-        [sys.executable, "-m", "engine.test_recorded_forms", str(folder), str(point)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode in (0, DEAD), done.stderr
-    return done.stdout.strip() if done.returncode == DEAD else None
+    return died_in("engine.test_recorded_forms", folder, point)
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
@@ -83,19 +43,10 @@ def test_a_crash_at_any_step_tells_of_every_file_that_is_there(tmp_path: Path, p
     where = die(tmp_path, point)
     assert where is not None
 
-    async def after() -> None:
-        async with running(tmp_path) as engine:
-            uploads = resumables(engine)
-            engine.hooks.completers.append(teller(tmp_path))  # type: ignore[attr-defined]
-            sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
-            await sweeper.run(time.time())
-            await sweeper.run(time.time())
-            assert list(engine.store.staged_ids()) == []
-
-    asyncio.run(after())
+    asyncio.run(sweep_twice(tmp_path))
     there = files(tmp_path)
     assert there.items() <= CONTENT.items()
-    lines = told(tmp_path)
+    lines = Told(tmp_path).lines()
     assert {line.split()[1] for line in lines} == set(there)
     assert len({line.split()[0] for line in lines}) == len(there)  # an id each
     assert len(lines) - len(there) == (where in ("after tell", "before discard"))
@@ -154,10 +105,10 @@ def test_a_request_that_is_cancelled_between_is_told_of_by_the_sweep(tmp_path: P
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.ensure_future(send())
             assert files(tmp_path) == CONTENT
-            engine.hooks.completers[:] = [teller(tmp_path)]  # type: ignore[attr-defined]
+            engine.hooks.completers[:] = [Told(tmp_path).tell]  # type: ignore[attr-defined]
             sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
             await sweeper.run(time.time())
-            assert sorted(line.split()[1] for line in told(tmp_path)) == sorted(CONTENT)
+            assert sorted(line.split()[1] for line in Told(tmp_path).lines()) == sorted(CONTENT)
             assert list(engine.store.staged_ids()) == []
 
     asyncio.run(main())

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.completing import PACKED, Place, WatchedStaged, on_a_loop, opened
+from engine.dying import died_in
 from engine.resumables import at, body, resumables, running
 from forebay.config import Settings
 from forebay.engine.completion import Completion
@@ -25,27 +26,13 @@ from forebay.stores.base import Publication
 ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
 BODY = bytes(range(256)) * 300
-TESTS = Path(__file__).parents[1]
 POINTS = 10  # before and after: update, publish, update, tell, discard
 TOLD_ALREADY = ("after tell", "before discard")
-DEAD = 77
-
-
-def run_program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def die(folder: Path, point: int) -> str | None:
     """Completes in a process that dies at `point`; its name, None if it lived."""
-    done = run_program("-m", "engine.completing", str(folder), ID, str(point))
-    assert done.returncode in (0, DEAD), done.stderr
-    return done.stdout.strip() if done.returncode == DEAD else None
+    return died_in("engine.completing", folder, ID, point)
 
 
 # --- crashes in the middle of a completion -------------------------------------------------------

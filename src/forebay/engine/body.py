@@ -119,12 +119,10 @@ class Body:
         workers: Workers,
         media_type: str | None = None,
         digests: tuple[Digest, ...] = (),
-        publish: Callable[[Staged, Publication], Stored],
     ) -> None:
         self._spool = spool
         self._store = store
         self._workers = workers
-        self._publish = publish
         self._closed = False
         self.size = size
         """Bytes."""
@@ -244,7 +242,7 @@ class Body:
     def _move(self, how: Publication) -> Stored:
         staged = self._spool.to_file()
         try:
-            return self._publish(staged, how)
+            return staged.publish(how).stored()
         except BaseException:
             self._spool.staged = staged  # still ours: tried again, or discarded at the end
             raise

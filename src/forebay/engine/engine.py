@@ -25,20 +25,19 @@ from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
 from forebay.engine.resumable import Resumables
 from forebay.engine.watch import Watch
+from forebay.engine.withdrawal import withdraw
 from forebay.engine.workers import Workers
-from forebay.errors import DiskFull, NotFound, PreconditionFailed, StorageError, UploadError
+from forebay.errors import DiskFull, StorageError, UploadError
 from forebay.hooks.base import Access, Completion, Hooks
 from forebay.hooks.python import PythonHooks
 from forebay.model import (
     Digest,
-    EntityTag,
-    Preconditions,
     Principal,
     Receive,
     Stored,
 )
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Publication, Staged, Store
+from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -64,8 +63,6 @@ class Engine:
         hooks: Hooks | None = None,
         tally: Tally | None = None,
     ) -> None:
-        self.resumables: Resumables | None = None
-        """Set by `open_resumables`; None while resumable uploads are not offered."""
         self.store = store
         self.hooks: Hooks = hooks or PythonHooks()
         self.workers = Workers(settings.threads, settings.buffer_size)
@@ -73,6 +70,7 @@ class Engine:
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
         self._sessions: Sessions | None = None
+        self._resumables: Resumables | None = None
         self._ready: tuple[float, str | None] = (0.0, None)
         self.settings = settings
 
@@ -168,14 +166,7 @@ class Engine:
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, if it is still that and replaced nothing."""
-        if stored.replaced:
-            return
-        unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
-        try:
-            with contextlib.suppress(NotFound, PreconditionFailed):
-                await self.workers.run(self.store.delete, stored.file.name, unchanged)
-        except UploadError:
-            logger.exception("%r could not be taken back", stored.file.name)
+        await self.workers.run(withdraw, self.store, stored)
 
     def _limit(self, command: Receive) -> int | None:
         limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
@@ -293,7 +284,6 @@ class Engine:
                 workers=self.workers,
                 media_type=media_type,
                 digests=hashing.digests(wanted),
-                publish=_publish_body,
             )
             try:
                 yield body
@@ -332,12 +322,23 @@ class Engine:
         """Opens the session store and offers resumable uploads from then on."""
         await sessions.open()
         self._sessions = sessions
-        self.resumables = Resumables(self, sessions)
+        self._resumables = Resumables(self, sessions)
+
+    @property
+    def offers_resumable(self) -> bool:
+        return self._resumables is not None
+
+    @property
+    def resumables(self) -> Resumables:
+        """Raises RuntimeError while resumable uploads are not offered."""
+        if self._resumables is None:
+            raise RuntimeError("Resumable uploads need `open_resumables` first.")
+        return self._resumables
 
     @property
     def recorded(self) -> Recorded | None:
         """Where ends of whole uploads are noted while somebody is told of them; else None."""
-        resumables = self.resumables
+        resumables = self._resumables
         return resumables.recorded if resumables is not None and self.hooks.completes else None
 
     @property
@@ -346,7 +347,7 @@ class Engine:
         return self._sessions
 
     async def close_resumables(self) -> None:
-        resumables, self.resumables = self.resumables, None
+        resumables, self._resumables = self._resumables, None
         if resumables is not None:
             await resumables.concatenation.close()
             await resumables.holders.close()
@@ -385,11 +386,6 @@ class Engine:
 
     def close(self) -> None:
         self.workers.close()
-
-
-def _publish_body(staged: Staged, how: Publication) -> Stored:
-    published = staged.publish(how)
-    return Stored(published.file, published.renamed, published.replaced)
 
 
 __all__ = ["Engine", "UploadError"]

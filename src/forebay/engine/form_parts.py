@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.engine.body import Body, Spool
 from forebay.errors import InvalidName
-from forebay.model import NO_PRECONDITIONS, Conflict, Digest, Preconditions, Stored
+from forebay.model import NO_PRECONDITIONS, Conflict, Digest, Preconditions
 from forebay.protocol.multipart_head import PartHead
 from forebay.protocol.names import from_client_name, judge_path
-from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.base import Publication, Published, Store
 
 if TYPE_CHECKING:
     from forebay.engine.workers import Workers
@@ -112,7 +112,6 @@ class FormFile(Body):
         digests: tuple[Digest, ...],
         store: Store,
         workers: Workers,
-        publish: Callable[[Staged, Publication], Stored],
     ) -> None:
         super().__init__(
             spool,
@@ -121,7 +120,6 @@ class FormFile(Body):
             workers=workers,
             media_type=head.media_type,
             digests=digests,
-            publish=publish,
         )
         self.id = secrets.token_urlsafe(16)
         """The same in everything that hooks are told of this file."""

@@ -6,18 +6,16 @@ swallows the telling. Else all of them are published in one job of a thread.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from forebay.engine import outcome
 from forebay.engine.form_parts import FormFile
+from forebay.engine.withdrawal import withdraw
 from forebay.errors import UploadError
 from forebay.model import (
-    EntityTag,
     FormPolicy,
-    Preconditions,
     Principal,
     Stored,
     UploadRecord,
@@ -27,8 +25,6 @@ from forebay.stores.base import Publication, Published, Staged, Store
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.engine.recorded import Recorded
-
-logger = logging.getLogger("forebay")
 
 Planned = list[tuple[FormFile, Publication]]
 _Results = list[Published | UploadError]
@@ -63,13 +59,7 @@ class FormPublication:
         ]
 
     def _stored(self, file: FormFile, published: Published) -> Stored:
-        return Stored(
-            published.file,
-            published.renamed,
-            published.replaced,
-            file.digests,
-            self._duration,
-        )
+        return published.stored(file.digests, self._duration)
 
     @property
     def _duration(self) -> float:
@@ -154,7 +144,7 @@ def publish_all(store: Store, planned: Planned) -> _Results:
             done[number] = file.publish_now(how)
     except BaseException:
         for published in reversed(done.values()):
-            _take_back(store, published)
+            withdraw(store, published)
         raise
     return [done[number] for number in range(len(planned))]
 
@@ -174,18 +164,6 @@ def _exists(store: Store, how: Publication) -> bool:
     except UploadError:
         return False
     return True
-
-
-def _take_back(store: Store, published: Published) -> None:
-    """Removes a file just published, if it is still that one: the tag holds its inode."""
-    name = published.file.name
-    if published.replaced:
-        logger.error("%r replaced a file and stays, though its form failed", name)
-        return
-    try:
-        store.delete(name, Preconditions(if_match=(EntityTag(published.file.tag),)))
-    except UploadError as error:  # replaced or removed meanwhile, or the disk failed
-        logger.warning("%r could not be taken back: %s", name, error.message)
 
 
 _PUBLISHERS: Mapping[FormPolicy, Callable[[Store, Planned], _Results]] = {

@@ -33,7 +33,7 @@ from forebay.model import (
     Stored,
 )
 from forebay.protocol.multipart_head import FormLimits, boundary_of
-from forebay.stores.base import Publication, Staged, Store
+from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -299,10 +299,4 @@ def _file(engine: Engine, file: ReceivedFile) -> FormFile | Outcome:
         digests=file.hashing.digests(file.placement.wanted),
         store=engine.store,
         workers=engine.workers,
-        publish=_publish,
     )
-
-
-def _publish(staged: Staged, how: Publication) -> Stored:
-    published = staged.publish(how)
-    return Stored(published.file, published.renamed, published.replaced)

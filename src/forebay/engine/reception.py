@@ -229,14 +229,8 @@ class Reception:
         )
 
     def _stored(self, published: Published) -> Stored:
-        return Stored(
-            published.file,
-            published.renamed,
-            published.replaced,
-            self.digests(),
-            time.perf_counter() - self._started,
-            self._encoded,
-        )
+        duration = time.perf_counter() - self._started
+        return published.stored(self.digests(), duration, self._encoded)
 
     @property
     def _encoded(self) -> int | None:

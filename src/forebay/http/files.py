@@ -155,7 +155,7 @@ class FilesApp:
         if folder:
             return raw.FOLDER_METHODS
         extra = ("DELETE",) if self.engine.settings.allow_delete else ()
-        partial = self.partial is not None and self.engine.resumables is not None
+        partial = self.partial is not None and self.engine.offers_resumable
         known = raw.PARTIAL_METHODS if partial else raw.FILE_METHODS
         return (*known, *extra)
 

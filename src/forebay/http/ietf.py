@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from forebay import model
     from forebay.engine.engine import Engine
     from forebay.engine.receive import Source
-    from forebay.engine.resumable import LateDigests, Resumables, Standing
+    from forebay.engine.resumable import LateDigests, Standing
 
 _TARGETS = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
 _TARGETS_AT_ONCE = (*_TARGETS, InvalidName, TooLarge, UnsupportedCoding, UnsupportedMediaType)
@@ -62,12 +62,6 @@ class Ietf:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-
-    @property
-    def _resumables(self) -> Resumables:
-        resumables = self._engine.resumables
-        assert resumables is not None
-        return resumables
 
     def _read(self, headers: Headers) -> Asked:
         return resumable.read(
@@ -96,7 +90,7 @@ class Ietf:
         if method == "PATCH":
             return await self._append(scope, receive, send, upload_id)
         if method == "DELETE":
-            await self._resumables.cancel(upload_id, context=scope, dialect=self.name)
+            await self._engine.resumables.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204, tuple(resumable.draft(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
             return await self._where(scope, upload_id)
@@ -138,7 +132,7 @@ class Ietf:
         return (
             scope["method"] in ("PUT", "POST")
             and resumable.asks(headers)
-            and self._engine.resumables is not None
+            and self._engine.offers_resumable
             and "forebay.uploads" in scope
             and self._read(headers).complete is not None
             and not form_request.is_form(scope["method"], headers)
@@ -164,7 +158,7 @@ class Ietf:
             return await interim.announce(location, self._limits(record))
 
         try:
-            standing = await self._resumables.create_with(
+            standing = await self._engine.resumables.create_with(
                 resumable.create(target, length, headers),
                 first,
                 source,
@@ -228,7 +222,7 @@ class Ietf:
         source = source_of(scope, receive)
         interim = Interim(scope, asked)
         try:
-            standing = await self._resumables.append(
+            standing = await self._engine.resumables.append(
                 wish,
                 source,
                 context=scope,
@@ -246,7 +240,7 @@ class Ietf:
     async def _where(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """Section 4.3.2."""
         asked = self._read(scope["headers"])
-        record = await self._resumables.offset(upload_id, context=scope, dialect=self.name)
+        record = await self._engine.resumables.offset(upload_id, context=scope, dialect=self.name)
         return Answer(204, (*self._standing(asked, record), _NO_STORE))
 
     def _standing(self, asked: Asked, record: UploadRecord) -> Headers:

@@ -28,7 +28,6 @@ from forebay.protocol.status import Answer
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.engine.receive import Source
-    from forebay.engine.resumable import Resumables
 
 _NO_STORE = (b"cache-control", b"no-store")
 
@@ -43,17 +42,11 @@ class Partial:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    @property
-    def _resumables(self) -> Resumables:
-        resumables = self._engine.resumables
-        assert resumables is not None
-        return resumables
-
     def speaks(self, method: str, headers: Headers) -> bool:
         return partial.speaks(method, headers)
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        if self._engine.resumables is None:  # an application's that keeps no state
+        if not self._engine.offers_resumable:  # an application's that keeps no state
             return False
         method, headers = scope["method"], scope["headers"]
         return method == "PATCH" or (
@@ -75,10 +68,12 @@ class Partial:
                 allow=("POST", "OPTIONS"),
             )
         if method == "HEAD":
-            record = await self._resumables.offset(upload_id, context=scope, dialect=self.name)
+            record = await self._engine.resumables.offset(
+                upload_id, context=scope, dialect=self.name
+            )
             return Answer(200, (*partial.received(record.offset), _NO_STORE))
         if method == "DELETE":
-            await self._resumables.cancel(upload_id, context=scope, dialect=self.name)
+            await self._engine.resumables.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
         source = source_of(scope, receive)
         asked = partial.read(scope["headers"], source.length)
@@ -100,7 +95,7 @@ class Partial:
         name = names.judge_path(segments)
         action = Command.APPEND if isinstance(asked, Part) else Command.OFFSET
         try:
-            record = await self._resumables.bindings.find(name, action, scope)
+            record = await self._engine.resumables.bindings.find(name, action, scope)
         except NotFound:
             if isinstance(asked, Question):
                 raise NotFound("No upload of that name is under way; begin at byte 0.") from None
@@ -121,7 +116,7 @@ class Partial:
 
         wish = self._wish(scope, segments, part)
         try:
-            standing = await self._resumables.create_with(
+            standing = await self._engine.resumables.create_with(
                 wish, first, source, context=scope, announce=announce
             )
         except UploadExists as error:
@@ -170,7 +165,7 @@ class Partial:
             if isinstance(asked, Question):
                 return await self._tell(upload_id, asked, source, scope)
             wish = self._append(upload_id, asked, scope)
-            standing = await self._resumables.append(wish, source, context=scope)
+            standing = await self._engine.resumables.append(wish, source, context=scope)
         except OffsetMismatch as error:
             error.detail["upload"] = upload_id
             raise
@@ -180,7 +175,7 @@ class Partial:
         self, upload_id: str, asked: Question, source: Source, scope: dict[str, Any]
     ) -> Answer:
         """Where it stands. A total that is told only now, and is reached, completes it."""
-        resumables = self._resumables
+        resumables = self._engine.resumables
         record = await resumables.offset(upload_id, context=scope, dialect=self.name)
         lengths.agree(asked.total, record.length)
         if asked.total is not None and record.state is UploadState.OPEN:

@@ -134,11 +134,11 @@ def serve_one(
         if sessions is not None:
             await engine.open_resumables(sessions)
             ending.push_async_callback(engine.close_resumables)
-        tell = engine.resumables.tell if engine.resumables is not None else None
+        tell = engine.resumables.tell if engine.offers_resumable else None
         keeping = Housekeeping(lambda: engine.settings, store, engine.workers, sessions, tell)
         await keeping.start()
         ending.push_async_callback(keeping.stop)
-        if engine.resumables is not None:
+        if engine.offers_resumable:
             await engine.resumables.concatenation.resume_all()
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()

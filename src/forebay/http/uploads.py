@@ -114,7 +114,6 @@ class UploadsApp:
 
     async def _dialect_of(self, upload_id: str, scope: dict[str, Any]) -> Dialect | None:
         """HEAD and DELETE need no field that tells the protocol: the upload's own is meant."""
-        assert self.engine.resumables is not None
         record = await self.engine.resumables.peek(upload_id, context=scope)
         return next((d for d in self.dialects if d.name == record.dialect), None)
 
@@ -154,7 +153,6 @@ class UploadsApp:
 
     async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """The committed state as JSON; never disturbs a writer (invariant 10)."""
-        assert self.engine.resumables is not None
         record = await self.engine.resumables.peek(upload_id, context=scope)
         return json_answer(200, describe(record), ((b"cache-control", b"no-store"),))
 

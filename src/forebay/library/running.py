@@ -65,7 +65,7 @@ class Running:
 
     async def open_resumables(self) -> None:
         """Opens the state of resumable uploads, once; whoever comes meanwhile waits."""
-        if self.engine.resumables is not None and self._opening is None:
+        if self.engine.offers_resumable and self._opening is None:
             return
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open_resumables())
@@ -79,14 +79,13 @@ class Running:
         sessions = open_sessions(self.engine.settings, self.store)
         await self.engine.open_resumables(sessions)
         await self._keep()
-        assert self.engine.resumables is not None
         await self.engine.resumables.concatenation.resume_all()
 
     async def _keep(self) -> None:
         if self._keeping is not None:
             await self._keeping.stop()
         engine = self.engine
-        tell = engine.resumables.tell if engine.resumables is not None else None
+        tell = engine.resumables.tell if engine.offers_resumable else None
         self._keeping = Housekeeping(
             lambda: engine.settings, self.store, engine.workers, engine.sessions, tell
         )

@@ -20,7 +20,15 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Protocol
 
-from forebay.model import NO_PRECONDITIONS, Conflict, Durability, FileInfo, Preconditions
+from forebay.model import (
+    NO_PRECONDITIONS,
+    Conflict,
+    Digest,
+    Durability,
+    FileInfo,
+    Preconditions,
+    Stored,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +59,15 @@ class Published:
     file: FileInfo
     renamed: bool
     replaced: bool
+
+    def stored(
+        self,
+        digests: tuple[Digest, ...] = (),
+        duration: float = 0.0,
+        received: int | None = None,
+    ) -> Stored:
+        """With what is known of the upload that it came by."""
+        return Stored(self.file, self.renamed, self.replaced, digests, duration, received)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

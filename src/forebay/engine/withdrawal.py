@@ -1,0 +1,29 @@
+"""Taking back a file that was just published, and that nobody wants any more."""
+
+from __future__ import annotations
+
+import logging
+
+from forebay.errors import NotFound, PreconditionFailed, UploadError
+from forebay.model import EntityTag, Preconditions, Stored
+from forebay.stores.base import Published, Store
+
+logger = logging.getLogger("forebay")
+
+
+def withdraw(store: Store, published: Published | Stored) -> None:
+    """In a thread: removes it, if it is still that one: the tag holds its inode.
+
+    What replaced another file stays, as that one is gone. Raises nothing; what is still there
+    though it should not be is logged.
+    """
+    name = published.file.name
+    if published.replaced:
+        logger.warning("%r replaced a file and stays, though it is not wanted any more", name)
+        return
+    try:
+        store.delete(name, Preconditions(if_match=(EntityTag(published.file.tag),)))
+    except (NotFound, PreconditionFailed):
+        pass  # somebody else removed or replaced it meanwhile
+    except UploadError:
+        logger.exception("%r could not be taken back", name)

@@ -1,0 +1,60 @@
+"""An engine that tells of whole uploads, the steps of that, and what is left after a crash."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from engine.completing import content_of
+from engine.dying import Point, Watched
+from engine.resumables import resumables, running
+from forebay.engine.engine import Engine
+from forebay.engine.sweep import Sweeper
+from forebay.hooks.base import Completion
+
+
+class Told:
+    """Notes of who was told, which outlive this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".forebay" / "told"
+
+    def tell(self, completion: Completion) -> None:
+        file = completion.stored.file
+        with open(self._path, "a") as told:
+            told.write(
+                f"{completion.id} {file.name} {file.size} {len(completion.stored.digests)}\n"
+            )
+
+    def lines(self) -> list[str]:
+        return self._path.read_text().splitlines() if self._path.exists() else []
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: content_of(path) for path in folder.iterdir() if path.is_file()}
+
+
+def watch(engine: Engine, folder: Path, point: Point) -> None:
+    """Has the engine tell, and pass `point` before and after each step that can be crashed at:
+    keep, create, publish, tell, discard, delete.
+    """
+    tell = Watched(Told(folder), point, ("tell",)).tell
+    engine.hooks.completers.append(tell)  # type: ignore[attr-defined]
+    recorded = resumables(engine).recorded
+    sessions = Watched(recorded._sessions, point, ("create", "delete"))
+    recorded._sessions = recorded._completion._sessions = sessions
+    stage = engine.store.stage
+    engine.store.stage = lambda: Watched(  # type: ignore[method-assign]
+        stage(), point, ("keep", "publish", "discard")
+    )
+
+
+async def sweep_twice(folder: Path) -> None:
+    """As after a restart; nothing is staged any more then."""
+    async with running(folder) as engine:
+        uploads = resumables(engine)
+        engine.hooks.completers.append(Told(folder).tell)  # type: ignore[attr-defined]
+        sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
+        await sweeper.run(time.time())
+        await sweeper.run(time.time())
+        assert list(engine.store.staged_ids()) == []
