@@ -110,9 +110,9 @@ class Running:
     async def abandon(self) -> None:
         """Ends a run whose event loop was closed under it, as well as that can be done."""
         self._keeping = None
-        sessions, resumables = self.engine.sessions, self.engine.resumables
-        if resumables is not None:
-            await asyncio.to_thread(resumables.holders.abandon)
+        sessions = self.engine.sessions
+        if self.engine.offers_resumable:
+            await asyncio.to_thread(self.engine.resumables.holders.abandon)
         if isinstance(sessions, SqliteSessions):
             await asyncio.to_thread(sessions.abandon)
         await asyncio.to_thread(self.close)
