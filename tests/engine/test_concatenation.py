@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def test_a_copy_goes_on_after_a_restart(tmp_path: Path, gate: Gate, by: str) -> 
         async with running(tmp_path) as engine:
             uploads = resumables(engine)
             if by == "start":
-                await uploads.concatenation.resume_all()
+                uploads.concatenation.resume_all()
                 while (await uploads.peek(upload_id)).state is not UploadState.COMPLETE:
                     await asyncio.sleep(0.001)
             while (await uploads.offset(upload_id)).state is not UploadState.COMPLETE:
@@ -112,6 +112,47 @@ def test_a_copy_goes_on_after_a_restart(tmp_path: Path, gate: Gate, by: str) -> 
 
     asyncio.run(go_on(asyncio.run(begin())))
     assert (tmp_path / "all").read_bytes() == b"".join(DATA)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "is stopped meanwhile"])
+def test_a_start_does_not_wait_until_all_finals_are_found(
+    tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Bug: with a million unfinished uploads nobody was served for most of a minute."""
+
+    async def begin() -> str:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            record = await uploads.create(wish(None, parts=await parts(uploads), name="all"))
+            while gate.reached < 3:
+                await asyncio.sleep(0.001)
+            gate.left.release()
+            return record.id
+
+    async def go_on(upload_id: str) -> None:
+        gate.open()
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            assert engine.sessions is not None
+            page, asked, answered = engine.sessions.page, asyncio.Event(), asyncio.Event()
+
+            async def slow_page(**wanted: Any) -> Sequence[UploadRecord]:
+                asked.set()
+                await answered.wait()
+                return await page(**wanted)
+
+            monkeypatch.setattr(engine.sessions, "page", slow_page)
+            uploads.concatenation.resume_all()
+            await asked.wait()
+            assert (await uploads.peek(upload_id)).state is UploadState.OPEN
+            if ends:
+                return
+            answered.set()
+            while (await uploads.peek(upload_id)).state is not UploadState.COMPLETE:
+                await asyncio.sleep(0.001)
+
+    asyncio.run(go_on(asyncio.run(begin())))
+    assert (tmp_path / "all").exists() is not ends
 
 
 def test_ending_a_final_upload_stops_its_copy(tmp_path: Path, gate: Gate) -> None:

@@ -77,6 +77,7 @@ class Concatenation:
         self._ending = ending
         self._claim = claim
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._finding: asyncio.Task[None] | None = None
         self._waiting: dict[str, set[str]] = {}
         """By part, the final uploads that it is missing in."""
         self._again: set[str] = set()
@@ -149,8 +150,15 @@ class Concatenation:
             exc_info=None if known else error,
         )
 
-    async def resume_all(self) -> None:
-        """After a start: goes on with every final upload that is not finished."""
+    def resume_all(self) -> None:
+        """After a start: goes on with every final upload that is not finished. Behind the serving:
+        to find them, all uploads that are not finished have to be looked at.
+        """
+        if self._finding is None:
+            self._finding = asyncio.ensure_future(self._resume_all())
+            self._finding.add_done_callback(_log_failure)
+
+    async def _resume_all(self) -> None:
         for state in _UNFINISHED:
             after = ""
             while page := await self._sessions.page(state=state, after=after, limit=500):
@@ -161,6 +169,9 @@ class Concatenation:
 
     async def close(self) -> None:
         """Stops all copies; they can be gone on with."""
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
         while tasks := list(self._tasks.values()):  # one that has just ended may be gone on with
             for task in tasks:
                 task.cancel()
@@ -314,6 +325,16 @@ class Concatenation:
                 return await self._sessions.update(
                     part_id, version=part.version, extra=json.dumps(extra).encode()
                 )
+
+
+def _log_failure(finding: asyncio.Task[None]) -> None:
+    if not finding.cancelled() and (error := finding.exception()) is not None:
+        logger.error(
+            "final uploads that were begun before the start are gone on with only when they are"
+            " asked for: %s",
+            error,
+            exc_info=None if isinstance(error, UploadError) else error,
+        )
 
 
 def parts_of(record: UploadRecord) -> tuple[str, ...]:

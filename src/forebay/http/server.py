@@ -139,7 +139,7 @@ def serve_one(
         await keeping.start()
         ending.push_async_callback(keeping.stop)
         if engine.offers_resumable:
-            await engine.resumables.concatenation.resume_all()
+            engine.resumables.concatenation.resume_all()
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()

@@ -79,7 +79,7 @@ class Running:
         sessions = open_sessions(self.engine.settings, self.store)
         await self.engine.open_resumables(sessions)
         await self._keep()
-        await self.engine.resumables.concatenation.resume_all()
+        self.engine.resumables.concatenation.resume_all()
 
     async def _keep(self) -> None:
         if self._keeping is not None:
