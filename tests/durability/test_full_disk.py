@@ -268,9 +268,22 @@ def test_a_disk_that_may_be_written_again_is_written_again(
 # --- no descriptors ------------------------------------------------------------------------------
 
 
+def settled_descriptors(server: ServerProcess) -> set[int]:
+    """Those it keeps: a connection that is ending, or the first sweep, may hold one more."""
+
+    def used() -> set[int]:
+        return {int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir()}
+
+    before, now = used(), set[int]()
+    while before != now:
+        time.sleep(0.2)
+        before, now = now, used()
+    return now
+
+
 def leave_descriptors(server: ServerProcess, spare: int) -> tuple[int, int]:
     """Lets the server open so many more; returns its limits before."""
-    used = {int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir()}
+    used = settled_descriptors(server)
     free = (number for number in range(100_000) if number not in used)
     lowest = [next(free) for _ in range(spare + 1)]
     before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
