@@ -86,18 +86,20 @@ def test_a_long_copy_goes_on_behind_its_answer(tmp_path: Path, gate: Gate) -> No
     assert list((tmp_path / ".forebay/uploads").iterdir()) == []
 
 
+async def break_off(folder: Path, gate: Gate) -> str:
+    """A final upload "all" whose copy ended in its middle."""
+    async with running(folder) as engine:
+        uploads = resumables(engine)
+        record = await uploads.create(wish(None, parts=await parts(uploads), name="all"))
+        while gate.reached < 3:
+            await asyncio.sleep(0.001)
+        gate.left.release()  # the step under way ends, and the process with it
+        return record.id
+
+
 @pytest.mark.parametrize("by", ["offset", "start"])
 def test_a_copy_goes_on_after_a_restart(tmp_path: Path, gate: Gate, by: str) -> None:
     """Items 104 and 114."""
-
-    async def begin() -> str:
-        async with running(tmp_path) as engine:
-            uploads = resumables(engine)
-            record = await uploads.create(wish(None, parts=await parts(uploads), name="all"))
-            while gate.reached < 3:
-                await asyncio.sleep(0.001)
-            gate.left.release()  # the step under way ends, and the process with it
-            return record.id
 
     async def go_on(upload_id: str) -> None:
         gate.open()
@@ -110,7 +112,7 @@ def test_a_copy_goes_on_after_a_restart(tmp_path: Path, gate: Gate, by: str) -> 
             while (await uploads.offset(upload_id)).state is not UploadState.COMPLETE:
                 pass
 
-    asyncio.run(go_on(asyncio.run(begin())))
+    asyncio.run(go_on(asyncio.run(break_off(tmp_path, gate))))
     assert (tmp_path / "all").read_bytes() == b"".join(DATA)
 
 
@@ -119,15 +121,6 @@ def test_a_start_does_not_wait_until_all_finals_are_found(
     tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, ends: bool
 ) -> None:
     """Bug: with a million unfinished uploads nobody was served for most of a minute."""
-
-    async def begin() -> str:
-        async with running(tmp_path) as engine:
-            uploads = resumables(engine)
-            record = await uploads.create(wish(None, parts=await parts(uploads), name="all"))
-            while gate.reached < 3:
-                await asyncio.sleep(0.001)
-            gate.left.release()
-            return record.id
 
     async def go_on(upload_id: str) -> None:
         gate.open()
@@ -151,7 +144,7 @@ def test_a_start_does_not_wait_until_all_finals_are_found(
             while (await uploads.peek(upload_id)).state is not UploadState.COMPLETE:
                 await asyncio.sleep(0.001)
 
-    asyncio.run(go_on(asyncio.run(begin())))
+    asyncio.run(go_on(asyncio.run(break_off(tmp_path, gate))))
     assert (tmp_path / "all").exists() is not ends
 
 

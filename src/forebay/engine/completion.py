@@ -153,6 +153,16 @@ class Completion:
         await self._workers.run(staged.discard)
         return True
 
+    async def settle(self, record: UploadRecord, staged: Staged) -> tuple[UploadRecord, bool]:
+        """Ends what a crash or a cancelled request left of an upload whose data the caller holds:
+        a record to complete, somebody to tell. The record as it is then, and whether the data
+        was let go of.
+        """
+        record = await self.repair(record)
+        if not outcome.is_published(record):
+            return record, False
+        return record, await self.conclude(record, staged)
+
     async def repair(self, record: UploadRecord) -> UploadRecord:
         """After a crash: if the data is already under its recorded name, says so.
 

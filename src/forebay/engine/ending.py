@@ -96,15 +96,12 @@ class Ending:
             raise
 
     async def settle(self, record: UploadRecord, staged: Staged) -> UploadRecord:
-        """Ends what a crash or a cancelled request left of an upload that has ended: a record to
-        complete, somebody to tell, data to let go of. The record as it is then.
+        """As `Completion.settle`; the data of an upload that failed goes, too.
 
         The sweep does the same, and leaves to us what it finds in our hands.
         """
-        record = await self.completion.repair(record)
-        if outcome.is_published(record):
-            await self.completion.conclude(record, staged)
-        elif record.state in (UploadState.FAILED, UploadState.CANCELLED):
+        record, _ = await self.completion.settle(record, staged)
+        if record.state in (UploadState.FAILED, UploadState.CANCELLED):
             await self._engine.workers.run(staged.discard)
         return record
 

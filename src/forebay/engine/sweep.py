@@ -153,9 +153,8 @@ class Sweeper:
 
     async def _is_owed(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
         """Whether it is published data that we hold and that is left for who can tell of it."""
-        completion = self._completion(sessions)
-        record = await completion.repair(record)
-        return is_published(record) and not await completion.conclude(record, staged)
+        record, let_go = await self._completion(sessions).settle(record, staged)
+        return is_published(record) and not let_go
 
     async def _expired(self, sessions: Sessions, upload_id: str, now: float) -> UploadRecord | None:
         """The record, if it is to end now."""
@@ -206,10 +205,9 @@ class Sweeper:
 
     async def _is_wanted(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
         """Whether data that we hold has to stay; what can be ended by us is."""
-        completion = self._completion(sessions)
-        record = await completion.repair(record)
+        record, let_go = await self._completion(sessions).settle(record, staged)
         if is_published(record):
-            return not await completion.conclude(record, staged)
+            return not let_go
         if is_recorded(record):  # its request is gone, and nobody can go on with it
             await sessions.delete(record.id)
             return False
