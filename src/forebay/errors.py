@@ -10,6 +10,7 @@
         ├── BodyFailed            the body did not arrive as announced
         │   ├── IncompleteBody, MalformedBody, BodyTimeout, TooSlow
         │   └── DigestMismatch, UndecodableBody
+        ├── HookFailed            a callback of the application gave no clear answer
         ├── Interrupted           this process ended it: take-over, drain
         └── StorageError          the disk or the state store said no
             ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
@@ -37,6 +38,7 @@ __all__ = [
     "Gone",
     "HeadTimeout",
     "HeadTooLarge",
+    "HookFailed",
     "HostRefused",
     "IncompleteBody",
     "InconsistentLength",
@@ -345,6 +347,13 @@ class UndecodableBody(BodyFailed):
 
     code = "FB_UNDECODABLE_BODY"
     default = "The body cannot be decoded as its Content-Encoding says."
+
+
+class HookFailed(UploadError):
+    """A callback of the application gave an answer that cannot be used; the log has it."""
+
+    code = "FB_HOOK_FAILED"
+    default = "The application could not decide about this request; nothing was stored."
 
 
 class Interrupted(UploadError):

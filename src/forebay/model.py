@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import StrEnum
+from typing import ClassVar
 
 KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
 KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
@@ -194,9 +195,17 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. `id` is compared to tell whether an upload belongs to somebody."""
+    """Who asks. `id` is compared to tell whether an upload belongs to somebody.
+
+    `Principal.anonymous` is somebody without a name; all such share their uploads.
+    """
 
     id: str = ""
+
+    anonymous: ClassVar[Principal]
+
+
+Principal.anonymous = Principal()
 
 
 class UploadState(StrEnum):

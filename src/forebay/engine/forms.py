@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("forebay")
 
-ANYBODY = Principal()
+ANYBODY = Principal.anonymous
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from forebay.stores.base import Publication, Published, Staged
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
-ANYBODY = Principal()
+ANYBODY = Principal.anonymous
 
 
 class Reception:

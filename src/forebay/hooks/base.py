@@ -23,6 +23,9 @@ class Access:
     `cancel`.
     """
     name: str
+    """The path under the folder of Forebay, which for a folder ends with a slash ("/" is the
+    whole); "" where a file has no place yet.
+    """
     context: Mapping[str, Any]
     """What the outer layer knows of the request; for HTTP the ASGI scope."""
 

@@ -7,21 +7,23 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from forebay.errors import Forbidden
+from forebay.errors import ConfigError, VerificationRefused
 from forebay.hooks.base import Access, Arrival, Candidate, Completion
+from forebay.hooks.identity import principal_of, refused
 from forebay.model import Principal
-
-ANYBODY = Principal()
 
 
 class PythonHooks:
     """See `forebay.hooks.base.Hooks`. Callables may be added at any time.
 
-    `authorise` may return a Principal, a string (its id), True or None for anybody;
-    False refuses.
+    `authorise` returns a Principal, an id (text, an int or a UUID), or True for somebody
+    without a name; False refuses. Anything else, None above all, is a mistake of the
+    application and refuses too (HookFailed).
     """
 
     def __init__(self, authorise: Callable[[Access], Any] | None = None) -> None:
+        if authorise is not None:
+            check_callable("authorise", authorise)
         self.authoriser = authorise
         self.verifiers: list[Callable[[Candidate], Any]] = []
         self.completers: list[Callable[[Completion], Any]] = []
@@ -29,13 +31,8 @@ class PythonHooks:
 
     async def authorise(self, access: Access) -> Principal:
         if self.authoriser is None:
-            return ANYBODY
-        answer = await call(self.authoriser, access)
-        if answer is False:
-            raise Forbidden
-        if isinstance(answer, Principal):
-            return answer
-        return Principal(answer) if isinstance(answer, str) else ANYBODY
+            return Principal.anonymous
+        return principal_of(await call(self.authoriser, access))
 
     @property
     def verifies(self) -> bool:
@@ -43,7 +40,7 @@ class PythonHooks:
 
     async def verify(self, candidate: Candidate) -> None:
         for verifier in self.verifiers:
-            await call(verifier, candidate)
+            judge_verdict(await call(verifier, candidate))
 
     @property
     def completes(self) -> bool:
@@ -62,11 +59,43 @@ class PythonHooks:
             await call(watcher, arrival)
 
 
+def judge_verdict(answer: object) -> None:
+    """What an `on_verify` returned: nothing and True take the file.
+
+    Raises VerificationRefused for False, and HookFailed for what is not clearly a yes.
+    """
+    if answer is False:
+        raise VerificationRefused
+    if answer is not None and answer is not True:
+        raise refused(
+            "on_verify", answer, "Return nothing or True to take the file, False to refuse it."
+        )
+
+
+def check_callable(name: str, function: object) -> None:
+    """Raises ConfigError for what can never be called, or would never run when it is."""
+    if not callable(function):
+        raise ConfigError(f"{name} must be a function, not {function!r}.")
+    kinds = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+    if any(kind(function) or kind(getattr(function, "__call__", None)) for kind in kinds):  # noqa: B004
+        raise ConfigError(
+            f"{name} must be a plain or async function; {function!r} has a `yield`, so that "
+            "calling it would run nothing of it."
+        )
+
+
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a hook where it may wait: async ones here, plain ones in a thread."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004
     ):
         return await function(*args)
-    answer = await asyncio.to_thread(function, *args)
+    answer = await asyncio.to_thread(_called, function, *args)
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _called(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except StopIteration as error:  # which no future takes: whoever waits would wait for ever
+        raise RuntimeError(f"{function!r} raised StopIteration") from error

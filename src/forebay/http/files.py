@@ -217,7 +217,7 @@ class FilesApp:
     ) -> None:
         engine = self.engine
         if folder:
-            await engine.authorise("list", name, scope)
+            await engine.authorise("list", f"{name}/", scope)
             query = query_of(scope.get("query_string", b""))
             mount, headers = mount_of(scope), scope["headers"]
             answer = await engine.workers.run(

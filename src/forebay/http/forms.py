@@ -62,7 +62,7 @@ async def store(
 async def _receive(
     engine: Engine, scope: dict[str, Any], source: Source, command: ReceiveForm
 ) -> list[Outcome]:
-    principal = await engine.authorise("create", command.folder, scope)
+    principal = await engine.authorise("create", f"{command.folder}/", scope)
     async with engine.receive_form(
         source,
         command.content_type,

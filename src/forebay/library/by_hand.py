@@ -9,11 +9,11 @@ import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from forebay import errors
 from forebay.engine.progress import ProgressFeed
-from forebay.errors import InvalidRequest, Refused
+from forebay.errors import InvalidRequest
 from forebay.http.answers import describe
 from forebay.library.calls import Call
+from forebay.library.foreign import kind_of
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import Wish
 from forebay.model import MiB, Stored
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from forebay.engine.reception import Reception
 
 logger = logging.getLogger("forebay")
-
-_REFUSALS: dict[int, type[Refused]] = {
-    401: errors.NotAuthenticated,
-    403: errors.Forbidden,
-    404: errors.NotFound,
-    413: errors.TooLarge,
-    415: errors.UnsupportedMediaType,
-    422: errors.VerificationRefused,
-}
 
 
 class IncomingUpload(Upload):
@@ -154,7 +145,7 @@ class IncomingUpload(Upload):
             raise ValueError(f"{status} refuses nothing; give a status of 400 to 599.")
         self.rejected = True
         await self.halt()
-        error = _REFUSALS.get(status, Refused)(message)
+        error = kind_of(status)(message)
         accept = fields.first(self._call.scope["headers"], b"accept")
         answer = restated(render(error, accept, upload_id=self.id), status)
         logger.info("rejected %s: %d %s", describe(self._call.scope), status, message)

@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes, urlencode
 from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
 from forebay.library.calls import Call, describe_error
+from forebay.library.foreign import answer_of
 from forebay.library.forms import Form
 from forebay.library.upload import Upload
 from forebay.library.wishes import FormWish, Wish
@@ -85,6 +86,11 @@ class Front:
             await describe_error(error, scope)(scope, receive, send)
         except _TakenBack:
             pass
+        except Exception as error:
+            reply = None if answer.started else answer_of(error, scope)
+            if reply is None:
+                raise
+            await reply(scope, receive, send)
         if failed is not None:
             raise failed
 

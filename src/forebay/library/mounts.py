@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from forebay.http.answers import Receive, Send
+from forebay.library.foreign import answer_of
 from forebay.protocol import names
 
 Serve = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
@@ -27,7 +28,13 @@ class Mounted:
         # Any: each framework has types of its own for the three.
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
-        await self._serve(self._places.arrange(scope, self), receive, send)
+        try:
+            await self._serve(self._places.arrange(scope, self), receive, send)
+        except Exception as error:
+            reply = answer_of(error, scope)
+            if reply is None:
+                raise
+            await reply(scope, receive, send)
 
 
 class Places:

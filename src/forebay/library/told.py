@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from forebay.hooks.base import Arrival, Candidate, Completion
-from forebay.hooks.python import call
+from forebay.hooks.python import call, check_callable
 from forebay.library.upload import Upload
 
 if TYPE_CHECKING:
@@ -16,7 +16,9 @@ Engines = Callable[[], "Engine"]
 
 
 def verifier(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Candidate], Any]:
-    async def verify(candidate: Candidate) -> None:
+    check_callable("on_verify", function)
+
+    async def verify(candidate: Candidate) -> Any:
         upload = Upload(
             id=candidate.id,
             name=candidate.name,
@@ -29,12 +31,14 @@ def verifier(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Ca
             engine=engine(),
             reader=candidate.open,
         )
-        await call(function, upload)
+        return await call(function, upload)
 
     return verify
 
 
 def completer(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Completion], Any]:
+    check_callable("on_complete", function)
+
     async def complete(completion: Completion) -> None:
         stored = completion.stored
         upload = Upload(
@@ -51,6 +55,8 @@ def completer(function: Callable[[Upload], Any], engine: Engines) -> Callable[[C
 
 
 def watcher(function: Callable[[Upload, int], Any], engine: Engines) -> Callable[[Arrival], Any]:
+    check_callable("on_progress", function)
+
     async def progress(arrival: Arrival) -> None:
         upload = Upload(
             id=arrival.id,

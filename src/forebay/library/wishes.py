@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from forebay.engine.decoding import offered
 from forebay.engine.hashes import known
 from forebay.errors import ConfigError, InvalidName, InvalidRequest, UnsupportedMediaType
-from forebay.hooks.python import call
+from forebay.hooks.identity import refused
+from forebay.hooks.python import call, check_callable
 from forebay.http.destination import Destination
 from forebay.library.upload import RequestHead
 from forebay.model import NO_PRECONDITIONS, Conflict, Receive
@@ -47,8 +48,8 @@ class Wish:
 
     `to` is a folder with a slash at its end, in which the file gets the name that the client
     gives (a free one like it when that is taken), or the name of the file itself. A function
-    of the request's head says it for each request, or raises what refuses it; a plain one runs
-    in a thread. None: nowhere, it is only looked at.
+    of the request's head says it for each request ("./" is the root), or raises what refuses it;
+    a plain one runs in a thread. None: nowhere, it is only looked at.
     """
 
     to: To | None = None
@@ -61,7 +62,9 @@ class Wish:
     def __post_init__(self) -> None:
         if isinstance(self.to, str):
             folder_of(self.to)
-        elif self.to is not None and not callable(self.to):
+        elif callable(self.to):
+            check_callable("to", self.to)
+        elif self.to is not None:
             raise ConfigError(
                 f"{self.to!r} is no destination. Give a path under the folder of Forebay as text, "
                 "such as 'videos/', or a function that returns one."
@@ -114,12 +117,15 @@ class Wish:
         to: Any = self.to
         if callable(to):
             to = await call(to, RequestHead(scope))
-            if not isinstance(to, str):
+            if not isinstance(to, str) or not to:
                 # A mistake of the application: not to be taken for "nowhere", nor for the root.
-                raise TypeError(
-                    f"The function for `to` returned {to!r}. It must return a path under the "
-                    "folder of Forebay, such as 'videos/'."
+                raise refused(
+                    "The function for `to`",
+                    to,
+                    "Return a path under the folder of Forebay, such as 'videos/', or './' for "
+                    "that folder itself.",
                 )
+            to = str.__str__(to)
         if to is None:
             return (), True
         segments, folder = _split(to)
@@ -183,9 +189,9 @@ def size_of(name: str, value: Bytes | None, *, least: int = 0) -> int | None:
 
 
 def _split(to: str) -> tuple[tuple[str, ...], bool]:
-    folder = to == "" or to.endswith("/")
-    path = to.removesuffix("/")
-    return (tuple(path.split("/")) if path else ()), folder
+    if to in ("", "./"):
+        return (), True
+    return tuple(to.removesuffix("/").split("/")), to.endswith("/")
 
 
 def folder_of(to: str) -> str:

@@ -62,6 +62,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.TooSlow: 408,
         errors.DigestMismatch: 400,
         errors.UndecodableBody: 400,
+        errors.HookFailed: 500,
         errors.Interrupted: 503,
         # storage
         errors.StorageError: 500,
