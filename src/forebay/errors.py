@@ -5,6 +5,7 @@
     └── UploadError               anything that ends or refuses one request
         ├── Refused               the request cannot be accepted as it is
         │   ├── InvalidRequest, InvalidName, InvalidField, ...
+    │   ├── InvalidForm           └── MissingField, a KeyError too
         │   ├── NameTaken, PreconditionFailed, NotFound, ...
         │   └── TooLarge, LengthRequired, UnsupportedCoding, ...
         ├── BodyFailed            the body did not arrive as announced
@@ -44,11 +45,13 @@ __all__ = [
     "InconsistentLength",
     "Interrupted",
     "InvalidField",
+    "InvalidForm",
     "InvalidName",
     "InvalidRequest",
     "LengthRequired",
     "MalformedBody",
     "MethodNotAllowed",
+    "MissingField",
     "NameTaken",
     "NoDescriptors",
     "NotAFolder",
@@ -145,6 +148,22 @@ class InvalidField(Refused):
 class InvalidName(Refused):
     code = "FB_INVALID_NAME"
     default = "That file name cannot be used."
+
+
+class InvalidForm(Refused):
+    """A form is not what its route declares. `detail["problems"]`: what is wrong, a list of
+    dictionaries with `type`, `loc`, `msg` and `input`, as pydantic and FastAPI write them.
+    """
+
+    code = "FB_INVALID_FORM"
+    default = "The form is not what is expected here."
+
+
+class MissingField(InvalidForm, KeyError):
+    """A handler asked for a field that the form does not have."""
+
+    code = "FB_MISSING_FIELD"
+    default = "The form has no such field."
 
 
 class NotAuthenticated(Refused):

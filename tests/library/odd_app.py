@@ -231,7 +231,7 @@ async def looked_at(request: Request) -> Any:
 async def form(
     form: Annotated[
         Form,
-        uploads.form(files={"clip": "clips/", "notes": None}, required="title", max_size=10**7),
+        uploads.form(files={"clip": ["clips/"], "notes": None}, required="title", max_size=10**7),
     ],
 ) -> dict[str, Any]:
     if form["title"] == "raise":

@@ -69,7 +69,7 @@ def test_the_documents_of_fastapi_show_the_real_bodies(by: str):
     binary = {"schema": {"type": "string", "format": "binary"}}
     assert paths["/in"]["post"]["requestBody"] == {
         "required": True,
-        "content": {"application/octet-stream": binary},
+        "content": {"application/octet-stream": binary, "*/*": binary},
     }
     if by == "install":
         return
@@ -78,8 +78,9 @@ def test_the_documents_of_fastapi_show_the_real_bodies(by: str):
         "image/jpeg",
     }
     form = paths["/form"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert form["properties"]["clip"] == {"type": "string", "format": "binary"}
-    assert form["properties"]["title"] == {"type": "string"}
+    binaries = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    assert form["properties"]["clip"] == binaries
+    assert form["properties"]["title"] == {"type": "string", "title": "Title"}
     assert form["required"] == ["title"]
     assert "requestBody" not in paths["/unread"]["post"]
     assert "multipart/form-data" in paths["/plain-form"]["post"]["requestBody"]["content"]

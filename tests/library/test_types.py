@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 APP = """
 from typing import Annotated
+
+from pydantic import BaseModel
+from starlette.requests import Request
 
 import forebay
 from forebay import Forebay, Form, Upload
@@ -27,6 +31,28 @@ Clip = Annotated[Form, uploads.form({"clip": "videos/"}, required=["clip"])]
 async def handler(video: Video, form: Clip) -> tuple[str, str | None]:
     clip: Upload = form["clip"]
     return clip.name, video.path
+
+class Film(BaseModel):
+    title: str
+    year: int = 2000
+
+Films = Annotated[
+    Form[Film], uploads.form({"clips": ["videos/"], "cover": None}, fields=Film, required="clips")
+]
+Simple = Annotated[Form, uploads.form("videos/", fields={"count": (int, 1), "tags": list[str]})]
+
+async def films(form: Films, simple: Simple) -> tuple[str, list[str]]:
+    reveal_type(form.model.year)
+    reveal_type(form.files["cover"])
+    reveal_type(form.files.getall("clips"))
+    reveal_type(form.fields["title"])
+    return form.model.title, [clip.name for clip in form["clips"]]
+
+async def by_hand(request: Request) -> str:
+    async with uploads.received_form(request, files="videos/", fields=Film) as form:
+        title = form.model.title
+    async with uploads.received_form(request, files={"clip": "videos/"}) as plain:
+        return title + plain.fields["title"]
 
 reveal_type(verify)
 reveal_type(forebay.__version__)
@@ -54,5 +80,7 @@ def test_strict_type_checkers_know_what_is_declared(tmp_path: Path):
     told = mypy("app.py", folder=tmp_path)
     assert 'Revealed type is "def (upload: forebay.library.upload.Upload)"' in told
     assert 'Revealed type is "str"' in told or 'Revealed type is "builtins.str"' in told
-    assert told.count("error:") == 1
+    for revealed in ("int", "str", "Upload", "list["):
+        assert re.search(rf'Revealed type is "[a-z_.]*{re.escape(revealed)}', told), told
+    assert told.count("error:") == 1, told
     assert 'Unexpected keyword argument "max_sise"' in told

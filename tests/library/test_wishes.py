@@ -25,6 +25,10 @@ from forebay.library.wishes import make_form_wish, make_wish
         (lambda: make_wish("v/", threshold=-1), "threshold cannot be -1"),
         (lambda: make_form_wish(["clip"]), "files cannot be ['clip']"),
         (lambda: make_form_wish({"clip": 7}), "7 is no destination"),
+        (lambda: make_form_wish({"clip": ["a/", "b/"]}), "a list that holds it"),
+        (lambda: make_form_wish({"a": "a/"}, fields={"a": str}), "as a file and as text"),
+        (lambda: make_form_wish("v/", fields=int), "Give a pydantic model, or types"),
+        (lambda: make_form_wish("v/", fields={"a": 3}), "fields cannot be {'a'"),
         (lambda: make_form_wish("v/", max_size=0), "max_size cannot be 0"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from forebay.config import load, written
 from forebay.engine.body import Body
@@ -39,6 +39,10 @@ from forebay.protocol import codings, fields
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
 
+Fields = Mapping[str, Any] | type | None
+"""The types of text fields, by their names, or a pydantic model."""
+
+M = TypeVar("M")
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
@@ -199,32 +203,61 @@ class Forebay(Life):
 
     # --- forms -----------------------------------------------------------------------------------
 
-    def form_wish(self, files: Files, **wanted: Unpack[FormWanted]) -> FormWish:
+    def form_wish(
+        self, files: Files, *, fields: Fields = None, **wanted: Unpack[FormWanted]
+    ) -> FormWish:
         """What a route takes as a form; the arguments are those of `form`. Raises ConfigError."""
-        wish = make_form_wish(files, **wanted)
+        wish = make_form_wish(files, fields=fields, **wanted)
         for folder in wish.static_folders:
             self._register_folder(folder)
         return wish
 
-    def form(self, files: Files, **wanted: Unpack[FormWanted]) -> Any:
+    def form(self, files: Files, *, fields: Fields = None, **wanted: Unpack[FormWanted]) -> Any:
         """A FastAPI dependency: the request's form (multipart/form-data) as a `Form`.
 
             async def form(form: Annotated[Form, uploads.form(files={"clip": "videos/"})]): ...
 
         Args:
             files: where files go, by the names of their fields: what `receive` takes as `to`,
-                or a `uploads.wish(...)`; `*` is any other field. A file in a field that is not
-                named is refused. Just a folder is for all files.
-            required: names of fields that must be there.
+                or a `uploads.wish(...)`; in a list, as `["videos/"]`, where the field may have
+                any number of files. `*` is any other field; a file in a field that is not named
+                is refused. Just a folder is for all files.
+            fields: the types of the text fields: a pydantic model, whose instance is then
+                `form.model`, or a mapping such as `{"title": str, "year": (int, 2000)}`.
+            required: names of fields that must be there, and not empty.
             max_size: bytes of the whole form.
             wanted: `types`, `conflict`, `digest` and `threshold` of `receive`, for all files.
 
-        All files are published, or none, before the handler runs, and taken back when it
-        raises. Text is in memory, within `form_max_fields_size`. Raises ConfigError.
+        A form that is not as declared is answered by FastAPI's validation error (422), and
+        nothing of it is published. All files are published, or none, before the handler runs,
+        and taken back when it raises. Text is in memory, within `form_max_fields_size`. Raises
+        ConfigError.
         """
         from forebay.library.fastapi import form_dependency
 
-        return form_dependency(self, self.form_wish(files, **wanted))
+        return form_dependency(self, self.form_wish(files, fields=fields, **wanted))
+
+    @overload
+    def received_form(
+        self,
+        request: Any,
+        receive: Receive | None = None,
+        *,
+        files: Files | FormWish,
+        fields: type[M],
+        **wanted: Unpack[FormWanted],
+    ) -> contextlib.AbstractAsyncContextManager[Form[M]]: ...
+
+    @overload
+    def received_form(
+        self,
+        request: Any,
+        receive: Receive | None = None,
+        *,
+        files: Files | FormWish,
+        fields: Mapping[str, Any] | None = None,
+        **wanted: Unpack[FormWanted],
+    ) -> contextlib.AbstractAsyncContextManager[Form]: ...
 
     @contextlib.asynccontextmanager
     async def received_form(
@@ -233,10 +266,11 @@ class Forebay(Life):
         receive: Receive | None = None,
         *,
         files: Files | FormWish,
+        fields: Any = None,
         **wanted: Unpack[FormWanted],
-    ) -> AsyncIterator[Form]:
+    ) -> AsyncIterator[Form[Any]]:
         """The same for any framework: the form of `request`, for the block. See `received`."""
-        call, wish = Call.of(request, receive), make_form_wish(files, **wanted)
+        call, wish = Call.of(request, receive), make_form_wish(files, fields=fields, **wanted)
         async with self.received_form_by(call, wish) as form:
             yield form
 

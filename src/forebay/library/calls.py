@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-from forebay.errors import UploadError
+from forebay.errors import InvalidForm, UploadError
 from forebay.http.answers import Field, Receive, answer_error
 from forebay.http.files import source_of
-from forebay.protocol.status import Answer
+from forebay.protocol.status import Answer, problems_of
 
 if TYPE_CHECKING:
     from forebay.engine.receive import Source
@@ -116,6 +116,9 @@ class Call:
             raise raised from error
 
     def _exception(self, error: UploadError) -> Exception:
+        fastapi = self.framework == "starlette" and _is_fastapi(self.scope.get("app"))
+        if fastapi and isinstance(error, InvalidForm):
+            return _validation_error(error)
         if self.framework == "asgi" or self._handles(error):
             return error
         answer = answer_error(error, self.scope)
@@ -129,15 +132,18 @@ class Call:
 
             told = {"code": error.code, "message": error.message}
             # Any JSON may be FastAPI's detail; Starlette itself sends it as text.
-            detail: Any = told if _is_fastapi(self.scope.get("app")) else error.message
+            detail: Any = told if fastapi else f"{error.message} ({error.code})"
             return HTTPException(answer.status, detail, headers)
         from litestar.exceptions import HTTPException as LitestarException
 
+        extra: dict[str, Any] = {"code": error.code}
+        if isinstance(error, InvalidForm):
+            extra["errors"] = problems_of(error)
         return LitestarException(
             detail=error.message,
             status_code=answer.status,
             headers=headers,
-            extra={"code": error.code},
+            extra=extra,
         )
 
     def _handles(self, error: UploadError) -> bool:
@@ -148,6 +154,15 @@ class Call:
             for kind in handlers
             if kind is not Exception
         )
+
+
+def _validation_error(error: InvalidForm) -> Exception:
+    """FastAPI's own, so that the application's handler for it answers, and every wrong value of
+    a route in the same shape.
+    """
+    from fastapi.exceptions import RequestValidationError
+
+    return RequestValidationError(error.detail.get("problems", []), body=error.detail.get("texts"))
 
 
 def describe_error(error: UploadError, scope: dict[str, Any]) -> Reply:

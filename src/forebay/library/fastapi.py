@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Depends, Request, routing
+from fastapi import Depends, FastAPI, Request, routing
 
+from forebay.errors import UploadError
 from forebay.library.calls import Call
 from forebay.library.forms import Form
+from forebay.library.openapi import describe_operation
 from forebay.library.upload import Upload
 from forebay.library.wishes import FormWish, Wish
 
 if TYPE_CHECKING:
     from forebay.library.application import Forebay
 
-BODY = "__forebay_body__"
-"""The attribute of a dependency that says what its request's body is, as OpenAPI has it."""
+WISH = "__forebay_wish__"
+"""The attribute of a dependency that says what its request's body is: a Wish or a FormWish."""
 
 
 def dependency(uploads: Forebay, wish: Wish) -> Any:
@@ -26,9 +28,7 @@ def dependency(uploads: Forebay, wish: Wish) -> Any:
         async with uploads.received_by(Call.of(request), wish) as received:
             yield received
 
-    schema = {"type": "string", "format": "binary"}
-    content = {kind: {"schema": schema} for kind in wish.types or ("application/octet-stream",)}
-    return depends_on(upload, {"required": True, "content": content})
+    return depends_on(upload, wish)
 
 
 def form_dependency(uploads: Forebay, wish: FormWish) -> Any:
@@ -38,22 +38,14 @@ def form_dependency(uploads: Forebay, wish: FormWish) -> Any:
         async with uploads.received_form_by(Call.of(request), wish) as received:
             yield received
 
-    binary = {"type": "string", "format": "binary"}
-    named = {name: binary for name in wish.files if name != "*"}
-    texts = {name: {"type": "string"} for name in wish.required if name not in wish.files}
-    schema: dict[str, Any] = {"type": "object", "properties": {**texts, **named}}
-    if wish.required:
-        schema["required"] = list(wish.required)
-    return depends_on(
-        form, {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
-    )
+    return depends_on(form, wish)
 
 
-def depends_on(call: Callable[..., Any], body: dict[str, Any]) -> Any:
+def depends_on(call: Callable[..., Any], wish: Wish | FormWish) -> Any:
     """`Depends(call)`, whose end comes before the response is sent: a client that has its answer
     can rely on the rest.
     """
-    setattr(call, BODY, body)
+    setattr(call, WISH, wish)
     try:
         return Depends(call, scope="function")
     except TypeError:  # before FastAPI 0.121
@@ -61,8 +53,10 @@ def depends_on(call: Callable[..., Any], body: dict[str, Any]) -> Any:
 
 
 def describe_bodies(app: Any) -> None:
-    """Has the OpenAPI document of `app` tell of the bodies that dependencies receive."""
-    if getattr(app.openapi, BODY, False):
+    """Has the OpenAPI document of `app` tell of the bodies that dependencies receive, also where
+    the application makes that document itself (`app.openapi = ...`).
+    """
+    if getattr(app.openapi, WISH, False):
         return
     original = app.openapi
     described: Any = None
@@ -72,30 +66,61 @@ def describe_bodies(app: Any) -> None:
         schema: dict[str, Any] = original()  # the same one until the routes change
         if schema is not described:
             described = schema
-            for path, method, body in _bodies(app.routes):
-                operation = schema.get("paths", {}).get(path, {}).get(method.lower())
-                if operation is not None:
-                    operation.setdefault("requestBody", body)
+            _describe(app, schema)
         return schema
 
-    setattr(openapi, BODY, True)
+    setattr(openapi, WISH, True)
     app.openapi = openapi
 
 
-def _bodies(routes: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _describe(app: Any, schema: dict[str, Any]) -> None:
+    own = any(
+        isinstance(kind, type) and issubclass(UploadError, kind) and kind is not Exception
+        for kind in app.exception_handlers
+    )
+    for path, method, wish in _wishes(app.routes):
+        operation = schema.get("paths", {}).get(path, {}).get(method.lower())
+        if operation is not None:
+            describe_operation(schema, operation, wish, problem_documents=own)
+
+
+def _wishes(routes: Any) -> Iterator[tuple[str, str, Wish | FormWish]]:
     each = getattr(routing, "iter_route_contexts", iter)  # included routers, since FastAPI 0.139
     for route in each(routes):
         of_route = getattr(route, "original_route", route)
         dependant = getattr(of_route, "dependant", None)
-        body = None if dependant is None else _body_of(dependant)
-        if body is not None:
+        wish = None if dependant is None else _wish_of(dependant)
+        if wish is not None:
             path = getattr(route, "path_format", None) or route.path
             for method in of_route.methods:
-                yield path, method, body
+                yield path, method, wish
 
 
-def _body_of(dependant: Any) -> dict[str, Any] | None:
-    body: dict[str, Any] | None = getattr(dependant.call, BODY, None)
-    if body is not None:
-        return body
-    return next(filter(None, map(_body_of, dependant.dependencies)), None)
+def _wish_of(dependant: Any) -> Wish | FormWish | None:
+    wish: Wish | FormWish | None = getattr(dependant.call, WISH, None)
+    if wish is not None:
+        return wish
+    for inner in dependant.dependencies:
+        if (found := _wish_of(inner)) is not None:
+            return found
+    return None
+
+
+def _document_from_the_start() -> None:
+    """Applications that are asked for their document before they run, as by a test or a script
+    that writes it to a file, have had no call of ours yet: so every one is told as it is asked.
+    Nothing changes for routes without an upload.
+    """
+    original = FastAPI.openapi
+
+    def openapi(self: FastAPI) -> dict[str, Any]:
+        schema = original(self)
+        if self.__dict__.get(WISH) is not schema:
+            self.__dict__[WISH] = schema
+            _describe(self, schema)
+        return schema
+
+    FastAPI.openapi = openapi  # type: ignore[method-assign]
+
+
+_document_from_the_start()

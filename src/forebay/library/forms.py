@@ -6,14 +6,16 @@ import contextlib
 import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from forebay.engine.decoding import offered
 from forebay.engine.form_parts import AsField, AsFile, FormFile, MultiDict, Place, Placement
 from forebay.engine.forms import Form as ReceivedForm
 from forebay.engine.forms import limits_of
-from forebay.errors import InvalidRequest, UnsupportedMediaType
+from forebay.errors import UnsupportedMediaType
 from forebay.library.calls import Call
+from forebay.library.form_checks import absent, checked, refuse
+from forebay.library.form_fields import problem
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import FormWish, Wish
 from forebay.model import Conflict, FormPolicy, Principal, Stored
@@ -21,37 +23,73 @@ from forebay.protocol import fields, form_request, raw
 from forebay.protocol.multipart_head import FormLimits, PartHead
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from typing_extensions import TypeVar
 
     from forebay.config import Settings
     from forebay.engine.engine import Engine
 
+    M = TypeVar("M", default=Any)
+else:
+    from typing import TypeVar
 
-class Form(Mapping[str, Any]):
+    M = TypeVar("M")
+T = TypeVar("T")
+
+
+class FormValues(MultiDict[T]):
+    """As a mapping it has the first value of each name; `getall` has every one."""
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return super().__getitem__(name)
+        except KeyError:
+            raise absent(name) from None
+
+
+class Form(Mapping[str, Any], Generic[M]):
     """A received form: `form["title"]` is text, `form["clip"]` an `Upload`.
 
-    As a mapping it has the first value of each name; `getall` has every one. Names that only a
-    file has come after those of the text fields.
+    A field that is declared with a type has a value of that type, one that is declared for
+    several files a list of uploads. Of any other name it is the first value; `getall` has every
+    one. A name that is not there raises MissingField, a KeyError: from a handler it is answered
+    by 422.
     """
 
-    def __init__(self, texts: MultiDict[str], files: MultiDict[Upload]) -> None:
-        self.fields = texts
-        """The text fields."""
-        self.files = files
+    def __init__(
+        self,
+        texts: MultiDict[str],
+        files: MultiDict[Upload],
+        *,
+        lists: Iterable[str] = (),
+        model: Any = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.fields: FormValues[str] = FormValues(texts.multi_items())
+        """The text fields, as text."""
+        self.files: FormValues[Upload] = FormValues(files.multi_items())
         """The files."""
+        self.model: M = model
+        """The text fields as `fields=` declares them: an instance of that model; else None."""
+        self._lists = tuple(lists)
+        self._values = dict(values or {})
 
     def __getitem__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        if name in self._lists:
+            return self.files.getall(name)
         return self.fields[name] if name in self.fields else self.files[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.fields
-        yield from (name for name in self.files if name not in self.fields)
+        yield from dict.fromkeys((*self._values, *self.fields, *self._lists, *self.files))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def getall(self, name: str) -> list[Any]:
-        """Every value of that name: the text first, then the files."""
+        """Every value of that name: the text first, as it was sent, then the files."""
         return [*self.fields.getall(name), *self.files.getall(name)]
 
     def __repr__(self) -> str:
@@ -85,21 +123,27 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         call.source(),
         content_type,
         limits=_limits(engine.settings, wish.max_size),
-        place=_placing(targets, engine.settings),
+        place=_placing(targets, wish, engine.settings),
         policy=FormPolicy.ALL,
         expected=raw.expected_digests(scope["headers"]),
         coding=coding,
         principal=principal,
         context=scope,
     ) as form:
-        _check_required(form, wish)
+        texts, model = await checked(form, wish)
         outcomes = await form.publish(
             lambda file: _target(targets, file.field).wish.to is not None, tell=False
         )
         stored = {outcome.id: outcome.stored for outcome in outcomes if outcome.stored}
         head = RequestHead(scope)
         try:
-            yield _form(engine, form, stored, principal, head)
+            yield Form(
+                texts,
+                _uploads(engine, form, stored, principal, head),
+                lists=wish.lists,
+                model=model,
+                values=wish.fields.values(model) if wish.fields is not None else None,
+            )
         except BaseException:
             await form.take_back(outcomes)
             raise
@@ -127,14 +171,26 @@ def _limits(settings: Settings, max_size: int | None) -> FormLimits:
 def _target(targets: Mapping[str, Target], field: str) -> Target:
     target = targets.get(field) or targets.get("*")
     if target is None:
-        raise InvalidRequest(f"No file is taken in the field {field[:80]!r}.")
+        raise refuse(problem("file_forbidden", field, "No file is taken in this field"))
     return target
 
 
-def _placing(targets: Mapping[str, Target], settings: Settings) -> Place:
+def _placing(targets: Mapping[str, Target], wish: FormWish, settings: Settings) -> Place:
+    seen: set[str] = set()
+    single = wish.named - wish.lists
+    texts = wish.fields.names if wish.fields is not None else frozenset()
+
     def place(head: PartHead) -> Placement:
         if not head.is_file:
             return AsField()
+        if head.name in texts:
+            raise refuse(problem("string_type", head.name, "Send text in this field, not a file"))
+        if head.name in seen and head.name in single:
+            raise refuse(problem("too_many_files", head.name, "Send one file in this field"))
+        seen.add(head.name)
+        return place_file(head)
+
+    def place_file(head: PartHead) -> Placement:
         target = _target(targets, head.name)
         wish, segments = target.wish, target.segments
         folder = segments if target.is_folder else segments[:-1]
@@ -160,24 +216,17 @@ def _own_name(filename: str | None) -> str | None:
     return None if filename else f"upload-{secrets.token_hex(8)}"
 
 
-def _check_required(form: ReceivedForm, wish: FormWish) -> None:
-    for name in wish.required:
-        if name not in form.fields and name not in form.files:
-            raise InvalidRequest(f"The form needs the field {name!r}.")
-
-
-def _form(
+def _uploads(
     engine: Engine,
     form: ReceivedForm,
     stored: Mapping[str, Stored],
     principal: Principal,
     head: RequestHead,
-) -> Form:
-    files = [
+) -> MultiDict[Upload]:
+    return MultiDict(
         (field, upload_of(engine, file, stored.get(file.id), principal, head))
         for field, file in form.files.multi_items()
-    ]
-    return Form(form.fields, MultiDict(files))
+    )
 
 
 def upload_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from forebay.engine.decoding import offered
@@ -13,6 +13,7 @@ from forebay.errors import ConfigError, InvalidName, InvalidRequest, Unsupported
 from forebay.hooks.identity import refused
 from forebay.hooks.python import call, check_callable
 from forebay.http.destination import Destination
+from forebay.library.form_fields import TypedFields, make_fields
 from forebay.library.upload import RequestHead
 from forebay.model import NO_PRECONDITIONS, Conflict, Receive
 from forebay.protocol import fields, names, raw, resumable
@@ -37,7 +38,7 @@ class Wanted(TypedDict, total=False):
 
 
 class FormWanted(Wanted, total=False):
-    """The arguments of `form` beside `files`."""
+    """The arguments of `form` beside `files` and `fields`."""
 
     required: Iterable[str]
 
@@ -209,18 +210,26 @@ def folder_of(to: str) -> str:
 
 
 FileTo = To | Wish | None
-Files = Mapping[str, FileTo] | To
+Files = Mapping[str, FileTo | Sequence[FileTo]] | To
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FormWish:
     """A form: where each of its files goes. `files` by the names of the fields, `*` for all
-    others; without that, a file in another field is refused.
+    others; without that, a file in another field is refused. A field of `lists` takes any
+    number of files, another that is named one. `fields` are the text fields that have types.
     """
 
     files: Mapping[str, Wish]
     required: tuple[str, ...] = ()
     max_size: int | None = None
+    lists: frozenset[str] = frozenset()
+    fields: TypedFields | None = None
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The fields that hold files, as far as they are known by name."""
+        return frozenset(self.files) - {"*"}
 
     @property
     def static_folders(self) -> list[str]:
@@ -230,6 +239,7 @@ class FormWish:
 def make_form_wish(
     files: Files | FormWish,
     *,
+    fields: Any = None,
     required: Iterable[str] = (),
     max_size: Bytes | None = None,
     **wanted: Any,
@@ -246,9 +256,24 @@ def make_form_wish(
             f"files cannot be {files!r}. Give a folder for all files, or one for each field, "
             "such as {'clip': 'videos/'}."
         )
-    wishes = {
-        field: to if isinstance(to, Wish) else make_wish(to, **wanted)
-        for field, to in files.items()
-    }
+    lists = frozenset(field for field, to in files.items() if isinstance(to, list | tuple))
+    wishes = {}
+    for field, to in files.items():
+        one: Any = _only(field, to) if isinstance(to, list | tuple) else to
+        wishes[field] = one if isinstance(one, Wish) else make_wish(one, **wanted)
+    typed = make_fields(fields)
+    both = typed.names & wishes.keys() if typed is not None else ()
+    if both:
+        raise ConfigError(f"The field {min(both)!r} is declared as a file and as text.")
     needed = (required,) if isinstance(required, str) else tuple(required)
-    return FormWish(wishes, needed, size_of("max_size", max_size, least=1))
+    size = size_of("max_size", max_size, least=1)
+    return FormWish(wishes, needed, size, lists - {"*"}, typed)
+
+
+def _only(field: str, to: Sequence[Any]) -> Any:
+    if len(to) != 1:
+        raise ConfigError(
+            f"files[{field!r}] cannot be {to!r}. Several files of one field go to one place: "
+            "give a list that holds it, such as ['videos/']."
+        )
+    return to[0]

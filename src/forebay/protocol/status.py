@@ -14,7 +14,7 @@ from types import MappingProxyType
 from forebay import errors
 from forebay.errors import UploadError
 
-__all__ = ["STATUS", "Answer", "phrase", "render", "restated", "status_of"]
+__all__ = ["STATUS", "Answer", "phrase", "problems_of", "render", "restated", "status_of"]
 
 # Sections are of RFC 9110 where no other document is named.
 STATUS: Mapping[type[UploadError], int] = MappingProxyType(
@@ -27,6 +27,8 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.UnknownTransferCoding: 501,  # RFC 9112, section 6.1
         errors.InvalidField: 400,
         errors.InvalidName: 400,
+        errors.InvalidForm: 422,
+        errors.MissingField: 422,
         errors.NotAuthenticated: 401,
         errors.Forbidden: 403,
         errors.OriginRefused: 403,
@@ -207,9 +209,23 @@ def _problem(error: UploadError, status: int, upload_id: str | None) -> bytes:
         value = error.detail.get(key)
         if isinstance(value, int | str):
             problem[member] = value
+    if isinstance(error, errors.InvalidForm):
+        problem["errors"] = problems_of(error)
     if upload_id is not None:
         problem["upload"] = upload_id
     return json.dumps(problem).encode("ascii") + b"\n"
+
+
+def problems_of(error: errors.InvalidForm) -> list[dict[str, object]]:
+    """What is wrong with a form, by its fields, as JSON can hold it."""
+    return [
+        {
+            "loc": [part if isinstance(part, int) else str(part) for part in problem["loc"]],
+            "msg": str(problem["msg"]),
+            "type": str(problem["type"]),
+        }
+        for problem in error.detail.get("problems", ())
+    ]
 
 
 def _fields(error: UploadError, status: int) -> list[tuple[bytes, bytes]]:
