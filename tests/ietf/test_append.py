@@ -49,7 +49,9 @@ def test_where_an_upload_stands(server: ServerProcess) -> None:
     assert (get.status, get.offset, get.body) == (204, 3, b"")
     status = upload.ask("GET")  # and anybody else looks on
     assert (status.status, status.json["offset"]) == (200, 3)
-    assert "upload-offset" not in status.fields
+    assert (status.offset, status.complete, status.fields["upload-length"]) == (3, "?0", "10")
+    assert 0 < status.limits["max-age"] <= 86_400
+    assert status.fields["cache-control"] == "no-store"
 
 
 def test_what_a_question_carries_beside_is_ignored(server: ServerProcess) -> None:

@@ -185,12 +185,13 @@ def test_an_empty_file_is_complete_at_once(server: ServerProcess, number: int) -
 
 
 @pytest.mark.parametrize("value", ["1", "true", "?2", "?1, ?1", '"?1"', ""])
-def test_an_unreadable_upload_complete_is_as_if_it_were_not_there(
+def test_an_unreadable_upload_complete_begins_nothing_and_stores_nothing(
     server: ServerProcess, value: str
 ) -> None:
-    """Items 6, 10, 31: a plain request then."""
+    """Items 6, 10, 31: what its sender meant is not known, so it is no plain request either."""
     reply = ask(server, "PUT", "/files/f.bin", v(), f"Upload-Complete: {value}", body=BODY)
-    assert (reply.status, reply.complete, reply.interim) == (201, None, [])
+    assert (reply.status, reply.complete, reply.interim) == (400, None, [])
+    assert server.published() == {}
     assert (
         ask(server, "POST", "/uploads/", v(), f"Upload-Complete: {value}", body=b"").status == 405
     )

@@ -125,3 +125,14 @@ async def write_to_an_old_form(file: UploadFile) -> list[str]:
 @app.post("/old-form")
 async def old_form(file: UploadFile) -> int | None:
     return file.size
+
+
+@app.post("/body")
+async def body(request: Request) -> int:
+    async with uploads.body(request.scope, request.receive) as received:
+        return received.size
+
+
+@app.post("/form")
+async def form(form: Annotated[Form, uploads.form("in/")]) -> int:
+    return len(form.files)

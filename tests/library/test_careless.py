@@ -5,7 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from e2e.wire import content
+from e2e.server import RawClient
+from e2e.test_never_a_part import BODY, SPELLINGS
+from e2e.wire import content, head
 from library.conftest import Start
 from library.running import Application
 
@@ -62,6 +64,33 @@ def test_a_part_of_a_file_is_not_taken_for_the_whole(
     answer = post(careless, path, content=DATA, headers=fields)
     assert (answer.status_code, answer.json()["code"]) == (400, "FB_INVALID_REQUEST")
     assert careless.published() == {}
+
+
+@pytest.mark.parametrize("path", ["/in", "/nowhere", "/by-hand", "/body"])
+def test_nothing_in_the_terms_of_a_resumable_protocol_is_taken_for_a_file(
+    careless: Application, path: str
+):
+    for fields in SPELLINGS:
+        with RawClient(careless) as client:
+            client.send(head("POST", path, *fields, length=len(BODY)) + BODY)
+            status, _, body = client.response()
+        assert 400 <= status < 500, (fields, body)
+        assert careless.published() == {}, fields
+
+
+@pytest.mark.parametrize("path", ["/form", "/old-form"])
+def test_no_form_is_taken_that_is_in_the_terms_of_a_resumable_protocol(
+    careless: Application, path: str
+):
+    request = httpx.Request("POST", careless.url, files={"file": ("a", BODY)})
+    kind, body = f"Content-Type: {request.headers['content-type']}", request.read()
+    for fields in SPELLINGS:
+        if fields[0].startswith("Content-Type"):
+            continue
+        with RawClient(careless) as client:
+            client.send(head("POST", path, kind, *fields, length=len(body)) + body)
+            assert 400 <= client.response()[0] < 500, fields
+        assert careless.published() == {}, fields
 
 
 def test_a_whole_file_in_the_terms_of_a_resumable_upload_is_taken(careless: Application):

@@ -18,6 +18,7 @@ from forebay.library.mounts import Places, find_mount, split_at_mount
 from library.conftest import Start
 
 DRAFT = {"Upload-Draft-Interop-Version": "8"}
+TUS = {"Tus-Resumable": "1.0.0"}
 
 
 async def target(scope: Any, receive: Any, send: Any) -> None: ...
@@ -191,8 +192,30 @@ def test_a_part_is_never_stored_as_the_whole(application: Start, server: str):
     app = application("library.lonely_app:app", server)
     begun = begin(app.url, "/files/part.bin")
     assert begun.status_code == 400
-    assert begun.json()["code"] == "FB_INVALID_FIELD"
+    assert begun.json()["code"] == "FB_INVALID_REQUEST"
+    begun = httpx.post(f"{app.url}/files/", content=b"part", headers={**TUS, "Upload-Length": "9"})
+    assert begun.status_code == 400
+    assert "Send" in begun.text or "send" in begun.text  # what to do
     assert app.published() == {}
+
+
+def test_an_upload_of_tus_begins_at_the_files_of_an_application(application: Start, server: str):
+    app = application("library.prefixed_app:app", server)
+    named = {**TUS, "Upload-Metadata": "filename bGlua2VkLmJpbg=="}
+    parts = []
+    for data in (b"first ", b"second"):
+        kind = {"Content-Type": "application/offset+octet-stream", "Upload-Concat": "partial"}
+        length = {"Upload-Length": str(len(data))}
+        part = httpx.post(f"{app.url}/files/", content=data, headers={**TUS, **kind, **length})
+        assert part.status_code == 201, part.text
+        assert part.headers["location"].startswith("/api/way/down/resumable/")
+        parts.append(part.headers["location"])
+    final = {**named, "Upload-Concat": f"final;{' '.join(parts)}"}
+    done = httpx.post(f"{app.url}/files/new/", headers=final)
+    assert done.status_code == 201, done.text
+    assert (app.folder / "new/linked.bin").read_bytes() == b"first second"
+    (app.folder / "new/linked.bin").unlink()
+    assert "tus-version" in httpx.options(f"{app.url}/files/").headers
 
 
 def test_parts_of_files_are_taken_where_state_is_kept_and_refused_elsewhere(

@@ -78,10 +78,14 @@ def test_a_request_is_recognised_also_without_its_version(
         ("POST", "Head", "HEAD"),
         ("POST", "post", "POST"),
         ("PATCH", "PATCH", "PATCH"),
-        ("PATCH", "DELETE", None),
+        ("PATCH", "DELETE", "DELETE"),
+        ("HEAD", "PATCH", "PATCH"),
+        ("GET", "post", "POST"),
+        ("PUT", "HEAD", "HEAD"),
+        ("POST", "GET", "GET"),
         ("POST", "PUT", None),
         ("POST", "", None),
-        ("HEAD", "PATCH", None),
+        ("POST", "PATCH, HEAD", None),
     ],
 )
 def test_the_method_that_is_meant(method: str, override: str | None, meant: str | None) -> None:

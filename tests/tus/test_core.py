@@ -123,11 +123,50 @@ def test_a_post_can_stand_for_another_method(start_any: Start) -> None:
     reply = post("PATCH", b"ab", Upload_Offset=0, Content_Type=STREAM)
     assert (reply.status, reply.offset) == (204, 2)
     assert post("head").offset == 2
-    assert ask(server, "PATCH", path, X_HTTP_Method_Override="DELETE").status == 400
-    for unknown in ("PUT", "", "GET", "OPTIONS"):
+    for unknown in ("PUT", "", "PATCH, DELETE", "TRACE"):
         assert post(unknown).status == 400
+    assert json.loads(post("GET").body)["offset"] == 2
+    assert "tus-version" in post("options").fields
     assert post("DELETE").status == 204
     assert head(server, path).status == 404
+
+
+@pytest.mark.parametrize("sent", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "POST", "OPTIONS"])
+def test_the_actual_method_does_not_count_beside_an_override(start_any: Start, sent: str) -> None:
+    """Item 9."""
+    server = start_any()
+    made = ask(server, sent, body=b"", Upload_Length=3, X_HTTP_Method_Override="POST")
+    assert made.status == 201, made
+    path = made.location
+
+    def override(method: str, body: bytes | None = None, **fields: str | int):
+        return ask(server, sent, path, body, X_HTTP_Method_Override=method, **fields)
+
+    assert override("Patch", b"ab", Upload_Offset=0, Content_Type=STREAM).status == 204
+    assert override("HEAD").offset == 2
+    assert json.loads(ask(server, "GET", path, version=None).body)["offset"] == 2
+    assert override("DELETE").status == 204
+    assert ask(server, "HEAD", path).status == 404
+
+
+def test_an_override_counts_for_tus_alone(start_any: Start) -> None:
+    """Item 9: neither for a file nor for another protocol."""
+    server = start_any("--allow-delete")
+    (server.folder / "kept").write_bytes(b"kept")
+    delete = {"X-HTTP-Method-Override": "DELETE"}
+    assert server.request("GET", "/files/kept", headers=delete)[::2] == (200, b"kept")
+    for method, path in (("POST", "/files/"), ("PUT", "/files/new"), ("PUT", "/files/kept")):
+        assert server.request(method, path, b"x", delete)[0] == 400
+    assert server.request("POST", "/files/", b"x", {"X-HTTP-Method-Override": "post"})[0] == 201
+    draft = {"Upload-Complete": "?0"}
+    begun = server.request("POST", "/uploads/", b"ab", draft)
+    assert begun[0] == 201
+    assert server.request("POST", "/uploads/", b"ab", draft | delete)[0] == 400
+    path = begun[1]["location"]
+    assert server.request("HEAD", path, headers=delete)[0] == 412  # and tells what it needs
+    assert server.request("HEAD", path)[1]["upload-offset"] == "2"
+    assert server.request("DELETE", path)[0] == 204
+    assert (server.folder / "kept").read_bytes() == b"kept"
 
 
 NO_NUMBERS = ["-1", "+1", "1 2", "1e3", "0x10", "", "1.0", "9223372036854775808", "007", "٣", "1,1"]

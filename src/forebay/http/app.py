@@ -11,6 +11,7 @@ from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp, mount_of
 from forebay.http.ietf import Ietf
 from forebay.http.partial import Partial
+from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
 from forebay.protocol.status import Answer
 
@@ -49,6 +50,7 @@ class ServerApp:
             listening_on_loopback=listening_on_loopback,
             creator=self.creator,
             partial=Partial(engine) if offers else None,
+            tus=TusAtFiles(engine) if offers else None,
         )
         self.uploads = (
             UploadsApp(engine, dialects(engine), listening_on_loopback=listening_on_loopback)

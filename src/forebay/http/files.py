@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.engine.decoding import offered
-from forebay.errors import InvalidField, MethodNotAllowed, NotFound, UploadError
+from forebay.errors import MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard
 from forebay.http.answers import (
     Headers,
@@ -31,7 +31,6 @@ from forebay.protocol import (
     origin,
     preconditions,
     raw,
-    resumable,
 )
 from forebay.protocol.status import Answer
 from forebay.stores.seekable import Unpacker
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from forebay import model
     from forebay.engine.engine import Engine
     from forebay.engine.receive import Source
+    from forebay.http.tus_files import TusAtFiles
     from forebay.model import Stored
 
 
@@ -65,8 +65,8 @@ class Creator(Protocol):
         ...
 
 
-class PartialCreator(Protocol):
-    """Takes a PUT or PATCH of a part of a file over."""
+class Dialect(Protocol):
+    """Takes requests of an upload protocol over: tus, or parts by Content-Range."""
 
     def wants(self, scope: dict[str, Any]) -> bool:
         """Whether the request is one."""
@@ -91,6 +91,7 @@ class FilesApp:
         listening_on_loopback: only pages and hosts of this machine are served (invariant 15).
         creator: begins resumable uploads for requests that ask for one; None: nobody does.
         partial: takes parts with Content-Range; None: they are refused.
+        tus: begins uploads by tus; None: they are refused.
     """
 
     def __init__(
@@ -99,12 +100,14 @@ class FilesApp:
         *,
         listening_on_loopback: bool = False,
         creator: Creator | None = None,
-        partial: PartialCreator | None = None,
+        partial: Dialect | None = None,
+        tus: TusAtFiles | None = None,
     ) -> None:
         self.engine = engine
         self.listening_on_loopback = listening_on_loopback
         self.creator = creator
         self.partial = partial
+        self.tus = tus
         self.unpacker = Unpacker()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -118,10 +121,19 @@ class FilesApp:
             await self._dispatch(scope, receive, send, cors)
         except UploadError as error:
             answer = answer_error(error, scope)
-            for special in (self.creator, self.partial):
-                if special is not None and special.wants(scope):
-                    answer = special.decorate(error, answer, scope)
+            special = self._dialect(scope) or self._creator(scope)
+            if special is not None:
+                answer = special.decorate(error, answer, scope)
             await send_answer(send, answer, cors)
+
+    def _dialect(self, scope: dict[str, Any]) -> Dialect | None:
+        for dialect in (self.tus, self.partial):
+            if dialect is not None and dialect.wants(scope):
+                return dialect
+        return None
+
+    def _creator(self, scope: dict[str, Any]) -> Creator | None:
+        return self.creator if self.creator is not None and self.creator.wants(scope) else None
 
     async def _dispatch(
         self, scope: dict[str, Any], receive: Receive, send: Send, cors: Headers
@@ -129,10 +141,11 @@ class FilesApp:
         method: str = scope["method"]
         path = path_below(scope)
         folder = path in (b"", b"/") or path.endswith(b"/")
-        if method == "OPTIONS":
+        dialect = self._dialect(scope)
+        if dialect is not None:
+            answer = await dialect.store(scope, receive, names.split_path(path), folder)
+        elif method == "OPTIONS":
             answer = self._options(scope, folder)
-        elif self.partial is not None and self.partial.wants(scope):
-            answer = await self.partial.store(scope, receive, names.split_path(path), folder)
         elif form_request.is_form(method, scope["headers"]):
             source = source_of(scope, receive)
             segments = names.split_path(path)
@@ -164,7 +177,9 @@ class FilesApp:
         methods = self._methods(folder)
         if origin.is_preflight("OPTIONS", headers):
             return origin.preflight(headers, self.engine.settings.allow_origin, methods)
-        special = self.creator.offer(scope) if self.creator is not None else ()
+        special = list(self.creator.offer(scope)) if self.creator is not None else []
+        if self.tus is not None and folder:
+            special += self.tus.offer(scope)
         return Answer(204, ((b"allow", ", ".join(methods).encode()), *special))
 
     # --- in --------------------------------------------------------------------------------------
@@ -180,7 +195,7 @@ class FilesApp:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
         query = scope.get("query_string", b"")
-        creator = self.creator if self.creator is not None and self.creator.wants(scope) else None
+        creator = self._creator(scope)
         command = raw.command(
             scope["method"],
             segments,
@@ -191,11 +206,10 @@ class FilesApp:
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
             decodable=offered(settings) if creator is None else (),
+            begins=creator is not None,
         )
         if creator is not None:
             return await creator.create(scope, receive, send, command)
-        if resumable.is_part(headers):
-            raise InvalidField("Upload-Complete: ?0 needs resumable uploads, not offered here.")
         stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
         return created(stored, command.media_type, mount_of(scope))
 

@@ -32,7 +32,7 @@ from forebay.http.answers import Field, Headers, Receive, Send
 from forebay.http.destination import destination_of
 from forebay.http.files import created, query_of, source_of
 from forebay.http.links import upload_location
-from forebay.model import AppendUpload, MiB, UploadRecord
+from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
 from forebay.protocol import digest, fields, form_request, raw, resumable
 from forebay.protocol.resumable import Asked, Limits
 from forebay.protocol.status import Answer
@@ -73,11 +73,20 @@ class Ietf:
     def speaks(self, method: str, headers: Headers) -> bool:
         return resumable.speaks(method, headers)
 
+    def method_of(self, method: str, headers: Headers) -> str:
+        return method
+
     def offer(self, scope: dict[str, Any]) -> Headers:
         """Section 4.1.4. To a request with Upload-Complete this would be no offer."""
         if resumable.asks(scope["headers"]):
             return []
         return [self._limits().field(), _ACCEPT_PATCH]
+
+    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
+        """Section 4.3.2. The offset is what is committed; an append may be adding to it."""
+        if record.state in (UploadState.FAILED, UploadState.CANCELLED):
+            return []
+        return self._standing(self._read(scope["headers"]), record)
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
@@ -193,6 +202,7 @@ class Ietf:
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
+            begins=True,
         )
         return dataclasses.replace(command, max_size=destination.max_size)
 

@@ -53,10 +53,16 @@ class Partial:
             method == "PUT" and fields.first(headers, b"content-range") is not None
         )
 
+    def method_of(self, method: str, headers: Headers) -> str:
+        return method
+
     def offer(self, scope: dict[str, Any]) -> Headers:
         return []
 
     # --- requests to an upload -------------------------------------------------------------------
+
+    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
+        return []
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
@@ -142,6 +148,7 @@ class Partial:
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
+            sent=scope["method"],
         )
         return partial.create(target, part.total, headers)
 

@@ -45,19 +45,25 @@ class Tus:
     def speaks(self, method: str, headers: Headers) -> bool:
         return tus.speaks(method, headers)
 
+    def method_of(self, method: str, headers: Headers) -> str:
+        return tus.method_of(method, headers)
+
     def offer(self, scope: dict[str, Any]) -> Headers:
         max_size = self._engine.settings.max_size
         return tus.offer(self._sizes, max_size, trailers=_reads_trailers(scope))
+
+    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
+        return []
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
     ) -> Answer:
         headers: Headers = scope["headers"]
-        method = tus.method_of(scope["method"], headers)
+        method: str = scope["method"]
         tus.check_version(method, headers)
         if upload_id is None:
             if method == "POST":
-                return await self._create(scope, receive)
+                return await self.create(scope, receive)
         elif method == "HEAD":
             record = await self._engine.resumables.offset(
                 upload_id, context=scope, dialect=self.name
@@ -72,13 +78,14 @@ class Tus:
 
     # --- creation --------------------------------------------------------------------------------
 
-    async def _create(self, scope: dict[str, Any], receive: Receive) -> Answer:
+    async def create(self, scope: dict[str, Any], receive: Receive) -> Answer:
+        """Answers a request that begins an upload. Raises UploadError."""
         headers: Headers = scope["headers"]
         settings = self._engine.settings
         destination = destination_of(scope)
         wish = tus.create(
             headers,
-            mount=mount_of(scope),
+            mount=scope.get("forebay.uploads") or mount_of(scope),
             generated=f"upload-{secrets.token_hex(8)}",
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,

@@ -50,8 +50,16 @@ class Dialect(Protocol):
         """Whether the request is in this dialect, going by its head."""
         ...
 
+    def method_of(self, method: str, headers: Headers) -> str:
+        """The method that is meant, where another was sent. Raises InvalidField."""
+        ...
+
     def offer(self, scope: dict[str, Any]) -> Headers:
         """Fields that OPTIONS answers with."""
+        ...
+
+    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
+        """Fields of the JSON status of an upload of its own."""
         ...
 
     async def handle(
@@ -93,9 +101,11 @@ class UploadsApp:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
         cors = origin.cors(headers, settings.allow_origin)
-        dialect = self._dialect(scope["method"], headers)
+        sent: str = scope["method"]
+        dialect = self._dialect(sent, headers)
         try:
             guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
+            scope = self._as_meant(scope, dialect)
             upload_id = upload_id_of(path_below(scope))
             if dialect is None and upload_id is not None and scope["method"] in _BARE_METHODS:
                 dialect = await self._dialect_of(upload_id, scope)
@@ -106,8 +116,19 @@ class UploadsApp:
                 answer = dialect.decorate(error, answer, scope)
         if dialect is not None and scope["method"] != "OPTIONS":
             answer = _with(answer, dialect.always)
-        body = b"" if scope["method"] == "HEAD" else answer.body
+        body = b"" if sent == "HEAD" else answer.body
         return Answer(answer.status, (*answer.headers, *cors), body)
+
+    def _as_meant(self, scope: dict[str, Any], dialect: Dialect | None) -> dict[str, Any]:
+        """The request with the method that its dialect takes it for. Raises InvalidField,
+        OriginRefused.
+        """
+        method = scope["method"]
+        if dialect is None or method == (meant := dialect.method_of(method, scope["headers"])):
+            return scope
+        scope = scope | {"method": meant}
+        guard.check(scope, self.engine.settings, listening_on_loopback=self.listening_on_loopback)
+        return scope
 
     def _dialect(self, method: str, headers: Headers) -> Dialect | None:
         return next((d for d in self.dialects if d.speaks(method, headers)), None)
@@ -154,7 +175,9 @@ class UploadsApp:
     async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """The committed state as JSON; never disturbs a writer (invariant 10)."""
         record = await self.engine.resumables.peek(upload_id, context=scope)
-        return json_answer(200, describe(record), ((b"cache-control", b"no-store"),))
+        dialect = next((d for d in self.dialects if d.name == record.dialect), None)
+        told = dialect.status_fields(record, scope) if dialect is not None else []
+        return json_answer(200, describe(record), (*told, (b"cache-control", b"no-store")))
 
 
 def describe(record: UploadRecord) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from forebay.library.wishes import (
     make_wish,
 )
 from forebay.model import Conflict
-from forebay.protocol import codings, fields
+from forebay.protocol import codings, fields, whole
 
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
@@ -359,6 +359,7 @@ class Forebay(Life):
         """
         running = await self._run()
         headers = scope["headers"]
+        whole.check(scope["method"], headers)
         media_type = fields.first(headers, b"content-type")
         decodable = offered(running.engine.settings)
         async with running.engine.receive_body(

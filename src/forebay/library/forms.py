@@ -158,7 +158,7 @@ def check_head(scope: dict[str, Any], settings: Settings) -> tuple[bytes, str | 
     content_type = fields.first(headers, b"content-type") or b""
     if fields.media_type(content_type)[0] != "multipart/form-data":
         raise UnsupportedMediaType("Send a form here (multipart/form-data).")
-    return content_type, form_request.check_whole(headers, offered(settings))
+    return content_type, form_request.check_whole(headers, offered(settings), scope["method"])
 
 
 def _limits(settings: Settings, max_size: int | None) -> FormLimits:

@@ -167,7 +167,7 @@ class Life:
 
     async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
-        if self._resumable_wanted and scope["method"] in ("PUT", "POST", "PATCH"):
+        if self._resumable_wanted and scope["method"] != "GET":
             await running.open_resumables()
         await running.files(scope, receive, send)
 

@@ -20,6 +20,7 @@ from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
 from forebay.http.partial import Partial
+from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
 from forebay.sessions.sqlite import SqliteSessions
 from forebay.stores.destinations import check_folder
@@ -39,7 +40,12 @@ class Running:
     def __init__(self, settings: Settings, hooks: Hooks) -> None:
         self.store = make_store(settings)
         self.engine = Engine(settings, self.store, hooks=hooks)
-        self.files = FilesApp(self.engine, creator=Ietf(self.engine), partial=Partial(self.engine))
+        self.files = FilesApp(
+            self.engine,
+            creator=Ietf(self.engine),
+            partial=Partial(self.engine),
+            tus=TusAtFiles(self.engine),
+        )
         self.resumable = UploadsApp(self.engine, dialects(self.engine))
         self.loop: asyncio.AbstractEventLoop | None = None
         """The one it runs in; None before the start."""

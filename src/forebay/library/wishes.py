@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from forebay.engine.decoding import offered
 from forebay.engine.hashes import known
-from forebay.errors import ConfigError, InvalidName, InvalidRequest, UnsupportedMediaType
+from forebay.errors import ConfigError, InvalidName, UnsupportedMediaType
 from forebay.hooks.identity import refused
 from forebay.hooks.python import call, check_callable
 from forebay.http.destination import Destination
 from forebay.library.form_fields import TypedFields, make_fields
 from forebay.library.upload import RequestHead
 from forebay.model import NO_PRECONDITIONS, Conflict, Receive
-from forebay.protocol import fields, names, raw, resumable
+from forebay.protocol import fields, names, raw
 from forebay.units import parse_size
 
 if TYPE_CHECKING:
@@ -88,11 +88,6 @@ class Wish:
             raise UnsupportedMediaType(
                 "Send the file itself as the body; a form is not taken here."
             )
-        if resumable.is_part(headers) or fields.first(headers, b"tus-resumable") is not None:
-            # Stored here, a part would be taken for the whole.
-            raise InvalidRequest(
-                "Send the whole file in one request; a resumable upload cannot begin here."
-            )
         segments, folder = await self.place(scope)
         conflict = self.conflict or settings.on_conflict
         command = raw.command(
@@ -106,6 +101,7 @@ class Wish:
             generated=f"upload-{secrets.token_hex(8)}",
             # Digests are of the bytes as they came, and a handler wants that of its file.
             decodable=() if self.digest else offered(settings),
+            sent=scope["method"],
         )
         wanted = (self.digest,) if self.digest else ()
         # Conditions are about the route's own resource, which the application alone knows.

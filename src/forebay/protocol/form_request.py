@@ -8,22 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 
-from forebay.errors import (
-    InvalidField,
-    InvalidRequest,
-    MethodNotAllowed,
-)
+from forebay.errors import InvalidField, MethodNotAllowed
 from forebay.model import Conflict, Digest, Preconditions
-from forebay.protocol import codings, fields, names, preconditions, raw, resumable
+from forebay.protocol import codings, fields, names, preconditions, raw, resumable, whole
 from forebay.protocol.multipart_head import boundary_of
 
 Headers = Sequence[tuple[bytes, bytes]]
-
-
-_OF_THE_WHOLE = frozenset(
-    {b"upload-complete", b"upload-incomplete", b"upload-draft-interop-version", b"upload-length"}
-)
-"""Fields of the draft that say nothing new of a body that is whole."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,20 +88,14 @@ def command(
     )
 
 
-def check_whole(headers: Headers, decodable: Collection[str] = ()) -> str | None:
+def check_whole(
+    headers: Headers, decodable: Collection[str] = (), method: str = "POST"
+) -> str | None:
     """The content coding to take off. Raises what refuses a form with another, or one that is a
     part of something else.
     """
     coding = codings.to_decode(headers, decodable)
     if fields.first(headers, b"content-range") is not None:
         raise InvalidField("Content-Range: a form cannot be sent in parts.")
-    passed = _OF_THE_WHOLE if resumable.asks(headers) and _whole(headers) else frozenset()
-    for name, _ in headers:
-        if name in passed:
-            continue
-        if name == b"tus-resumable" or name.startswith(b"upload-"):
-            raise InvalidRequest(
-                f"{name.decode('latin-1')}: a form cannot be resumed. Send it without that "
-                "field, or begin a resumable upload of the file itself."
-            )
+    whole.check(method, headers)
     return coding

@@ -12,7 +12,7 @@ import re
 
 from forebay.errors import InvalidField, LengthRequired
 from forebay.model import CreateUpload, Receive
-from forebay.protocol import digest, fields, ranges
+from forebay.protocol import digest, fields, ranges, whole
 from forebay.protocol.codings import check_identity
 from forebay.protocol.fields import Headers
 
@@ -32,17 +32,6 @@ NAME = "content-range"
 INCOMPLETE = 308
 """The status of an upload that goes on. Without Location, so that nobody follows it."""
 
-_OTHERS = frozenset(
-    {
-        b"tus-resumable",
-        b"upload-complete",
-        b"upload-incomplete",
-        b"upload-offset",
-        b"upload-length",
-        b"upload-defer-length",
-        b"upload-concat",
-    }
-)
 _ANY = re.compile(rb"bytes \*/\*", re.IGNORECASE)
 
 
@@ -72,7 +61,7 @@ def speaks(method: str, headers: Headers) -> bool:
     if method not in ("PUT", "PATCH"):
         return False
     names = {name for name, _ in headers}
-    return b"content-range" in names and names.isdisjoint(_OTHERS)
+    return b"content-range" in names and names.isdisjoint(whole.FIELDS)
 
 
 def refuse(method: str, headers: Headers) -> None:
@@ -97,8 +86,11 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
     """
     value = fields.single(headers, b"content-range")
     if value is None:
-        raise InvalidField('A PATCH here needs Content-Range: "bytes first-last/total".')
-    if not _OTHERS.isdisjoint(name for name, _ in headers):
+        raise InvalidField(
+            'A PATCH of a file needs Content-Range: "bytes first-last/total". What another upload '
+            "protocol adds goes to the upload's own address (its Location)."
+        )
+    if not whole.FIELDS.isdisjoint(name for name, _ in headers):
         raise _mixed()
     check_identity(headers)
     if content_length is None:

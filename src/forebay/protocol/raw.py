@@ -16,7 +16,7 @@ from forebay.errors import (
     UnsupportedMediaType,
 )
 from forebay.model import Conflict, Digest, Receive
-from forebay.protocol import codings, digest, fields, names, preconditions
+from forebay.protocol import codings, digest, fields, names, preconditions, whole
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -36,18 +36,25 @@ def command(
     accept_types: Sequence[str],
     generated: str,
     decodable: Collection[str] = (),
+    sent: str | None = None,
+    begins: bool = False,
 ) -> Receive:
     """The wish of a PUT or POST.
 
     `segments` is the decoded path below `/files`, `folder` whether it ended in a slash;
     `generated` is the name of a POST that gives none. `decodable` are the content codings that
-    can be taken off.
+    can be taken off. `sent` is the request's own method, where `method` is another. `begins`: it
+    is an upload of the IETF draft that begins, else the body must be a whole file.
     """
     # What is not there needs no parsing: most requests have none of the rare fields.
     known = dict(headers)
     media_type = known.get(b"content-type")
     coding = codings.to_decode(headers, decodable) if b"content-encoding" in known else None
     _check_content(method, headers, media_type, accept_types, known)
+    if begins:
+        whole.check_beginning(sent or method, headers)
+    else:
+        whole.check(sent or method, headers, known)
     if method == "PUT":
         if folder:
             raise MethodNotAllowed(

@@ -41,6 +41,7 @@ Fields = list[tuple[bytes, bytes]]
 VERSION = b"1.0.0"
 RESUMABLE = (b"tus-resumable", VERSION)
 CONTENT_TYPE = "application/offset+octet-stream"
+_METHODS = ("POST", "HEAD", "PATCH", "DELETE", "GET", "OPTIONS")
 COLLECTION_METHODS = ("POST", "OPTIONS")
 UPLOAD_METHODS = ("HEAD", "PATCH", "DELETE", "GET", "OPTIONS")
 
@@ -93,19 +94,34 @@ def speaks(method: str, headers: Headers) -> bool:
     return method == "PATCH" and _is_offset_stream(headers)
 
 
-def method_of(method: str, headers: Headers) -> str:
-    """The method that is meant (item 9). Raises InvalidField.
+def speaks_of_files(method: str, headers: Headers) -> bool:
+    """The same for a request to the folders of files, where most are in no protocol at all.
 
-    X-HTTP-Method-Override is for clients that can send no more than POST.
+    A GET is a download whatever it carries. A PUT is of a file and never of tus.
+    """
+    names = {name for name, _ in headers}
+    overridden = b"x-http-method-override" in names
+    if b"tus-resumable" in names:
+        return overridden or method in ("POST", "PATCH", "HEAD", "DELETE")
+    if names & _OTHERS_MARKS:
+        return False
+    if method not in ("POST", "PATCH"):
+        return False
+    marks = _MARKS - {b"x-http-method-override"} | {b"upload-length"}
+    return bool(names & marks) or _is_offset_stream(headers)
+
+
+def method_of(method: str, headers: Headers) -> str:
+    """The method that is meant (item 9), in upper case. Raises InvalidField.
+
+    X-HTTP-Method-Override counts whatever the actual method is.
     """
     override = fields.single(headers, b"x-http-method-override")
     if override is None:
         return method
-    wanted = override.decode("latin-1").upper()
-    if wanted == method:
-        return method
-    if method != "POST" or wanted not in ("PATCH", "DELETE", "HEAD"):
-        raise InvalidField("X-HTTP-Method-Override turns a POST into PATCH, DELETE or HEAD only.")
+    wanted = override.decode("latin-1").strip().upper()
+    if wanted not in _METHODS:
+        raise InvalidField(f"X-HTTP-Method-Override can be one of {', '.join(_METHODS)}.")
     return wanted
 
 

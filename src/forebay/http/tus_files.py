@@ -1,0 +1,70 @@
+"""tus at `/files/`: where the clients of tusd look for it. An upload begins in the folder that is
+asked, and lives under `/uploads/` like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http.answers import Headers, Receive
+from forebay.http.destination import KEY, Destination
+from forebay.http.tus import Tus
+from forebay.protocol import form_request, names, raw, tus
+from forebay.protocol.status import Answer
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+
+class TusAtFiles:
+    """See `forebay.http.files.Dialect`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tus = Tus(engine)
+
+    def _offered(self, scope: dict[str, Any]) -> bool:
+        return self._engine.offers_resumable and "forebay.uploads" in scope
+
+    def wants(self, scope: dict[str, Any]) -> bool:
+        method, headers = scope["method"], scope["headers"]
+        return (
+            tus.speaks_of_files(method, headers)
+            and self._offered(scope)
+            and not form_request.is_form(method, headers)
+        )
+
+    def offer(self, scope: dict[str, Any]) -> Headers:
+        """Fields that OPTIONS of a folder answers with."""
+        return self._tus.offer(scope) if self._offered(scope) else []
+
+    async def store(
+        self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
+    ) -> Answer:
+        method = tus.method_of(scope["method"], scope["headers"])
+        tus.check_version(method, scope["headers"])
+        if method in ("HEAD", "PATCH", "DELETE"):
+            # Clients of tus begin anew then.
+            raise NotFound(
+                "There is no upload here. Begin one with a POST to a folder; from then on it has "
+                "an address of its own (its Location)."
+            )
+        if method != "POST":
+            raise MethodNotAllowed(allow=raw.FOLDER_METHODS)
+        if not folder:
+            raise MethodNotAllowed(
+                "A tus upload begins with a POST to a folder, with '/' at its end; its name is "
+                "the filename of Upload-Metadata.",
+                allow=raw.FILE_METHODS,
+            )
+        if segments:
+            names.judge_path(segments)
+        place = Destination(tuple(segments))
+        answer = await self._tus.create(scope | {KEY: place}, receive)
+        return dataclasses.replace(answer, headers=(*answer.headers, *self._tus.always))
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        answer = self._tus.decorate(error, answer, scope)
+        return dataclasses.replace(answer, headers=(*answer.headers, *self._tus.always))

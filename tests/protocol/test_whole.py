@@ -1,0 +1,85 @@
+"""What may be taken for a whole file, and what is in the terms of a resumable protocol."""
+
+from __future__ import annotations
+
+import pytest
+
+from forebay.errors import UploadError
+from forebay.protocol import whole
+
+SIZE = (b"content-length", b"18")
+V3 = (b"upload-draft-interop-version", b"3")
+
+PARTS: list[list[tuple[bytes, bytes]]] = [
+    *([(name, value)] for name in sorted(whole.FIELDS) for value in (b"", b"1", b"junk", b"0")),
+    [(b"tus-resumable", b"0.2.2")],
+    [(b"upload-complete", b"?0")],
+    [(b"upload-complete", b"true")],
+    [(b"upload-complete", b"?1"), (b"upload-complete", b"?1")],
+    [(b"upload-complete", b"?1"), (b"upload-complete", b"?0")],
+    [(b"upload-complete", b"?1"), (b"upload-offset", b"5")],
+    [(b"upload-complete", b"?1"), (b"upload-offset", b"x")],
+    [(b"upload-complete", b"?1"), (b"upload-length", b"100")],
+    [(b"upload-complete", b"?1"), (b"upload-length", b"all")],
+    [(b"upload-complete", b"?1"), (b"tus-resumable", b"1.0.0")],
+    [V3, (b"upload-incomplete", b"?1")],
+    [V3, (b"upload-complete", b"?1")],
+    [V3, (b"upload-incomplete", b"?0"), (b"upload-complete", b"?0")],
+    [(b"upload-incomplete", b"?0")],
+    [(b"upload-incomplete", b"?1")],
+    [(b"content-range", b"bytes 0-17/100")],
+    [(b"content-range", b"")],
+    [(b"content-type", b"application/offset+octet-stream")],
+    [(b"content-type", b"Application/Partial-Upload;x=y")],
+    [(b"content-type", b"application/partial-upload, text/plain")],
+    [(b"content-type", b"text/plain"), (b"content-type", b"application/partial-upload")],
+    [(b"x-http-method-override", b"PATCH")],
+    [(b"x-http-method-override", b"")],
+    [(b"x-http-method-override", b"PUT"), (b"x-http-method-override", b"DELETE")],
+]
+
+
+@pytest.mark.parametrize("fields", PARTS, ids=str)
+def test_what_speaks_a_resumable_protocol_is_no_whole_file(
+    fields: list[tuple[bytes, bytes]],
+) -> None:
+    for headers in ([SIZE, *fields], [*fields, SIZE]):
+        with pytest.raises(UploadError) as caught:
+            whole.check("PUT", headers)
+        assert len(caught.value.message) > 30  # says what to do
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [(b"content-type", b"text/plain")],
+        [(b"upload-complete", b"?1")],
+        [(b"upload-complete", b"?1"), (b"upload-draft-interop-version", b"8")],
+        [(b"upload-complete", b"?1"), (b"upload-length", b"18"), (b"upload-offset", b"0")],
+        [V3, (b"upload-incomplete", b"?0")],
+        [(b"x-http-method-override", b"put")],
+        [(b"range", b"bytes=0-5")],
+        [(b"upload-limit", b"min-size=0")],
+    ],
+    ids=str,
+)
+def test_what_is_whole_is_taken(fields: list[tuple[bytes, bytes]]) -> None:
+    whole.check("PUT", [SIZE, *fields])
+
+
+def test_a_told_length_needs_one_to_compare_it_with() -> None:
+    told = [(b"upload-complete", b"?1"), (b"upload-length", b"18")]
+    with pytest.raises(UploadError, match="Content-Length"):
+        whole.check("PUT", [*told, (b"transfer-encoding", b"chunked")])
+
+
+def test_an_upload_begins_at_its_first_byte() -> None:
+    begins = (b"upload-complete", b"?0")
+    whole.check_beginning("PUT", [begins])
+    whole.check_beginning("PUT", [begins, (b"upload-offset", b"0")])
+    for offset in (b"5", b"", b"-1", b"0, 0"):
+        with pytest.raises(UploadError, match="byte 0"):
+            whole.check_beginning("PUT", [begins, (b"upload-offset", offset)])
+    with pytest.raises(UploadError, match="Override"):
+        whole.check_beginning("PUT", [begins, (b"x-http-method-override", b"PATCH")])
