@@ -411,7 +411,7 @@ def test_single_bytes_and_a_crowd_are_a_storm_of_turns_and_nothing_else(run: Run
         with draining(LengthFraming(400), threads=1) as drain:
             task = drain.start()
             for at in range(400):
-                drain.peer.sendall(data[at : at + 1])
+                await asyncio.to_thread(drain.peer.sendall, data[at : at + 1])
                 if at % 3 == 0:
                     await drain.workers.run(int)
             await asyncio.wait_for(task, 20)

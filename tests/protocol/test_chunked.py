@@ -70,6 +70,38 @@ def test_any_body_comes_out_as_it_went_in_for_any_split(case, pipelined, cuts):
         assert decoder.trailers == trailers
 
 
+@given(
+    st.lists(st.binary(min_size=1, max_size=20), min_size=8, max_size=60),
+    st.sampled_from(["%x", "%X"]),
+    st.lists(st.integers(min_value=0), max_size=8),
+)
+def test_a_run_of_tiny_chunks_comes_out_as_it_went_in_for_any_split(chunks, size, cuts):
+    wire = b"".join(b"%b\r\n%b\r\n" % ((size % len(c)).encode(), c) for c in chunks)
+    wire += b"0\r\n\r\n"
+    for pieces in (whole(wire), byte_by_byte(wire), cut(wire, cuts)):
+        decoder, content, _ = decode(pieces)
+        assert (content, decoder.done) == (b"".join(chunks), True)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"1\r\nab\r\n", b"1\r\na\n", b"1\na\r\n", b"g\r\na\r\n", b"1\r\na\r\r"]
+)
+def test_a_run_of_tiny_chunks_with_a_broken_one_is_refused(broken):
+    wire = b"1\r\nx\r\n" * 20 + broken + b"1\r\nx\r\n" * 20
+    for split in (whole, byte_by_byte):
+        with pytest.raises(MalformedBody):
+            decode(split(wire))
+
+
+def test_the_work_of_a_body_is_counted_in_chunks_and_lines():
+    def work(wire):
+        return decode([wire])[0].work
+
+    assert work(b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n") >= 1000
+    assert work(b"14\r\n" + b"x" * 20 + b"\r\n0\r\n" + b"a: b\r\n" * 200 + b"\r\n") >= 200
+    assert work(b"100000\r\n" + bytes(1 << 20) + b"\r\n0\r\n\r\n") < 20
+
+
 @given(encoded(), st.integers(min_value=0))
 def test_a_body_that_is_cut_short_is_never_done(case, end):
     body, wire, _ = case
@@ -137,7 +169,9 @@ MALFORMED = {
     "extension too long": b"3;" + b"a" * 4096 + b"\r\nabc\r\n",
     "endless head line": b"3" * 5000,
     "more extensions than content": (b"1;" + b"a" * 4000 + b"\r\nx\r\n") * 5,
+    "an extension to each tiny chunk": b"1;\r\nx\r\n" * 400,
     # section 7.1.2 and RFC 9110, section 5.1 and 5.5: trailers
+    "hundreds of trailers": b"0\r\n" + b"a:\r\n" * 300,
     "trailer without colon": b"0\r\nabc\r\n\r\n",
     "space in trailer name": b"0\r\na b: c\r\n\r\n",
     "space before colon": b"0\r\na : c\r\n\r\n",

@@ -105,6 +105,7 @@ class Workers:
         self._together: list[_Job[Any]] = []
         self._finished: deque[_Job[Any]] = deque()
         self._waking = False
+        self._alone = asyncio.Lock()
         self._buffers: list[bytearray] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -157,8 +158,19 @@ class Workers:
         """What was on its way to an earlier loop, which is closed, holds nobody up here."""
         self._loop = loop
         self._waking = False
+        self._alone = asyncio.Lock()
         self._together = []
         self._finished.clear()
+
+    def alone(self) -> asyncio.Lock:
+        """Held around short jobs that compute all the time: one of them runs at a time, in their
+        order. Threads that compute take turns of the interpreter with the event loop,
+        and with everybody else; so there must never be many.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._begin_loop(loop)
+        return self._alone
 
     async def _outlive(self, job: _Job[Any]) -> None:
         assert self._loop is not None

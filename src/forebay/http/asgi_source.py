@@ -28,6 +28,7 @@ SMALLEST_BATCH = 64 << 10
 TOGETHER = 16 << 20
 """Most bytes that all sources of one process gather."""
 _SMALL_PIECE = 16 << 10
+_LEAST = 64
 _LARGE = 8 << 20
 PATIENCE = 0.1
 """Seconds a piece may wait for company."""
@@ -101,7 +102,7 @@ class ReceiveSource:
         if piece:
             self._pieces.append(piece)
         self._ended = not message.get("more_body", False)
-        return len(piece)
+        return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
 
     async def _write(self, intake: Intake, workers: Workers) -> None:
         pieces, self._pieces = self._pieces, []

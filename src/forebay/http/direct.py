@@ -36,6 +36,7 @@ from forebay.http.framing import framing_of
 from forebay.http.limits import ConnectionLimits
 from forebay.http.outlet import Outlet
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
+from forebay.http.turns import Turns
 from forebay.protocol import fields
 from forebay.protocol.status import render
 
@@ -48,7 +49,10 @@ access_logger = logging.getLogger("uvicorn.access")
 
 SMALL_BODY = 16 << 10
 """A body with no more than this to come is read before anybody asks for it."""
+MOST_EMPTY_LINES = 1000
+"""Between two requests. Some clients send one after a body; none sends many."""
 LINGER_BYTES = 1 << 30
+LINGER_AT_ONCE = 1 << 20
 LINGER_IDLE = 5.0
 
 
@@ -83,6 +87,8 @@ class DirectProtocol(asyncio.Protocol):
         self._buffer = bytearray()
         self._scanned = 0
         self._head_begun = False
+        self._empty_lines = 0
+        self._feeding = False
         self._exchange: Exchange | None = None
         self._lingering: int | None = None
         self._eof = False
@@ -126,7 +132,7 @@ class DirectProtocol(asyncio.Protocol):
             return None  # the rest of its body, which nobody wants, will not come
         if exchange.framing.done:
             exchange.wake()  # an application that waits for the client to leave
-        elif exchange.hungry:
+        elif exchange.hungry and not self._buffer:
             exchange.disconnect()
         # The other direction stays open for the answer; TLS cannot do that.
         return self.can_drain
@@ -136,6 +142,9 @@ class DirectProtocol(asyncio.Protocol):
             self._lingering += len(data)
             if self._lingering > LINGER_BYTES:
                 self.transport.abort()
+            elif self._lingering > LINGER_AT_ONCE and not self.paused:
+                self._pause()  # however many linger, nobody waits for more than one of them
+                Turns.of(self.loop).add(self._resume)
             return
         exchange = self._exchange
         if exchange is None:
@@ -151,9 +160,10 @@ class DirectProtocol(asyncio.Protocol):
         self._buffer += data
         if exchange.complete:
             self._skip_rest(exchange)
-        elif exchange.hungry and not exchange.framing.done:
+            return
+        if exchange.hungry and not exchange.framing.done:
             self.feed_exchange()
-        elif len(self._buffer) > HIGH_WATER:
+        if len(self._buffer) > HIGH_WATER:
             self._pause()
 
     def pause_writing(self) -> None:
@@ -187,8 +197,16 @@ class DirectProtocol(asyncio.Protocol):
 
     def _read_head(self) -> None:
         buffer = self._buffer
-        while buffer[:2] == b"\r\n":  # RFC 9112, section 2.2: at least one empty line is ignored
-            del buffer[:2]
+        if buffer[:2] == b"\r\n":  # RFC 9112, section 2.2: at least one empty line is ignored
+            empty = head.EMPTY_LINES.match(buffer)
+            assert empty is not None
+            size = empty.end()
+            del empty  # it holds the buffer
+            del buffer[:size]
+            self._empty_lines += size // 2
+            if self._empty_lines > MOST_EMPTY_LINES:
+                self._refuse(InvalidRequest("There are too many empty lines before a request."))
+                return
         if not buffer:
             return
         end = buffer.find(head.END, max(0, self._scanned - 3))
@@ -199,7 +217,7 @@ class DirectProtocol(asyncio.Protocol):
             elif head.cannot_become_one(buffer):
                 self._refuse(InvalidRequest("That is not HTTP/1.1."))
             return
-        self._scanned = 0
+        self._scanned = self._empty_lines = 0
         end += len(head.END)
         data = bytes(buffer[:end])
         del buffer[:end]
@@ -299,13 +317,32 @@ class DirectProtocol(asyncio.Protocol):
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def feed_exchange(self) -> None:
-        """Gives what has arrived to an exchange whose application waits in `receive()`."""
+        """Gives what has arrived to an exchange whose application waits in `receive()`.
+
+        Not more at a time than is decoded in a moment; what takes long waits for its turn.
+        """
         exchange = self._exchange
         if exchange is None:
             return
+        if not (exchange.framing.costly and self._buffer):
+            self._feed_now()
+        elif not self._feeding:
+            self._feeding = True
+            Turns.of(self.loop).add(self._feed_in_turn)
+
+    def _feed_in_turn(self) -> None:
+        self._feeding = False
+        exchange = self._exchange
+        if exchange is not None and exchange.hungry and not exchange.complete:
+            self._feed_now()
+
+    def _feed_now(self) -> None:
+        exchange = self._exchange
+        assert exchange is not None
         if self._buffer:
-            data = bytes(self._buffer)
-            self._buffer.clear()
+            size = exchange.framing.slice(len(self._buffer))
+            data = bytes(self._buffer) if size == len(self._buffer) else bytes(self._buffer[:size])
+            del self._buffer[:size]
             try:
                 used = exchange.framing.decode(memoryview(data), exchange.feed)
             except MalformedBody as error:
@@ -315,14 +352,15 @@ class DirectProtocol(asyncio.Protocol):
                 else:
                     self.transport.abort()
                 return
-            self._buffer += data[used:]
+            self._buffer[:0] = data[used:]
             exchange.hungry = False
             exchange.wake()
         if exchange.framing.done:
             exchange.wake()
-        elif self._eof:
+        elif self._eof and not self._buffer:
             exchange.disconnect()
-        self._resume()
+        if len(self._buffer) <= HIGH_WATER:
+            self._resume()
 
     def _answer_malformed(self, exchange: Exchange, error: UploadError) -> None:
         exchange.started = exchange.complete = True

@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import select
 import socket
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from forebay.errors import IncompleteBody, UploadError, from_os_error
@@ -27,9 +29,20 @@ if TYPE_CHECKING:
 TURN = 16 << 20
 """Most bytes an upload may take before others get the thread."""
 CROWDED_TURN = 8 << 20
+TURN_WORK = 16 << 10
+"""Most work of decoding in a turn, in units of `Framing.work`: some 5 ms."""
+CROWDED_SECONDS = 0.25
+"""Longest turn while others wait, as on a slow disk; looked at between two reads."""
 LINGER_MS = 4
 """How long an otherwise idle thread waits for more, rather than hand back to the loop."""
 CROWDED_LINGER_MS = 1
+SMALL_TURN = 1 << 10
+SMALL_TURNS = 32
+"""Turns in a row that brought no more than that, after which the next ones are put off a little,
+each more than the one before: a way to a thread and back is a lot of work for a few bytes.
+"""
+SMALL_TURN_DELAY = 0.005
+LONGEST_DELAY = 0.25
 FAST_FROM = 256 << 10
 """While others wait, a thread lingers for those alone who brought this much in their turn: the
 way over the loop and back costs as much as some hundred KiB.
@@ -75,6 +88,7 @@ class SocketSource:
         self._began = False
         self._working = False
         self._close_wanted = False
+        self._small_turns = 0
         self.waiting_since: float | None = None
 
     @property
@@ -118,10 +132,14 @@ class SocketSource:
             if not early:
                 await self._wait_readable(self._socket)
         self._working = True
+        before = intake.received
         try:
-            done = await workers.run(self._work, intake, early, workers, stop=self._halt)
+            async with workers.alone() if self._framing.costly else contextlib.nullcontext():
+                done = await workers.run(self._work, intake, early, workers, stop=self._halt)
         finally:
             self._working = False
+            small = intake.received - before <= SMALL_TURN
+            self._small_turns = self._small_turns + 1 if small else 0
             surplus, self._surplus = self._surplus, b""
             if self._close_wanted:
                 self.close()
@@ -135,10 +153,18 @@ class SocketSource:
         loop = self._loop
         self._readable = loop.create_future()
         self.waiting_since = loop.time()
-        loop.add_reader(duplicate.fileno(), _set, self._readable)
+        watch = functools.partial(loop.add_reader, duplicate.fileno(), _set, self._readable)
+        later = None
+        if self._small_turns > SMALL_TURNS:
+            delay = SMALL_TURN_DELAY * (self._small_turns - SMALL_TURNS)
+            later = loop.call_later(min(delay, LONGEST_DELAY), watch)
+        else:
+            watch()
         try:
             await self._readable
         finally:
+            if later is not None:
+                later.cancel()
             loop.remove_reader(duplicate.fileno())
             self._readable = None
             self.waiting_since = None
@@ -173,9 +199,13 @@ class SocketSource:
             intake.feed(data, workers if hashes else None)
 
         taken = 0
+        most = framing.work + TURN_WORK
+        until = time.monotonic() + CROWDED_SECONDS
         patience: select.poll | None = None
         while not framing.done and self._stopped is None:
             if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
+                return
+            if framing.work >= most or (time.monotonic() >= until and workers.crowded):
                 return
             buffer = buffers[0]
             try:

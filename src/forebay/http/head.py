@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import httptools
 
 from forebay.errors import InvalidRequest
 from forebay.protocol import fields
 
 END = b"\r\n\r\n"
+EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
 class Head:

@@ -3,8 +3,11 @@
     SIZE ──size>0──> DATA ──all of it──> AFTER_DATA ──CRLF──> SIZE
       └───size 0───> TRAILER ──empty line──> DONE          any error ──> BROKEN
 
-Content is never copied nor held: it is handed on as slices of the caller's buffer. Only the
-part of a line that has arrived so far is kept, and that has a bound.
+Content is never held: it is handed on as slices of the caller's buffer, and runs of the smallest
+chunks joined. Only the part of a line that has arrived so far is kept, and that has a bound.
+
+What a body costs is not its bytes but its chunks and lines: `work` counts them, so that whoever
+reads can end a turn by it.
 """
 
 from __future__ import annotations
@@ -28,8 +31,22 @@ _NEXT_HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
 _EXTENDED_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 
+# Chunks of 1 to 15 bytes, whole. In a run of them each begins where the one before ends, so that
+# a search for all of them finds just those.
+_TINY = b"|".join(b"[%s]\r\n.{%d}\r\n" % (b"%x%X" % (size, size), size) for size in range(1, 16))
+_TINY_CHUNK = re.compile(b"(?s:%s)" % _TINY)
+_TINY_RUN = re.compile(b"(?s:(?:%s){8,2048}+)" % _TINY)
+_LINE = re.compile(rb"[^\n]*\n")
+
 _MAX_OVERHEAD = 16 * 1024
 """Bytes of extensions a body may hold beyond its content: more is traffic without progress."""
+_EXTENSION_COST = 64
+"""What any extension counts for beside its own bytes."""
+_MAX_TRAILERS = 256
+_CHUNK_WORK = 4
+"""The work of a chunk, in units of that of a tiny one in a run: about 0.3 microseconds."""
+_LINE_WORK = 16
+"""The work of any other line: an extended head, a trailer."""
 
 
 class _State(Enum):
@@ -46,7 +63,8 @@ class ChunkedDecoder:
 
     `max_line` bounds a chunk's head line and `max_trailer` the trailer section, in bytes.
     `trailers` holds every trailer field with its name in lower case; which of them may be
-    looked at is for `allowed_trailers` to say.
+    looked at is for `allowed_trailers` to say. `work` grows with what was decoded, in units of
+    about 0.3 microseconds.
     """
 
     __slots__ = (
@@ -58,10 +76,12 @@ class ChunkedDecoder:
         "_state",
         "_trailer_size",
         "trailers",
+        "work",
     )
 
     def __init__(self, max_line: int = 4096, max_trailer: int = 8192) -> None:
         self.trailers: list[tuple[bytes, bytes]] = []
+        self.work = 0
         self._max_line = max_line
         self._max_trailer = max_trailer
         self._state = _State.SIZE
@@ -86,18 +106,9 @@ class ChunkedDecoder:
         while position < end:
             state = self._state
             if state is _State.DATA:
-                stop = min(position + self._remaining, end)
-                sink(data[position:stop])
-                self._remaining -= stop - position
-                position = stop
-                if not self._remaining:
-                    self._state = _State.AFTER_DATA
-                    # The whole of CRLF, size, CRLF is nearly always there: take it at once.
-                    if match := _NEXT_HEAD.match(data, position):
-                        position = match.end()
-                        self._begin_chunk(match[1])
+                position = self._read_data(data, position, sink)
             elif state is _State.SIZE:
-                position = self._read_head(data, position)
+                position = self._read_size(data, position, sink)
             elif state is _State.AFTER_DATA:
                 position = self._read_data_end(data, position)
             elif state is _State.TRAILER:
@@ -107,6 +118,44 @@ class ChunkedDecoder:
             else:
                 raise self._broken("The body was malformed before.")
         return position
+
+    def _read_data(
+        self, data: memoryview, position: int, sink: Callable[[memoryview], object]
+    ) -> int:
+        """Content, and the chunks that follow for as long as each is whole and ends as usual."""
+        end, next_head = len(data), _NEXT_HEAD.match
+        while True:
+            stop = position + self._remaining
+            if stop > end:
+                sink(data[position:end])
+                self._remaining = stop - end
+                return end
+            sink(data[position:stop])
+            self._remaining = 0
+            self._state = _State.AFTER_DATA
+            self.work += _CHUNK_WORK
+            # The whole of CRLF, size, CRLF is nearly always there: take it at once.
+            match = next_head(data, stop)
+            if match is None:
+                return stop
+            size = self._begin_chunk(match[1])
+            if 0 < size < 16:  # perhaps one of many: see `_read_size`
+                self._state = _State.SIZE
+                return stop + 2
+            position = match.end()
+            if not size or position == end:
+                return position
+
+    def _read_size(
+        self, data: memoryview, position: int, sink: Callable[[memoryview], object]
+    ) -> int:
+        """A chunk's head; or many small chunks, whole, at once."""
+        if not self._partial and (run := _TINY_RUN.match(data, position)):
+            chunks = _TINY_CHUNK.findall(data[position : run.end()])
+            self.work += len(chunks)
+            sink(memoryview(b"".join([chunk[3:-2] for chunk in chunks])))
+            return run.end()
+        return self._read_head(data, position)
 
     def _broken(self, message: str) -> MalformedBody:
         self._state = _State.BROKEN
@@ -127,11 +176,14 @@ class ChunkedDecoder:
         line, position = self._read_line(data, position, self._max_line)
         if line is None:
             return position
+        self.work += _LINE_WORK
         match = _EXTENDED_HEAD.fullmatch(line)
         if match is None:
             raise self._broken("A chunk does not begin with its size in hexadecimal digits.")
         size = self._begin_chunk(match[1])
-        self._overhead = max(0, self._overhead + len(match[2] or b"") - size)
+        if match[2]:
+            self._overhead += _EXTENSION_COST + len(match[2])
+        self._overhead = max(0, self._overhead - size)
         if self._overhead > _MAX_OVERHEAD:
             raise self._broken("The chunk extensions are larger than the content.")
         return position
@@ -155,31 +207,34 @@ class ChunkedDecoder:
         if not line:
             self._state = _State.DONE
             return position
+        self.work += _LINE_WORK
         self._trailer_size += len(line) + 2
         match = _FIELD_LINE.fullmatch(line)
         if match is None:
             # A folded line too: RFC 9112, section 5.2, lets a server refuse obs-fold.
             raise self._broken("A trailer field is malformed.")
+        if len(self.trailers) == _MAX_TRAILERS:
+            raise self._broken("There are too many trailer fields.")
         self.trailers.append((match[1].lower(), match[2].strip(b" \t")))
         return position
 
     def _read_line(self, data: memoryview, position: int, limit: int) -> tuple[bytes | None, int]:
         """The next line without its CRLF, None when it is not whole yet; and where it ends."""
         room = limit + 2 - len(self._partial)
-        window = bytes(data[position : position + room])
-        cut = window.find(b"\n") + 1
-        if not cut:
-            if len(window) == room:
+        stop = min(position + room, len(data))
+        match = _LINE.match(data, position, stop)
+        if match is None:
+            if stop == position + room:
                 raise self._broken("A line of the chunked coding is too long.")
-            self._partial += window
-            return None, position + len(window)
-        line = bytes(self._partial) + window[:cut]
+            self._partial += data[position:stop]
+            return None, stop
+        line = bytes(self._partial) + match[0]
         self._partial.clear()
         # RFC 9112, section 2.2, lets a recipient take a bare LF in a head. Between two parsers
         # that read it differently a request can hide, so not here.
         if not line.endswith(b"\r\n"):
             raise self._broken("A line of the chunked coding does not end with CRLF.")
-        return line[:-2], position + cut
+        return line[:-2], match.end()
 
 
 def allowed_trailers(
