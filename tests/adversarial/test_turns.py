@@ -32,7 +32,7 @@ COSTLY = {
 def test_a_turn_ends_after_a_bounded_number_of_chunks(run: Run, unit: bytes):
     async def main() -> None:
         framing = ChunkedFraming()
-        wire = unit * (MiB // len(unit))
+        wire = unit * (MiB // 2 // len(unit))
         with draining(framing) as drain:
             sending = asyncio.create_task(
                 asyncio.to_thread(drain.peer.sendall, wire + b"0\r\n\r\n")
@@ -47,7 +47,7 @@ def test_a_turn_ends_after_a_bounded_number_of_chunks(run: Run, unit: bytes):
                 assert framing.work - before < TURN_WORK + 4 * (128 << 10) / 6
             await sending
             assert framing.costly
-            assert turns > 4
+            assert turns > 2
             assert set(drain.sink.data) == {ord("x")}
 
     run(main())
