@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import uvicorn
 
 from forebay.http.direct import DirectProtocol
@@ -77,14 +79,16 @@ def by_uvicorn(app: Any, http: Any, lifespan: str) -> Iterator[Serving]:
 
 
 @contextlib.contextmanager
-def by_hypercorn(app: Any, lifespan: str) -> Iterator[Serving]:
+def by_hypercorn(app: Any) -> Iterator[Serving]:
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
     listening = _listening()
     listening.listen()
     config = Config()
-    config.bind = [f"fd://{listening.fileno()}"]
+    url = _url_of(listening)
+    config.bind = [f"fd://{listening.detach()}"]  # which hypercorn closes
+    config.errorlog = None
     config.graceful_timeout = 1
     ended: list[asyncio.Event] = []
     loops: list[asyncio.AbstractEventLoop] = []
@@ -100,18 +104,44 @@ def by_hypercorn(app: Any, lifespan: str) -> Iterator[Serving]:
     thread.start()
     assert up.wait(20)
     try:
-        yield Serving(_url_of(listening))
+        yield Serving(url)
     finally:
         loops[0].call_soon_threadsafe(ended[0].set)
         thread.join(20)
-        listening.close()
+
+
+@contextlib.contextmanager
+def by_granian(app: Any) -> Iterator[Serving]:
+    embed = pytest.importorskip("granian.server.embed")
+    with _listening() as found:
+        port = found.getsockname()[1]
+    loops: list[asyncio.AbstractEventLoop] = []
+    server = embed.Server(app, port=port, interface="asgi", log_enabled=False)
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        await server.serve()
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
+    thread.start()
+    for _ in range(1000):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            break
+        time.sleep(0.01)
+    try:
+        yield Serving(f"http://127.0.0.1:{port}")
+    finally:
+        loops[0].call_soon_threadsafe(server.stop)
+        thread.join(20)
 
 
 @contextlib.contextmanager
 def serving(app: Any, server: str = "direct", lifespan: str = "on") -> Iterator[Serving]:
-    """`server`: direct, uvicorn, or hypercorn (which runs the lifespan whenever there is one)."""
+    """`server`: direct, uvicorn, hypercorn or granian; the last two ask for a lifespan always."""
     if server == "hypercorn":
-        running = by_hypercorn(app, lifespan)
+        running = by_hypercorn(app)
+    elif server == "granian":
+        running = by_granian(app)
     else:
         running = by_uvicorn(app, DirectProtocol if server == "direct" else "httptools", lifespan)
     with running as found:

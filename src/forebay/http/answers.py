@@ -31,7 +31,7 @@ class InternalError(UploadError):
 async def send_answer(send: Send, answer: Answer, extra: Iterable[Field] = ()) -> None:
     headers = [*answer.headers, *extra]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def json_answer(status: int, value: object, extra: Iterable[Field] = ()) -> Answer:

@@ -30,6 +30,10 @@ TOGETHER = 16 << 20
 _SMALL_PIECE = 16 << 10
 _LEAST = 64
 _LARGE = 8 << 20
+BODY_WAS_READ = (
+    "The body of this request was read already: it comes once. Declare one upload or one form in "
+    "a route, and no JSON, form or `await request.body()` beside it or in middleware."
+)
 PATIENCE = 0.1
 """Seconds a piece may wait for company."""
 
@@ -49,6 +53,7 @@ class ReceiveSource:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._ended = False
+        self._received = 0
         self._stopped: UploadError | None = None
         self._scope: asyncio.Timeout | None = None
 
@@ -102,6 +107,10 @@ class ReceiveSource:
         if piece:
             self._pieces.append(piece)
         self._ended = not message.get("more_body", False)
+        self._received += len(piece)
+        if self._ended and self._received < (self.length or 0):
+            # Servers give all of it, or tell that the client left: somebody has read the rest.
+            raise RuntimeError(f"{self._received} of {self.length} bytes are left. {BODY_WAS_READ}")
         return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
 
     async def _write(self, intake: Intake, workers: Workers) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from forebay.errors import UploadError
 from forebay.http.answers import Send
+from forebay.http.between import exchange_of, sends_directly
 from forebay.model import FileInfo
 from forebay.stores.seekable import Unpacker
 
@@ -47,13 +48,13 @@ class PlainContent:
         self._name = name
         self._workers = workers
         self._fd = fd
-        self._zero_copy = "http.response.zerocopysend" in (scope.get("extensions") or ())
+        self._exchange = exchange_of(scope)
 
     async def check(self, start: int) -> None:
         """Bytes as they are cannot be found damaged."""
 
     async def send(self, send: Send, start: int, stop: int, *, more: bool) -> None:
-        if self._zero_copy and (stop - start > _SMALL or not more):
+        if (stop - start > _SMALL or not more) and self._goes_straight(send):
             await send(
                 {
                     "type": "http.response.zerocopysend",
@@ -73,6 +74,13 @@ class PlainContent:
             start += len(piece)
             last = start >= stop
             await send({"type": "http.response.body", "body": piece, "more_body": more or not last})
+
+    def _goes_straight(self, send: Send) -> bool:
+        """Whether the file may go to the socket past `send`, by our own server."""
+        exchange = self._exchange
+        if exchange is None or not exchange.protocol.can_drain:
+            return False
+        return sends_directly(exchange, send)
 
 
 class PackedContent:

@@ -165,7 +165,7 @@ async def _send(send: Send, plan: _Plan, content: Content, method: str) -> None:
         {"type": "http.response.start", "status": plan.status, "headers": plan.headers},
     )
     if not pieces:
-        await send({"type": "http.response.body"})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
         return
     for left, piece in zip(range(len(pieces) - 1, -1, -1), pieces, strict=True):
         if isinstance(piece, bytes):

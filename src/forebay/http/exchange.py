@@ -69,6 +69,8 @@ class Exchange:
         self._asked = False
         self._waiting = 0
         self._delivered = False
+        self.given = False
+        """Something of the body has been given to whoever called `receive`."""
         self._event: asyncio.Event | None = None
         self._head: bytes | None = None
         self._chunked = False
@@ -123,8 +125,12 @@ class Exchange:
     # --- the request's body --------------------------------------------------------------------
 
     def source(self) -> SocketSource | None:
-        """The drain for this body; None without a bare socket, or once `receive` was used."""
-        if self._source is not None or self._asked or not self.protocol.can_drain:
+        """The drain for this body; None without a bare socket, or once `receive` was used (but
+        for a body without content: nobody has missed anything of that).
+        """
+        empty = self.framing.done and not (self.given or self._body)
+        asked = self._asked and not empty
+        if self._source is not None or asked or not self.protocol.can_drain:
             return None
         self._source = SocketSource(self.protocol, self.framing, self.protocol.loop)
         return self._source
@@ -181,6 +187,7 @@ class Exchange:
                 body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
                 self._body.clear()
                 self._delivered = self.framing.done
+                self.given = self.given or bool(body)
                 return {
                     "type": "http.request",
                     "body": body,

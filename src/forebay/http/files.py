@@ -20,7 +20,8 @@ from forebay.http.answers import (
     json_bytes,
     send_answer,
 )
-from forebay.http.asgi_source import ReceiveSource
+from forebay.http.asgi_source import BODY_WAS_READ, ReceiveSource
+from forebay.http.between import exchange_of, receives_directly, was_read
 from forebay.http.download import send_file
 from forebay.http.listing import answer_listing
 from forebay.protocol import (
@@ -275,11 +276,21 @@ def _close(opened: tuple[int, object]) -> None:
 
 
 def source_of(scope: dict[str, Any], receive: Receive) -> Source:
-    """The quickest way to this request's body: the socket itself on our own server."""
-    exchange = (scope.get("extensions") or {}).get("forebay.body")
-    source: Source | None = exchange.source() if exchange is not None else None
-    if source is not None:
-        return source
+    """The quickest way to this request's body: the socket itself on our own server, unless
+    something stands between that may have a say in it.
+
+    Raises RuntimeError where somebody is known to have read the body: a rest of it is never
+    taken for the whole.
+    """
+    exchange = exchange_of(scope)
+    if exchange is not None and receives_directly(exchange, receive):
+        if exchange.given:
+            raise RuntimeError(BODY_WAS_READ)
+        source: Source | None = exchange.source()
+        if source is not None:
+            return source
+    elif was_read(receive):
+        raise RuntimeError(BODY_WAS_READ)
     headers: Headers = scope["headers"]
     length = fields.content_length(headers)
     if length is None and fields.first(headers, b"transfer-encoding") is None:

@@ -174,7 +174,7 @@ class Ietf:
                 context=scope,
                 announce=announce,
                 told=None if first.expected or first.late else interim.told,
-                late=late and late(source),
+                late=late,
             )
         except UploadError as error:
             if location and interim.possible:
@@ -237,7 +237,7 @@ class Ietf:
                 source,
                 context=scope,
                 told=None if wish.expected or wish.late else interim.told,
-                late=late and late(source),
+                late=late,
             )
         finally:
             await interim.settle()
@@ -298,20 +298,21 @@ def _with_problem(answer: Answer, members: dict[str, object]) -> Answer:
 # --- digests of a request's content ----------------------------------------------------------
 
 
-def _content(wish: AppendUpload, scope: dict[str, Any]) -> tuple[AppendUpload, Any]:
+def _content(wish: AppendUpload, scope: dict[str, Any]) -> tuple[AppendUpload, LateDigests | None]:
     """Adds what the head says of this content's digests."""
     headers: Headers = scope["headers"]
     expected, announced = resumable.content_digests(headers)
     exchange = (scope.get("extensions") or {}).get("forebay.body")
     late = announced and exchange is not None and exchange.protocol.can_drain
-    return dataclasses.replace(wish, expected=expected, late=late), _late if late else None
+    wish = dataclasses.replace(wish, expected=expected, late=late)
+    return wish, _late(exchange) if late else None
 
 
-def _late(source: Source) -> LateDigests:
+def _late(exchange: Any) -> LateDigests:
     """Those that come in a trailer (RFC 9530, section 2)."""
 
     def read() -> tuple[model.Digest, ...]:
-        trailers: Headers = getattr(source, "trailers", [])
+        trailers: Headers = exchange.framing.trailers
         return digest.parse(fields.every(trailers, b"content-digest"), "Content-Digest")
 
     return read

@@ -424,11 +424,12 @@ class Forebay(Life):
         call = Call.of(request, receive)
         running = await self._run()
         await running.open_resumables()
+        body = call.limited_receive()
         try:
             scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
         except UploadError as error:
             return call.respond(describe_error(error, call.scope))
-        answer = await running.resumable.answer(scope, call.receive, steps.no_send)
+        answer = await running.resumable.answer(scope, body, steps.no_send)
         return call.respond(answer)
 
     # --- callbacks and errors --------------------------------------------------------------------

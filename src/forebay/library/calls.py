@@ -6,13 +6,15 @@ No framework is imported here before one of its own requests was seen.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from forebay.errors import InvalidForm, UploadError
 from forebay.http.answers import Field, Receive, answer_error
+from forebay.http.asgi_source import BODY_WAS_READ
 from forebay.http.files import source_of
+from forebay.library import in_litestar
 from forebay.protocol.status import Answer, problems_of
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class Reply(Answer):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         head = {"type": "http.response.start", "status": self.status, "headers": [*self.headers]}
         await send(head)
-        await send({"type": "http.response.body", "body": self.body})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
 
     @property
     def text(self) -> str:
@@ -60,9 +62,8 @@ class Call:
         scope = getattr(request, "scope", None)
         found = receive or getattr(request, "receive", None)
         if isinstance(scope, dict) and callable(found):
-            read = getattr(request, "_stream_consumed", False) or hasattr(request, "_body")
             framework = _framework_of(request)
-            return cls(scope, found, framework, framework == "starlette" and read)
+            return cls(scope, found, framework, _READ[framework](request))
         if isinstance(scope, dict):
             raise TypeError(
                 "Django has read the body before its view runs. Have Forebay receive it in front "
@@ -75,12 +76,15 @@ class Call:
         for it would be to wait for ever.
         """
         if self.read or self.scope.get(_TAKEN):
-            raise RuntimeError(
-                "The body of this request was read already: it comes once. Declare one upload or "
-                "one form in a route, and no JSON, form or `await request.body()` beside it."
-            )
+            raise RuntimeError(BODY_WAS_READ)
         self.scope[_TAKEN] = True
-        return source_of(self.scope, self.receive)
+        return source_of(self.scope, self.limited_receive())
+
+    def limited_receive(self) -> Receive:
+        """`receive` with the limit that the framework keeps in its request, if it does."""
+        if self.framework == "litestar":
+            return in_litestar.limited(self.scope, self.receive)
+        return self.receive
 
     def respond(self, answer: Answer) -> Any:
         """The answer as the framework's own response; for plain ASGI a `Reply`."""
@@ -182,6 +186,17 @@ def _framework_of(request: Any) -> Framework:
         if cls.__module__.startswith("litestar."):
             return "litestar"
     return "asgi"
+
+
+def _starlette_read(request: Any) -> bool:
+    return getattr(request, "_stream_consumed", False) or hasattr(request, "_body")
+
+
+_READ: dict[Framework, Callable[[Any], bool]] = {
+    "asgi": lambda request: False,
+    "starlette": _starlette_read,
+    "litestar": in_litestar.was_read,
+}
 
 
 def _is_fastapi(app: Any) -> bool:

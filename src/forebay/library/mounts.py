@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from forebay.http.answers import Receive, Send
+from forebay.library import in_litestar
 from forebay.library.foreign import answer_of
 from forebay.protocol import names
 
@@ -28,8 +29,11 @@ class Mounted:
         # Any: each framework has types of its own for the three.
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        found = self._places.arrange(scope, self)
+        if "litestar_app" in scope and in_litestar.codes_parts(scope):
+            found = in_litestar.without_range(found)
         try:
-            await self._serve(self._places.arrange(scope, self), receive, send)
+            await self._serve(found, receive, send)
         except Exception as error:
             reply = answer_of(error, scope)
             if reply is None:
