@@ -63,9 +63,9 @@ def every(headers: Headers, name: str) -> list[str]:
 def stacked(folder: Path, server: str) -> Iterator[Client]:
     uploads = Forebay(folder, durability="relaxed", files_at="/files", on_conflict="replace")
     application = Stacks(uploads)
-    with serving(application, server) as found:
-        with contextlib.closing(Client(found, application, folder)) as client:
-            yield client
+    with contextlib.ExitStack() as open_now:
+        found = open_now.enter_context(serving(application, server))
+        yield open_now.enter_context(contextlib.closing(Client(found, application, folder)))
 
 
 @pytest.fixture(scope="module")
