@@ -15,7 +15,7 @@
         ├── Interrupted           this process ended it: take-over, drain
         └── StorageError          the disk or the state store said no
             ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
-            └── SyncFailed, StorageFailed, SessionsUnavailable
+            └── StorageBusy, SyncFailed, StorageFailed, SessionsUnavailable
 
 `code` never changes once released; programs may match on it. `message` is for people
 and says what to do. `detail` holds values a protocol may turn into header fields
@@ -66,6 +66,7 @@ __all__ = [
     "Refused",
     "SessionsUnavailable",
     "ShuttingDown",
+    "StorageBusy",
     "StorageDenied",
     "StorageError",
     "StorageFailed",
@@ -412,6 +413,15 @@ class NoDescriptors(StorageError):
     default = "The server has no free file descriptors; try again soon."
 
 
+class StorageBusy(StorageError):
+    """Another process holds what guards the names, for too long. `detail["retry_after"]`: seconds
+    to wait.
+    """
+
+    code = "FB_STORAGE_BUSY"
+    default = "Another server process holds the lock on names for too long; try again soon."
+
+
 class SyncFailed(StorageError):
     """A sync failed, so what was written is not trusted and sync is not tried again."""
 
@@ -442,13 +452,21 @@ _BY_ERRNO: dict[int, type[StorageError]] = {
 }
 
 
-def from_os_error(error: OSError) -> UploadError:
-    """The error of this tree that says what `error` means for an upload (invariant 13)."""
+def from_os_error(error: OSError, *, reading: bool = False) -> UploadError:
+    """The error of this tree that says what `error` means for an upload (invariant 13).
+
+    `reading`: it came of reading a file or folder that is there.
+    """
     number = error.errno or 0
     if number == errno.EFBIG:
         return TooLarge("The filesystem cannot hold a file of that size.")
     if number == errno.ENAMETOOLONG:
         return InvalidName("The file name is too long.")
     kind = _BY_ERRNO.get(number, StorageFailed)
+    if reading and kind is StorageDenied:
+        return StorageDenied(
+            "The server may not read that file or folder; its operator must give it permission.",
+            errno=number,
+        )
     detail = {"retry_after": 1} if kind is NoDescriptors else {}
     return kind(**detail, errno=number)

@@ -149,6 +149,10 @@ class FileInfo:
     is_folder: bool = False
     stored_size: int | None = None
     """Bytes that the file takes, compressed at rest; None when it is stored as it is."""
+    identity: str = dataclasses.field(default="", compare=False)
+    """Of a file just published: what tells this very file from any other, whatever is done to it
+    (touched, linked, written); "" where that was not asked for. No tag: that is of the content.
+    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.sqlite import SqliteSessions
 from forebay.stores.base import Publication, Published, Staged
-from forebay.stores.files import OWN_FOLDER, FileStore
+from forebay.stores.files import FileStore
 from forebay.stores.marks import ATTRIBUTE
+from forebay.stores.own import OWN_FOLDER
 from forebay.stores.seekable import zstd
 
 PACKED = "FOREBAY_TEST_PACKED"

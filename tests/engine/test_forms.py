@@ -41,8 +41,8 @@ from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
 from forebay.protocol.multipart_head import FormLimits
 from forebay.protocol.names import numbered
-from forebay.stores.files import OWN_FOLDER
 from forebay.stores.memory import MemoryStore
+from forebay.stores.own import OWN_FOLDER
 
 B = b"a-boundary"
 TYPE = b"multipart/form-data; boundary=" + B

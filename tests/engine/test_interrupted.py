@@ -384,9 +384,9 @@ async def test_a_file_is_taken_back_before_its_upload_is_forgotten(
     delete = FileStore.delete
     noted: list[list[str]] = []
 
-    def deleted(self: FileStore, name: str, *more: Any) -> None:
+    def deleted(self: FileStore, name: str, *more: Any, **named: Any) -> None:
         noted.append(list(self.staged_ids()))
-        delete(self, name, *more)
+        delete(self, name, *more, **named)
 
     monkeypatch.setattr(FileStore, "delete", deleted)
     async with running(tmp_path) as engine:

@@ -134,8 +134,8 @@ def test_a_folder_swapped_between_two_steps_of_the_walk(
     (outside / "g").mkdir()
     real = os.open
 
-    def swapping(path: str, *arguments: object, **more: object) -> int:
-        if path == "g":
+    def swapping(path: bytes, *arguments: object, **more: object) -> int:
+        if path == b"g":
             (root / "f").rename(root / "moved")
             (root / "f").symlink_to(outside)
             monkeypatch.setattr(os, "open", real)

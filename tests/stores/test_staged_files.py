@@ -213,12 +213,31 @@ def test_a_store_that_cannot_be_opened_keeps_no_descriptor(
     with file_store(tmp_path, "strict"):
         pass
     before = open_descriptors()
-    for allowed in range(4):
-        with monkeypatch.context() as patch:
-            break_call(patch, "open", errno.EMFILE, after=allowed)
-            with pytest.raises(NoDescriptors), file_store(tmp_path, "strict"):
-                raise AssertionError("it was opened")
-        assert open_descriptors() == before
+    with monkeypatch.context() as patch:
+        break_call(patch, "open", errno.EMFILE)
+        with pytest.raises(NoDescriptors), file_store(tmp_path, "strict"):
+            raise AssertionError("it was opened")
+    assert open_descriptors() == before
+
+
+@pytest.mark.parametrize("allowed", [1, 2, 3])
+def test_a_store_whose_own_folder_cannot_be_opened_is_read_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    with file_store(tmp_path, "strict") as store:
+        put(store, "a")
+    before = open_descriptors()
+    with monkeypatch.context() as patch:
+        break_call(patch, "open", errno.EMFILE, after=allowed)
+        with file_store(tmp_path, "strict") as store:
+            assert store.stat("a").size == 7
+            with pytest.raises(NoDescriptors):
+                store.stage()
+            monkeypatch.undo()
+            patch.undo()
+            assert get(store, "a") == b"content"
+            store.stage().discard()
+    assert open_descriptors() == before
 
 
 def test_what_a_killed_replacement_left_goes_though_its_upload_goes_on(store: FileStore) -> None:

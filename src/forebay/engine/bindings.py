@@ -67,6 +67,8 @@ class Bindings:
 
     def _is_there(self, stored: Stored) -> bool:
         try:
+            if stored.file.identity:
+                return self._engine.store.identity(stored.file.name) == stored.file.identity
             return self._engine.store.stat(stored.file.name).tag == stored.file.tag
         except (NotFound, NotAFolder):
             return False

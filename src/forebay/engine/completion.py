@@ -149,6 +149,7 @@ class Completion:
         if self._tell is not None:
             await self._tell(record)  # cancelled here, the name stays, and it is told again
         elif outcome.is_owed(record):
+            staged.seal()
             return False
         await self._workers.run(staged.discard)
         return True

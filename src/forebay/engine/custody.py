@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("forebay")
 
+_UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
+
 
 class Custody:
     """Lets one request at a time work on an upload, if it is its owner's."""
@@ -71,9 +73,9 @@ class Custody:
                 todo = answer(record.state, command)
                 if todo is Answer.GONE:
                     raise _gone(record)
-                if staged is None and record.state in (UploadState.OPEN, UploadState.COMPLETING):
+                if staged is None and record.state in _UNFINISHED:
                     raise await self._lost(record)
-                if staged is not None and record.state is UploadState.OPEN:
+                if staged is not None and record.state in _UNFINISHED:
                     if staged.offset < record.offset:
                         raise await self._lost(record, staged)
                     if staged.offset > record.offset:

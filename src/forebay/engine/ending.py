@@ -30,6 +30,7 @@ from forebay.model import (
     NO_PRECONDITIONS,
     Digest,
     EntityTag,
+    FileInfo,
     MiB,
     Preconditions,
     Principal,
@@ -37,7 +38,7 @@ from forebay.model import (
     UploadState,
 )
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Staged
+from forebay.stores.base import Staged, Store
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -76,6 +77,8 @@ class Ending:
         error is True when the file itself was refused, not the sending of it.
         """
         extra = json.loads(record.extra)
+        if staged.offset > record.offset:  # as a crash may leave it
+            await self._engine.workers.run(staged.truncate, record.offset)
         if extra.get("partial"):
             return await self._advance(record, UploadState.COMPLETE)
         if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):
@@ -174,9 +177,8 @@ class Ending:
         if stored is None:
             return
         await engine.authorise("delete", stored.file.name, context)
-        unchanged = Preconditions(if_match=(EntityTag(stored.file.tag),))
         with contextlib.suppress(NotFound, PreconditionFailed):
-            await engine.workers.run(engine.store.delete, stored.file.name, unchanged)
+            await engine.workers.run(_delete_published, engine.store, stored.file)
 
     async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
         """The upload ends here: its data goes, and whoever comes back is told why."""
@@ -189,6 +191,15 @@ class Ending:
                 await self._engine.workers.run(staged.discard)
             raise
         await self._engine.workers.run(staged.discard)
+
+
+def _delete_published(store: Store, file: FileInfo) -> None:
+    """In a thread: removes it, unless it is another file by now, or was written to."""
+    if file.identity:
+        if store.stat(file.name).size == file.size:
+            store.delete(file.name, identity=file.identity)
+    else:  # of an upload that ended before identities were kept
+        store.delete(file.name, Preconditions(if_match=(EntityTag(file.tag),)))
 
 
 def hash_stored(staged: Staged, names: list[str], offset: int) -> Hashing:

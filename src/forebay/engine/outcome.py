@@ -44,6 +44,7 @@ def at_once(stored: Stored, duration: float) -> bytes:
 def _published(file: FileInfo, replaced: bool, duration: float) -> dict[str, object]:
     return {
         "tag": file.tag,
+        "identity": file.identity,
         "mtime_ns": file.mtime_ns,
         "replaced": replaced,
         "duration": max(0.0, duration),
@@ -70,6 +71,7 @@ def stored(record: UploadRecord) -> Stored | None:
             record.final_size if record.final_size is not None else record.offset,
             known.get("mtime_ns", 0),
             known.get("tag", ""),
+            identity=known.get("identity", ""),
         ),
         record.final_name != record.name,
         known.get("replaced", False),

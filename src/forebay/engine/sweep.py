@@ -26,7 +26,8 @@ from forebay.model import UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged, Store
-from forebay.stores.files import OWN_FOLDER, FileStore
+from forebay.stores.files import FileStore
+from forebay.stores.own import OWN_FOLDER
 
 if TYPE_CHECKING:
     from forebay.config import Settings

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 
 from forebay.errors import NotFound, PreconditionFailed, UploadError
-from forebay.model import EntityTag, Preconditions, Stored
+from forebay.model import NO_PRECONDITIONS, EntityTag, Preconditions, Stored
 from forebay.stores.base import Published, Store
 
 logger = logging.getLogger("forebay")
 
 
 def withdraw(store: Store, published: Published | Stored) -> None:
-    """In a thread: removes it, if it is still that one: the tag holds its inode.
+    """In a thread: removes it, if it is still that very file, whatever was done to it meanwhile.
 
     What replaced another file stays, as that one is gone. Raises nothing; what is still there
     though it should not be is logged.
@@ -22,7 +22,9 @@ def withdraw(store: Store, published: Published | Stored) -> None:
         logger.warning("%r replaced a file and stays, though it is not wanted any more", name)
         return
     try:
-        store.delete(name, Preconditions(if_match=(EntityTag(published.file.tag),)))
+        unchanged = Preconditions(if_match=(EntityTag(published.file.tag),))
+        identity = published.file.identity
+        store.delete(name, NO_PRECONDITIONS if identity else unchanged, identity=identity)
     except (NotFound, PreconditionFailed):
         pass  # somebody else removed or replaced it meanwhile
     except UploadError:

@@ -72,6 +72,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.QuotaExceeded: 507,
         errors.StorageDenied: 500,
         errors.NoDescriptors: 503,
+        errors.StorageBusy: 503,
         errors.SyncFailed: 500,
         errors.StorageFailed: 500,
         errors.SessionsUnavailable: 503,

@@ -166,6 +166,10 @@ class Staged(Protocol):
         """
         ...
 
+    def seal(self) -> None:
+        """Says that it is published: from now on it raises StorageFailed to whoever would write."""
+        ...
+
     def discard(self) -> None:
         """Removes the data. Idempotent, and never raises: what cannot go now is swept later.
 
@@ -199,7 +203,7 @@ class Store(Protocol):
 
         Bytes beyond `offset` were never acknowledged and are cut off. Raises UploadBusy
         when somebody else holds it, NotFound when there is none, StorageFailed when less
-        than `offset` bytes are there (the data was lost), or more and they are published.
+        than `offset` bytes are there (the data was lost). Not for data that may be published.
         """
         ...
 
@@ -215,9 +219,10 @@ class Store(Protocol):
         """Locks resumable data as it is, so that its state can be looked up under the lock.
 
         Nothing is cut off; `offset` is what is there, acknowledged or not. What to do with it
-        (truncate and go on, publish, discard, close) follows from the state. Published data
-        cannot be changed any more. Raises UploadBusy while a living writer holds it,
-        NotFound when there is none.
+        (truncate and go on, publish, discard, close) follows from the state, which also tells
+        whether it is published: the data itself cannot, as other programs link and touch files.
+        Whoever finds that it is `seal`s or discards it. Raises UploadBusy while a living writer
+        holds it, NotFound when there is none.
         """
         ...
 
@@ -267,8 +272,21 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
-        """Removes a published file. Raises NotFound (a folder is no file), PreconditionFailed."""
+    def identity(self, name: str) -> str:
+        """The identity of a published file (`FileInfo.identity`). Raises NotFound."""
+        ...
+
+    def delete(
+        self,
+        name: str,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+        *,
+        identity: str = "",
+    ) -> None:
+        """Removes a published file; with `identity` only that very one.
+
+        Raises NotFound (a folder is no file), PreconditionFailed, StorageBusy.
+        """
         ...
 
     def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:

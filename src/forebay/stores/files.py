@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -22,8 +21,12 @@ from collections.abc import Callable, Iterator
 
 from forebay.errors import (
     AlreadyExists,
+    DiskFull,
+    NoDescriptors,
     NotAFolder,
     NotFound,
+    QuotaExceeded,
+    StorageBusy,
     StorageDenied,
     StorageFailed,
     UploadBusy,
@@ -31,15 +34,16 @@ from forebay.errors import (
 )
 from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
 from forebay.stores.base import Capabilities, Publication, Space, Staged
-from forebay.stores.folders import Folders, make_folder, make_root, scan, sync
+from forebay.stores.folders import Folders, close_quietly, scan, sync
+from forebay.stores.locks import lock_soon, try_lock
 from forebay.stores.marks import mark_in, read_mark
-from forebay.stores.naming import check_path, split
+from forebay.stores.naming import check_path, on_disk, split
+from forebay.stores.own import OwnFolders
 from forebay.stores.packing import check_support
-from forebay.stores.publishing import Publisher, info_of, link_unnamed
+from forebay.stores.publishing import Publisher, identity_of, info_of, link_unnamed
 from forebay.stores.sorted_names import SortedNames
 from forebay.stores.staging import StagedFile
 
-OWN_FOLDER = ".forebay"
 _ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
 
@@ -55,8 +59,9 @@ class FileStore:
         unnamed: False forces named temporaries, as on a filesystem without O_TMPFILE.
         packs: whether a file of that name is to be compressed at rest; None: none is.
 
-    Raises StorageDenied or another StorageError when the folder cannot be used, ConfigError
-    when files cannot be compressed in it.
+    What is there is served also when nothing can be written: a full disk, a missing permission.
+    Raises StorageError when the root cannot be opened, ConfigError when files cannot be
+    compressed in it.
     """
 
     def __init__(
@@ -77,64 +82,97 @@ class FileStore:
         self.min_free = min_free
         self.file_mode = file_mode
         self.staging_mode = file_mode | 0o600  # we must be able to open it again
+        self.folder_mode = folder_mode
+        self.packs = packs or _never
+        self._wants_unnamed = unnamed and bool(_TMPFILE)
+        self._numbered = numbered
+        self._names = SortedNames()
+        self.own = OwnFolders(self.root, self.strict)
         try:
-            self._open_folders(folder_mode)
-            self.folders = Folders(self.root_fd, mode=folder_mode, strict=self.strict)
-            self.publisher = Publisher(
-                self.folders, own_fd=self.own_fd, strict=self.strict, numbered=numbered
-            )
-            self.unnamed = unnamed and bool(_TMPFILE) and self._can_publish_unnamed()
+            self._open()
+            if packs is not None:
+                check_support(self)
         except OSError as error:
             self.close()
             raise from_os_error(error) from error
         except BaseException:
             self.close()
             raise
-        self._names = SortedNames()
-        self.packs = packs or _never
-        if packs is not None:
-            try:
-                check_support(self)
-            except BaseException:
-                self.close()
-                raise
         self.capabilities = Capabilities(
             descriptor=True, resumable=True, durable=True, prepares=packs is not None
         )
 
-    def _open_folders(self, folder_mode: int) -> None:
-        make_root(self.root, folder_mode, strict=self.strict)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self.root_fd = os.open(self.root, flags)
-        self.own_fd, _ = make_folder(self.root_fd, OWN_FOLDER, 0o700)
-        self.uploads_fd, _ = make_folder(self.own_fd, "uploads", 0o700)
-        self.tmp_fd, _ = make_folder(self.own_fd, "tmp", 0o700)
-        device = os.fstat(self.root_fd).st_dev
-        for fd in (self.own_fd, self.uploads_fd, self.tmp_fd):
-            if os.fstat(fd).st_dev != device:
-                raise StorageFailed(
-                    f"{self.root}/{OWN_FOLDER} must be on the filesystem of {self.root}: "
-                    "files cannot be published across two."
-                )
-        if self.strict:
-            os.fsync(self.own_fd)
-            os.fsync(self.root_fd)
+    def _open(self) -> None:
+        """The root, and the own folders unless only the disk's state is in the way."""
+        self.own.open_root(self.folder_mode)
+        self.folders = Folders(self.root_fd, mode=self.folder_mode, strict=self.strict)
+        self.publisher = Publisher(
+            self.folders,
+            own=lambda: self.own_fd,
+            strict=self.strict,
+            numbered=self._numbered,
+        )
+        with contextlib.suppress(DiskFull, QuotaExceeded, StorageDenied, NoDescriptors):
+            self.own.fds()  # else tried again whenever they are needed
+
+    @property
+    def root_fd(self) -> int:
+        return self.own.root_fd
+
+    @property
+    def own_fd(self) -> int:
+        """Raises StorageError while the store's own folder cannot be had."""
+        return self.own.fds().own
+
+    @property
+    def uploads_fd(self) -> int:
+        """As `own_fd`."""
+        return self.own.fds().uploads
+
+    @property
+    def tmp_fd(self) -> int:
+        """As `own_fd`."""
+        return self.own.fds().tmp
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether staged files have no name until they are published. As `own_fd`."""
+        fds = self.own.fds()
+        if fds.unnamed is None:
+            fds.unnamed = self._wants_unnamed and self._can_publish_unnamed()
+        return fds.unnamed
+
+    @unnamed.setter
+    def unnamed(self, unnamed: bool) -> None:
+        self.own.fds().unnamed = unnamed
+
+    def refresh(self) -> bool:
+        """Goes over to the folders that are there now, when the root or an own one was removed and
+        made anew; whether any was. Raises StorageError.
+        """
+        try:
+            changed = self.own.refresh()
+            if changed:
+                self.folders.reset()
+        except OSError as error:
+            raise from_os_error(error) from error
+        return changed
 
     def _can_publish_unnamed(self) -> bool:
         """Tried for real once: overlay filesystems and containers without /proc differ."""
-        name = f"{secrets.token_hex(8)}.probe"
+        name = secrets.token_hex(16)
         try:
             fd = os.open(".", os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self.tmp_fd)
         except OSError:
             return False
         try:
-            with self.publisher.locked():  # else a sweep elsewhere could be quicker to remove it
-                link_unnamed(fd, name, self.tmp_fd)
-                os.unlink(name, dir_fd=self.tmp_fd)
+            lock_soon(fd)  # else a sweep elsewhere could be quicker to remove it
+            link_unnamed(fd, name, self.tmp_fd)
+            os.unlink(name, dir_fd=self.tmp_fd)
         except OSError:
             return False
         finally:
-            os.close(fd)
+            close_quietly(fd)
         return True
 
     # --- staging -----------------------------------------------------------------------------
@@ -147,39 +185,51 @@ class FileStore:
         try:
             if not self.unnamed:
                 name = secrets.token_hex(16)
-                fd = self._create_locked(name, self.tmp_fd)
+                fd = self.create_locked(name, self.tmp_fd)
                 return StagedFile(self, fd, path=name, folder_fd=self.tmp_fd)
-            fd = os.open(".", os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
+            try:
+                fd = self._open_unnamed(self.own_fd)
+            except FileNotFoundError:  # somebody has removed our folder
+                if not self.refresh():
+                    raise
+                fd = self._open_unnamed(self.own_fd)
             try:
                 os.fchmod(fd, self.staging_mode)
+                return StagedFile(self, fd, path=None, folder_fd=self.own_fd)
             except BaseException:
-                os.close(fd)
+                close_quietly(fd)
                 raise
         except OSError as error:
             raise from_os_error(error) from error
-        return StagedFile(self, fd, path=None, folder_fd=self.own_fd)
 
-    def _create_locked(self, name: str, folder_fd: int) -> int:
-        """A new file, locked; made again when a sweep got hold of it before we did."""
+    @staticmethod
+    def _open_unnamed(folder_fd: int) -> int:
+        return os.open(".", os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder_fd)
+
+    def create_locked(self, name: str, folder_fd: int) -> int:
+        """A new file, locked; made again when a sweep got hold of it before we did.
+
+        Raises StorageBusy, OSError.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         while True:
             fd = os.open(name, flags, 0o600, dir_fd=folder_fd)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)  # a sweep holds it only for a moment
+                lock_soon(fd)  # a sweep holds it only for a moment
                 if os.fstat(fd).st_nlink:
                     os.fchmod(fd, self.staging_mode)
                     return fd
             except BaseException:
-                os.close(fd)
+                close_quietly(fd)
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=folder_fd)
                 raise
-            os.close(fd)
+            close_quietly(fd)
 
     def create(self, upload_id: str) -> Staged:
         self._check_id(upload_id)
         try:
-            fd = self._create_locked(upload_id, self.uploads_fd)
+            fd = self.create_locked(upload_id, self.uploads_fd)
         except FileExistsError as error:
             raise AlreadyExists from error
         except OSError as error:
@@ -197,13 +247,14 @@ class FileStore:
         """See `Staged.keep`: the name among the resumable ones."""
         self._check_id(upload_id)
         try:
-            fcntl.flock(staged.fd, fcntl.LOCK_EX)  # ours alone: nobody else has it open
+            lock_soon(staged.fd)  # a stranger may look at it, where it has a name
             if staged.path is None:
                 link_unnamed(staged.fd, upload_id, self.uploads_fd)
             else:
                 folders = {"src_dir_fd": staged.folder_fd, "dst_dir_fd": self.uploads_fd}
                 os.link(staged.path, upload_id, **folders, follow_symlinks=False)
-                os.unlink(staged.path, dir_fd=staged.folder_fd)
+                with contextlib.suppress(OSError):  # what stays is swept
+                    os.unlink(staged.path, dir_fd=staged.folder_fd)
             if self.strict:
                 self._sync_kept(upload_id)
         except FileExistsError as error:
@@ -227,55 +278,45 @@ class FileStore:
                 raise StorageFailed(
                     f"The upload has lost data: {status.st_size} of {offset} bytes are there."
                 )
-            published = status.st_nlink > 1
-            if published and status.st_size > offset:
-                raise StorageFailed("The upload is published already and cannot go on.")
-            if not published:  # also frees what was reserved
-                os.ftruncate(fd, offset)
+            staged = self._claimed(upload_id, fd, status)
         except OSError as error:
-            os.close(fd)
+            close_quietly(fd)
             raise from_os_error(error) from error
         except BaseException:
-            os.close(fd)
+            close_quietly(fd)
             raise
-        return StagedFile(
-            self,
-            fd,
-            path=upload_id,
-            folder_fd=self.uploads_fd,
-            offset=offset,
-            kept=True,
-            sealed=published,
-        )
+        try:
+            if staged.offset > offset:
+                staged.truncate(offset)
+        except BaseException:
+            staged.close()
+            raise
+        return staged
 
     def _open_locked(self, upload_id: str, flags: int) -> int:
         self._check_id(upload_id)
-        flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
             fd = os.open(upload_id, flags, dir_fd=self.uploads_fd)
+            try:
+                self._lock_named(fd, upload_id)
+            except BaseException:
+                close_quietly(fd)
+                raise
         except FileNotFoundError as error:
             raise NotFound from error
         except OSError as error:
             raise from_os_error(error) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between the opening and the lock its holder may have let go of it: what we hold
-            # then is nothing, or a published file, which nobody may touch (invariant 3).
-            named = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
-            if not os.path.samestat(named, os.fstat(fd)):
-                raise NotFound
-        except FileNotFoundError as error:
-            os.close(fd)
-            raise NotFound from error
-        except OSError as error:
-            os.close(fd)
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UploadBusy(retry_after=1) from error
-            raise from_os_error(error) from error
-        except BaseException:
-            os.close(fd)
-            raise
         return fd
+
+    def _lock_named(self, fd: int, upload_id: str) -> None:
+        if not try_lock(fd):
+            raise UploadBusy(retry_after=1)
+        # Between the opening and the lock its holder may have let go of it: what we hold
+        # then is nothing, or a published file, which nobody may touch (invariant 3).
+        named = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
+        if not os.path.samestat(named, os.fstat(fd)):
+            raise NotFound
 
     def remove(self, upload_id: str) -> None:
         with contextlib.suppress(NotFound):
@@ -285,14 +326,26 @@ class FileStore:
             except OSError as error:
                 raise from_os_error(error) from error
             finally:
-                os.close(fd)
+                close_quietly(fd)
 
     def claim(self, upload_id: str) -> Staged:
+        readonly = False
         try:
             fd = self._open_locked(upload_id, os.O_RDWR)
-        except StorageDenied:  # published, and with a mode that forbids writing
-            fd = self._open_locked(upload_id, os.O_RDONLY)
-        status = os.fstat(fd)
+        except StorageDenied:  # published, or somebody took our permission to write
+            fd, readonly = self._open_locked(upload_id, os.O_RDONLY), True
+        try:
+            return self._claimed(upload_id, fd, os.fstat(fd), readonly=readonly)
+        except OSError as error:
+            close_quietly(fd)
+            raise from_os_error(error) from error
+        except BaseException:
+            close_quietly(fd)
+            raise
+
+    def _claimed(
+        self, upload_id: str, fd: int, status: os.stat_result, *, readonly: bool = False
+    ) -> StagedFile:
         return StagedFile(
             self,
             fd,
@@ -300,8 +353,9 @@ class FileStore:
             folder_fd=self.uploads_fd,
             offset=status.st_size,
             kept=True,
-            sealed=status.st_nlink > 1,
-            allocated=status.st_blocks * 512,
+            readonly=readonly,
+            # A file that has another name may be published: what looks at it leaves its times.
+            allocated=0 if readonly or status.st_nlink > 1 else status.st_blocks * 512,
         )
 
     def open_staged(self, upload_id: str) -> int:
@@ -329,21 +383,30 @@ class FileStore:
                 names = [entry.name for entry in entries]
         except OSError as error:
             raise from_os_error(error) from error
-        return sum(self._sweep_one(name) for name in names)
+        aside = [name for name in names if "." in name]
+        swept = sum(self._sweep_one(name) for name in names if "." not in name)
+        # Names with a suffix live no longer than the lock on names is held. Their data may be
+        # locked: it is an upload's, which goes on after a replacement was killed.
+        with contextlib.suppress(OSError, StorageBusy):
+            if aside:
+                with self.publisher.locked():
+                    for name in aside:
+                        with contextlib.suppress(OSError):
+                            os.unlink(name, dir_fd=self.tmp_fd)
+                            swept += 1
+        return swept
 
     def _sweep_one(self, name: str) -> bool:
         # What is held, or has just gone, or cannot be opened: the next sweep looks again.
-        with contextlib.suppress(OSError), self.publisher.locked():
+        with contextlib.suppress(OSError):
             flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             fd = os.open(name, flags, dir_fd=self.tmp_fd)
             try:
-                # Names with a suffix live no longer than the lock that we hold. Their data may be
-                # locked: it is an upload's, which goes on after a replacement was killed.
-                if "." not in name:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not try_lock(fd):
+                    return False
                 os.unlink(name, dir_fd=self.tmp_fd)
             finally:
-                os.close(fd)
+                close_quietly(fd)
             return True
         return False
 
@@ -357,14 +420,15 @@ class FileStore:
             self._check_id(upload_id)
             staged = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
             with self.folders.opened(folder) as folder_fd:
-                final = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
+                final = os.stat(on_disk(base), dir_fd=folder_fd, follow_symlinks=False)
                 mark = mark_in(folder_fd, base, final.st_size)
                 marked = mark is not None and mark.origin == upload_id
                 if not marked and not os.path.samestat(staged, final):
                     return None
                 if self.strict:
                     sync(folder_fd)
-                return info_of(name, final, mark)
+                identity = identity_of(folder_fd, base)
+                return dataclasses.replace(info_of(name, final, mark), identity=identity)
         except (FileNotFoundError, NotFound, NotAFolder):
             return None
         except OSError as error:
@@ -390,7 +454,7 @@ class FileStore:
             try:
                 info = _entry(folder_fd, base)
             except OSError as error:
-                raise from_os_error(error) from error
+                raise from_os_error(error, reading=True) from error
         if info is None:
             raise NotFound
         return dataclasses.replace(info, name=name)
@@ -401,22 +465,44 @@ class FileStore:
             try:
                 # O_NONBLOCK: a FIFO or device that an operator put there must not hang us.
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-                fd = os.open(base, flags, dir_fd=folder_fd)
+                fd = os.open(on_disk(base), flags, dir_fd=folder_fd)
             except FileNotFoundError as error:
                 raise NotFound from error
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.ENXIO):
                     raise NotFound from error
-                raise from_os_error(error) from error
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(fd)
-            raise NotFound("That is not a file.", folder=stat.S_ISDIR(status.st_mode))
-        return fd, info_of(name, status, read_mark(fd, status.st_size))
-
-    def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
+                raise from_os_error(error, reading=True) from error
         try:
-            self.publisher.delete(name, preconditions)
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise NotFound("That is not a file.", folder=stat.S_ISDIR(status.st_mode))
+            return fd, info_of(name, status, read_mark(fd, status.st_size))
+        except OSError as error:
+            close_quietly(fd)
+            raise from_os_error(error, reading=True) from error
+        except BaseException:
+            close_quietly(fd)
+            raise
+
+    def identity(self, name: str) -> str:
+        folder, base = split(name)
+        with self.folders.opened(folder) as folder_fd:
+            try:
+                return identity_of(folder_fd, base)
+            except FileNotFoundError as error:
+                raise NotFound from error
+            except OSError as error:
+                raise from_os_error(error, reading=True) from error
+
+    def delete(
+        self,
+        name: str,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+        *,
+        identity: str = "",
+    ) -> None:
+        try:
+            self.publisher.delete(name, preconditions, identity)
         except OSError as error:
             raise from_os_error(error) from error
 
@@ -433,7 +519,7 @@ class FileStore:
                         break
                     after = names[-1]
             except OSError as error:
-                raise from_os_error(error) from error
+                raise from_os_error(error, reading=True) from error
         return found
 
     @contextlib.contextmanager
@@ -441,14 +527,9 @@ class FileStore:
         """Whether this process alone does what `name` stands for, for as long as it is held."""
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield try_lock(fd)
         finally:
-            os.close(fd)
+            close_quietly(fd)
 
     def space(self) -> Space:
         try:
@@ -458,18 +539,31 @@ class FileStore:
         return Space(status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize)
 
     def probe(self) -> None:
+        self.refresh()
         staged = self.stage()
         try:
             staged.write(memoryview(b"probe"), 0)
         finally:
             staged.discard()
+        try:
+            self._probe_uploads()
+        except OSError as error:
+            raise from_os_error(error) from error
+        # Asked and not tried: whoever watches the folder would see a file come and go.
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.root_fd, effective_ids=True):
+            raise StorageDenied(f"The server may not write to {self.root}.")
+
+    def _probe_uploads(self) -> None:
+        name = f"{secrets.token_hex(8)}.probe"  # no id, so a sweep does not look at it
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=self.uploads_fd)
+        try:
+            os.unlink(name, dir_fd=self.uploads_fd)
+        finally:
+            close_quietly(fd)
 
     def close(self) -> None:
-        for attribute in ("tmp_fd", "uploads_fd", "own_fd", "root_fd"):
-            fd = getattr(self, attribute, -1)
-            setattr(self, attribute, -1)
-            if fd >= 0:
-                os.close(fd)
+        self.own.close()
 
 
 def _never(name: str) -> bool:
@@ -479,7 +573,7 @@ def _never(name: str) -> bool:
 def _entry(folder_fd: int, base: str) -> FileInfo | None:
     """A plain file or folder; None for links, devices and what has just gone."""
     with contextlib.suppress(FileNotFoundError):
-        status = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
+        status = os.stat(on_disk(base), dir_fd=folder_fd, follow_symlinks=False)
         if stat.S_ISREG(status.st_mode):
             mark = mark_in(folder_fd, base, status.st_size) if status.st_size else None
             return info_of(base, status, mark)

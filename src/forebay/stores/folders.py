@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterator
 
 from forebay.errors import NotAFolder, NotFound, SyncFailed, from_os_error
+from forebay.stores.naming import from_disk, on_disk
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KNOWN_DURABLE = 4096
@@ -24,12 +25,17 @@ class Folders:
 
     def __init__(self, root_fd: int, *, mode: int, strict: bool) -> None:
         self.root_fd = root_fd
-        self._device = os.fstat(root_fd).st_dev
         self._mode = mode
         self._strict = strict
         # (inode, inode of parent) of folders whose entry in the parent is known to be synced.
         # A folder that merely exists may have been made by a sibling that has not synced yet.
         self._durable: dict[tuple[int, int], None] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """After the root's descriptor was made to stand for another folder. Raises OSError."""
+        self._device = os.fstat(self.root_fd).st_dev
+        self._durable.clear()
 
     @contextlib.contextmanager
     def opened(self, path: str, *, create: bool = False) -> Iterator[int]:
@@ -44,19 +50,19 @@ class Folders:
         try:
             yield fd
         finally:
-            os.close(fd)
+            close_quietly(fd)
 
     def _walk(self, path: str, create: bool) -> int:
         current = self.root_fd
         try:
             for part in path.split("/"):
                 below = self._step(current, part, create)
-                if current != self.root_fd:
-                    os.close(current)
-                current = below
+                above, current = current, below
+                if above != self.root_fd:
+                    close_quietly(above)
         except BaseException:
             if current != self.root_fd:
-                os.close(current)
+                close_quietly(current)
             raise
         return current
 
@@ -64,7 +70,7 @@ class Folders:
         made = False
         try:
             try:
-                fd = os.open(part, OPEN_FOLDER, dir_fd=parent)
+                fd = os.open(on_disk(part), OPEN_FOLDER, dir_fd=parent)
             except FileNotFoundError:
                 if not create:
                     raise
@@ -75,13 +81,16 @@ class Folders:
             # O_NOFOLLOW with O_DIRECTORY answers ENOTDIR for a link as for a file.
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise NotAFolder(f"{part!r} is not a folder and cannot hold files.") from error
-            raise from_os_error(error) from error
+            raise from_os_error(error, reading=not create) from error
         try:
             self._check_device(fd, part)
             if create and self._strict:
                 self._make_durable(parent, fd, made)
+        except OSError as error:
+            close_quietly(fd)
+            raise from_os_error(error) from error
         except BaseException:
-            os.close(fd)
+            close_quietly(fd)
             raise
         return fd
 
@@ -107,19 +116,39 @@ def make_folder(parent: int, name: str, mode: int) -> tuple[int, bool]:
 
     The umask is not applied. A set-group-id bit that the parent hands down is kept.
     """
+    raw = on_disk(name)
     try:
-        os.mkdir(name, mode, dir_fd=parent)
+        os.mkdir(raw, mode, dir_fd=parent)
     except FileExistsError:  # a sibling was quicker
-        return os.open(name, OPEN_FOLDER, dir_fd=parent), False
-    fd = os.open(name, OPEN_FOLDER, dir_fd=parent)
+        return os.open(raw, OPEN_FOLDER, dir_fd=parent), False
+    fd = os.open(raw, OPEN_FOLDER, dir_fd=parent)
     try:
         given = stat.S_IMODE(os.fstat(fd).st_mode)
         if given & 0o777 != mode & 0o777:
             os.fchmod(fd, mode | given & stat.S_ISGID)
     except BaseException:
-        os.close(fd)
+        close_quietly(fd)
         raise
     return fd, True
+
+
+def open_folder(parent: int, name: str, mode: int) -> int:
+    """As `make_folder`, but one that is there is not written to: the disk may be full.
+
+    Raises OSError.
+    """
+    try:
+        return os.open(on_disk(name), OPEN_FOLDER, dir_fd=parent)
+    except FileNotFoundError:
+        return make_folder(parent, name, mode)[0]
+
+
+def close_quietly(fd: int) -> None:
+    """Closes a descriptor that nothing was written through, or whose data was synced before if
+    it had to be: an error then means nothing to whoever is told of a result.
+    """
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def make_root(path: str, mode: int, *, strict: bool) -> None:
@@ -149,7 +178,7 @@ def scan(folder_fd: int) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(fd) as entries:
             yield entries
     finally:
-        os.close(fd)
+        close_quietly(fd)
 
 
 def names_after(folder_fd: int, after: str, limit: int) -> list[str]:
@@ -159,8 +188,8 @@ def names_after(folder_fd: int, after: str, limit: int) -> list[str]:
     out: it cannot be asked for, nor written into an answer.
     """
     with scan(folder_fd) as entries:
-        later = (entry.name for entry in entries if entry.name > after and is_listed(entry))
-        return heapq.nsmallest(limit, later)
+        names = (from_disk(entry.name) for entry in entries if is_listed(entry))
+        return heapq.nsmallest(limit, (name for name in names if name > after))
 
 
 def is_listed(entry: os.DirEntry[str]) -> bool:
@@ -169,7 +198,7 @@ def is_listed(entry: os.DirEntry[str]) -> bool:
     Links and devices go here, where the folder itself tells what they are: a page that left
     them out later would read a folder of many links once for each few of them.
     """
-    if not is_visible(entry.name):
+    if not is_visible(from_disk(entry.name)):
         return False
     return entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)
 

@@ -11,6 +11,8 @@ import os
 import re
 from typing import NamedTuple
 
+from forebay.stores.naming import on_disk
+
 ATTRIBUTE = "user.forebay.zstd"
 
 _VALUE = re.compile(rb"1 ([0-9]{1,19}) ([0-9]{1,19}) ([A-Za-z0-9_-]{0,128})")
@@ -29,7 +31,7 @@ def write_mark(fd: int, mark: Mark, stored: int) -> None:
     os.setxattr(fd, ATTRIBUTE, value)
 
 
-def read_mark(file: int | str, stored: int) -> Mark | None:
+def read_mark(file: int | bytes, stored: int) -> Mark | None:
     """The mark of a file of `stored` bytes, by descriptor or path (no link is followed).
 
     None for one that is as it is; also for one that another program has filled anew since.
@@ -50,4 +52,4 @@ def read_mark(file: int | str, stored: int) -> Mark | None:
 
 def mark_in(folder_fd: int, base: str, stored: int) -> Mark | None:
     """As `read_mark`, of the file `base` in an open folder."""
-    return read_mark(f"/proc/self/fd/{folder_fd}/{base}", stored)
+    return read_mark(b"/proc/self/fd/%d/%s" % (folder_fd, on_disk(base)), stored)

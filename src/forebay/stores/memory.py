@@ -53,13 +53,11 @@ class StagedMemory:
         store: MemoryStore,
         data: _Data,
         upload_id: str | None = None,
-        *,
-        sealed: bool = False,
     ) -> None:
         self._store = store
         self._data = data
         self._upload_id = upload_id
-        self._sealed = sealed
+        self._sealed = False
         self._open = True
         self.offset = len(data.content)
 
@@ -128,6 +126,9 @@ class StagedMemory:
         if self._upload_id is None:
             self.close()
         return published
+
+    def seal(self) -> None:
+        self._sealed = True
 
     def discard(self) -> None:
         with self._store._lock:
@@ -202,7 +203,8 @@ class MemoryStore:
             if there is not None and not replaced:
                 name = self._free_name(folder, how.name, taken_now=True)
             self._make_folders(folder)
-            info = FileInfo(name, len(data.content), time.time_ns(), self._new_tag())
+            tag = self._new_tag()
+            info = FileInfo(name, len(data.content), time.time_ns(), tag, identity=tag)
             if replaced:
                 self._drop_file(name)
             self._files[name] = info, data
@@ -276,18 +278,16 @@ class MemoryStore:
     def resume(self, upload_id: str, offset: int) -> Staged:
         with self._lock:
             data = self._unheld(upload_id)
-            size, published = len(data.content), data.names > 1
+            size = len(data.content)
             if size < offset:
                 raise StorageFailed(
                     f"The upload has lost data: {size} of {offset} bytes are there."
                 )
-            if size > offset and published:
-                raise StorageFailed("The upload is published already and cannot go on.")
-            if not published:
+            if size > offset:
                 del data.content[offset:]
                 self._charge(data, offset)
             data.held = True
-            return StagedMemory(self, data, upload_id, sealed=published)
+            return StagedMemory(self, data, upload_id)
 
     def _unheld(self, upload_id: str) -> _Data:
         data = self._uploads.get(upload_id)
@@ -319,7 +319,7 @@ class MemoryStore:
         with self._lock:
             data = self._unheld(upload_id)
             data.held = True
-            return StagedMemory(self, data, upload_id, sealed=data.names > 1)
+            return StagedMemory(self, data, upload_id)
 
     def sweep_temporaries(self) -> int:
         return 0
@@ -359,7 +359,19 @@ class MemoryStore:
         info, data = file
         return _descriptor(data.content), info
 
-    def delete(self, name: str, preconditions: Preconditions = NO_PRECONDITIONS) -> None:
+    def identity(self, name: str) -> str:
+        with self._lock:
+            if name not in self._files:
+                raise NotFound
+            return self._files[name][0].identity
+
+    def delete(
+        self,
+        name: str,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+        *,
+        identity: str = "",
+    ) -> None:
         folder, _ = split(name)
         with self._lock:
             self._check_folder(folder)
@@ -367,6 +379,8 @@ class MemoryStore:
                 raise NotFound
             info, _ = self._files[name]
             if not preconditions.permit_write(info.tag, info.mtime_ns):
+                raise PreconditionFailed
+            if identity and identity != info.identity:
                 raise PreconditionFailed
             self._drop_file(name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -12,6 +14,19 @@ from forebay.stores.base import Publication
 
 _TRIES = 8
 _HINTS = 4096
+
+
+_IS_UTF8 = sys.getfilesystemencoding().lower() == "utf-8"
+
+
+def on_disk(name: str) -> bytes:
+    """A name as it is on the disk: in UTF-8, whatever the locale of the process is."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def from_disk(name: str) -> str:
+    """A name as the file system calls give it, which decode by the locale."""
+    return name if _IS_UTF8 else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def check_path(path: str) -> None:

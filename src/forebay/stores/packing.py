@@ -8,11 +8,12 @@ crash leaves either the upload, whole and not published, or the file, whole and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from typing import TYPE_CHECKING
 
-from forebay.errors import ConfigError, DiskFull, StorageFailed
+from forebay.errors import ConfigError, DiskFull, StorageError, StorageFailed
 from forebay.stores.marks import Mark, mark_in, write_mark
 from forebay.stores.seekable import FRAME, Sizes, compress_frame, zstd
 
@@ -25,6 +26,7 @@ LEAST = 4096
 _TURN = 4 * FRAME
 _POOR = 0.9
 """A first frame that shrinks to no less than this of itself: media, archives, noise."""
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE}
 _SLOTS = threading.BoundedSemaphore(max(1, os.cpu_count() or 1))
 """Frames compressed at a time, which is what takes memory: some 8 MiB each."""
 
@@ -105,19 +107,21 @@ def check_support(store: FileStore) -> None:
     """Proves that marked files can be made and told here. Raises ConfigError."""
     zstd()
     try:
-        name = f"{os.urandom(8).hex()}.probe"
+        name = os.urandom(16).hex()
         with contextlib.ExitStack() as stack:
-            # Named, so that the mark is read as it is in a listing. Under the lock no sweep
-            # elsewhere is quicker to remove it.
-            stack.enter_context(store.publisher.locked())
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            fd = os.open(name, flags, 0o600, dir_fd=store.tmp_fd)
-            stack.callback(os.unlink, name, dir_fd=store.tmp_fd)
+            # Named, so that the mark is read as it is in a listing; locked, so that no sweep
+            # elsewhere removes it.
+            fd = store.create_locked(name, store.tmp_fd)
             stack.callback(os.close, fd)
+            stack.callback(os.unlink, name, dir_fd=store.tmp_fd)
             write_mark(fd, Mark(1, ""), 0)
             if mark_in(store.tmp_fd, name, 0) != Mark(1, ""):
                 raise OSError
+    except StorageError:
+        return  # nothing can be written at all now, which is told elsewhere
     except (OSError, AttributeError) as error:
+        if getattr(error, "errno", 0) in _UNWRITABLE:
+            return
         raise ConfigError(
             f"The filesystem of {store.root} keeps no extended attributes, which tell files "
             "that are compressed from others. Use another one, or --compress-at-rest none."

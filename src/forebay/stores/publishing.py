@@ -8,20 +8,29 @@ other replacements and deletions out, so that a precondition holds when it is ac
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
-import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from forebay.errors import NameTaken, NotAFolder, NotFound, PreconditionFailed, SyncFailed
+from forebay.errors import (
+    NameTaken,
+    NotAFolder,
+    NotFound,
+    PreconditionFailed,
+    StorageError,
+    SyncFailed,
+)
 from forebay.model import Conflict, FileInfo, Preconditions
 from forebay.stores.base import Publication, Published
 from forebay.stores.folders import Folders, sync
+from forebay.stores.locks import NamesLock
 from forebay.stores.marks import Mark
-from forebay.stores.naming import Numbers, judge, replaces, split
+from forebay.stores.naming import Numbers, judge, on_disk, replaces, split
+from forebay.stores.syscalls import born
 
 if TYPE_CHECKING:
     from forebay.stores.staging import StagedFile
@@ -30,6 +39,13 @@ if TYPE_CHECKING:
 def tag_of(status: os.stat_result) -> str:
     """A strong tag: another file has another inode, a changed one another time."""
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
+
+
+def identity_of(folder_fd: int, name: str = "") -> str:
+    """See `FileInfo.identity`. Of an open file, or of `name` in an open folder. Raises OSError."""
+    raw = on_disk(name)
+    status = os.stat(raw, dir_fd=folder_fd, follow_symlinks=False) if raw else os.fstat(folder_fd)
+    return f"{status.st_ino:x}-{born(folder_fd, raw)}"
 
 
 def info_of(name: str, status: os.stat_result, mark: Mark | None = None) -> FileInfo:
@@ -56,12 +72,13 @@ class Publisher:
         self,
         folders: Folders,
         *,
-        own_fd: int,
+        own: Callable[[], int],
         strict: bool,
         numbered: Callable[[str, int], str],
     ) -> None:
         self._folders = folders
-        self._own_fd = own_fd
+        self._own = own
+        self._lock = NamesLock(own)
         self._strict = strict
         self._numbers = Numbers(numbered)
 
@@ -80,6 +97,9 @@ class Publisher:
         folder, base = split(how.name)
         if how.preconditions:
             self.check(how)  # before folders are made for what will be refused
+        # Before it has a name: what fails from then on would refuse a file that is there.
+        info = info_of(base, os.fstat(staged.fd), staged.mark)
+        info = dataclasses.replace(info, identity=identity_of(staged.fd))
         try:
             with self._folders.opened(folder, create=True) as folder_fd:
                 if replaces(how):
@@ -93,7 +113,7 @@ class Publisher:
                 ) from error
             raise
         name = f"{folder}/{final}" if folder else final
-        return Published(info_of(name, os.fstat(staged.fd), staged.mark), final != base, replaced)
+        return Published(dataclasses.replace(info, name=name), final != base, replaced)
 
     def _link(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> str:
         final = self._link_first_free(staged, how, folder_fd, base)
@@ -102,7 +122,7 @@ class Publisher:
                 sync(folder_fd)
             except SyncFailed:
                 # Nobody was told of this name yet, and it may not survive: take it back.
-                with contextlib.suppress(OSError), self.locked():
+                with contextlib.suppress(OSError, StorageError), self.locked():
                     self._unlink_own(staged, folder_fd, final)
                 raise
         return final
@@ -149,13 +169,14 @@ class Publisher:
         """
         aside = f"tmp/{secrets.token_hex(16)}"
         new, old = f"{aside}.new", f"{aside}.old"
+        own_fd = self._own()
         with self.locked():
             there = lookup(folder_fd, base)
             judge(how, there)
             try:
-                link(staged, new, self._own_fd)
+                link(staged, new, own_fd)
                 kept = self._strict and there is not None and self._keep(folder_fd, base, old)
-                os.rename(new, base, src_dir_fd=self._own_fd, dst_dir_fd=folder_fd)
+                os.rename(os.fsencode(new), on_disk(base), src_dir_fd=own_fd, dst_dir_fd=folder_fd)
                 if self._strict:
                     self._settle(staged, folder_fd, base, old if kept else None, there)
             except IsADirectoryError as error:
@@ -168,10 +189,10 @@ class Publisher:
         """Another name for what will be replaced, should the sync fail."""
         try:
             os.link(
-                base,
-                old,
+                on_disk(base),
+                os.fsencode(old),
                 src_dir_fd=folder_fd,
-                dst_dir_fd=self._own_fd,
+                dst_dir_fd=self._own(),
                 follow_symlinks=False,
             )
         except OSError:  # not allowed for a file of another owner (fs.protected_hardlinks)
@@ -191,7 +212,12 @@ class Publisher:
         except SyncFailed:
             with contextlib.suppress(OSError):
                 if old is not None:
-                    os.rename(old, base, src_dir_fd=self._own_fd, dst_dir_fd=folder_fd)
+                    os.rename(
+                        os.fsencode(old),
+                        on_disk(base),
+                        src_dir_fd=self._own(),
+                        dst_dir_fd=folder_fd,
+                    )
                 elif there is None:
                     self._unlink_own(staged, folder_fd, base)
             raise
@@ -199,15 +225,16 @@ class Publisher:
     def _drop_aside(self, *names: str) -> None:
         for name in names:
             with contextlib.suppress(OSError):  # what stays is swept
-                os.unlink(name, dir_fd=self._own_fd)
+                os.unlink(name, dir_fd=self._own())
 
     def _unlink_own(self, staged: StagedFile, folder_fd: int, base: str) -> None:
         """Under the lock: nobody may have replaced it meanwhile."""
-        there = os.stat(base, dir_fd=folder_fd, follow_symlinks=False)
+        raw = on_disk(base)
+        there = os.stat(raw, dir_fd=folder_fd, follow_symlinks=False)
         if os.path.samestat(there, os.fstat(staged.fd)):
-            os.unlink(base, dir_fd=folder_fd)
+            os.unlink(raw, dir_fd=folder_fd)
 
-    def delete(self, name: str, preconditions: Preconditions) -> None:
+    def delete(self, name: str, preconditions: Preconditions, identity: str = "") -> None:
         """See `Store.delete`. Raises OSError too."""
         folder, base = split(name)
         with self._folders.opened(folder) as folder_fd, self.locked():
@@ -216,27 +243,24 @@ class Publisher:
                 raise NotFound
             if not preconditions.permit_write(there.tag, there.mtime_ns):
                 raise PreconditionFailed
-            os.unlink(base, dir_fd=folder_fd)
+            if identity and identity_of(folder_fd, base) != identity:
+                raise PreconditionFailed
+            os.unlink(on_disk(base), dir_fd=folder_fd)
             if self._strict:
                 sync(folder_fd)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """One replacement, deletion or sweep at a time, in all threads and processes."""
-        fd = os.open(
-            "names.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._own_fd
-        )
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """One replacement, deletion or sweep at a time, in all threads and processes.
+
+        Raises StorageBusy.
+        """
+        return self._lock.held()
 
 
 def lookup(folder_fd: int, base: str) -> FileInfo | None:
     """What is called `base` there, links not followed; its size is that on the disk."""
     try:
-        return info_of(base, os.stat(base, dir_fd=folder_fd, follow_symlinks=False))
+        return info_of(base, os.stat(on_disk(base), dir_fd=folder_fd, follow_symlinks=False))
     except FileNotFoundError:
         return None
 
@@ -245,8 +269,8 @@ def link(staged: StagedFile, name: str, folder_fd: int) -> None:
     """Adds a name; FileExistsError when it is taken (never replaces)."""
     if staged.path is not None:
         os.link(
-            staged.path,
-            name,
+            os.fsencode(staged.path),
+            on_disk(name),
             src_dir_fd=staged.folder_fd,
             dst_dir_fd=folder_fd,
             follow_symlinks=False,
@@ -259,4 +283,4 @@ def link_unnamed(fd: int, name: str, folder_fd: int) -> None:
     """Gives an O_TMPFILE its name. Raises OSError."""
     # With dst_dir_fd Python calls linkat with AT_SYMLINK_FOLLOW; without it, it would call
     # link(2), which would link the magic link itself and fail.
-    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=folder_fd, follow_symlinks=True)
+    os.link(b"/proc/self/fd/%d" % fd, on_disk(name), dst_dir_fd=folder_fd, follow_symlinks=True)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from itertools import islice
 
 from forebay.stores.folders import is_listed, names_after, scan
+from forebay.stores.naming import from_disk
 
 _MOST = 250_000
 """Names that are kept in all, some 25 MB; a larger folder is read for each page."""
@@ -57,7 +58,7 @@ class SortedNames:
         """All names in order; None when they are too many to hold."""
         runs: list[list[str]] = []
         with scan(folder_fd) as entries:
-            names = (entry.name for entry in entries if is_listed(entry))
+            names = (from_disk(entry.name) for entry in entries if is_listed(entry))
             while run := list(islice(names, _RUN)):
                 run.sort()
                 runs.append(run)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,14 @@ from forebay.errors import (
     OffsetMismatch,
     StorageFailed,
     SyncFailed,
+    UploadBusy,
     UploadError,
     from_os_error,
 )
 from forebay.model import MiB
 from forebay.stores.base import Publication, Published
-from forebay.stores.folders import sync
+from forebay.stores.folders import close_quietly, sync
+from forebay.stores.locks import try_lock
 from forebay.stores.marks import Mark
 from forebay.stores.packing import LEAST, Incompressible, Packing
 from forebay.stores.syscalls import copy_range, reserve_blocks, start_writeback
@@ -36,7 +40,7 @@ class StagedFile:
     Args:
         path: its name in `folder_fd`; None while the file has no name at all.
         kept: the data outlives this object (resumable); else it vanishes when closed.
-        sealed: the data is published and cannot be changed.
+        readonly: opened for reading alone, as somebody took our permission to write to it.
         allocated: bytes on the disk, should a dead process have reserved more than it wrote.
     """
 
@@ -44,6 +48,7 @@ class StagedFile:
         "_beyond",
         "_kept",
         "_packing",
+        "_readonly",
         "_sealed",
         "_stays",
         "_store",
@@ -65,7 +70,7 @@ class StagedFile:
         folder_fd: int,
         offset: int = 0,
         kept: bool = False,
-        sealed: bool = False,
+        readonly: bool = False,
         allocated: int = 0,
     ) -> None:
         self._store = store
@@ -74,7 +79,8 @@ class StagedFile:
         self.folder_fd = folder_fd
         self.offset = offset
         self._kept = kept
-        self._sealed = sealed
+        self._sealed = False
+        self._readonly = readonly
         self._written_back = offset
         # How far a reservation or a failed write may have gone past `offset`.
         self._beyond = max(offset, allocated)
@@ -82,7 +88,7 @@ class StagedFile:
         """A sync has failed."""
         self._packing: Packing | None = None
         # It is compressed, or nothing is to be gained or had by compressing it.
-        self._stays = sealed
+        self._stays = False
         self.mark: Mark | None = None
         """Set on what holds the compressed form of another."""
 
@@ -129,6 +135,36 @@ class StagedFile:
             raise SyncFailed
         if self._sealed:
             raise StorageFailed("The data of this upload is whole and cannot be changed any more.")
+        if self._readonly:
+            self._open_for_writing()
+
+    def seal(self) -> None:
+        self._sealed = self._stays = True
+
+    def _open_for_writing(self) -> None:
+        """Whoever changed the mode of our file did not mean to end the upload."""
+        assert self.path is not None
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            os.fchmod(self.fd, self._store.staging_mode)
+            fd = os.open(self.path, flags, dir_fd=self.folder_fd)
+            try:
+                if not os.path.samestat(os.fstat(fd), os.fstat(self.fd)):
+                    raise OSError(errno.ESTALE, "the data was replaced")
+                self._take_over(fd)
+            finally:
+                close_quietly(fd)
+        except OSError as error:
+            raise from_os_error(error) from error
+        self._readonly = False
+
+    def _take_over(self, fd: int) -> None:
+        """From now on the data is that behind `fd`; its lock is ours. Raises OSError."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        if not try_lock(fd):
+            raise UploadBusy(retry_after=1)
+        # Never a moment in which our descriptor's number is somebody else's.
+        os.dup2(fd, self.fd, inheritable=False)
 
     def _trim(self) -> None:
         """Cuts off what is beyond `offset`. An untouched file keeps its time, so its tag."""
@@ -170,11 +206,42 @@ class StagedFile:
             raise OffsetMismatch(expected=self.offset, provided=size)
         self._check_writable()
         try:
-            os.ftruncate(self.fd, size)
+            if self._kept and os.fstat(self.fd).st_nlink > 1:
+                self._detach(size)
+            else:
+                os.ftruncate(self.fd, size)
         except OSError as error:
             raise from_os_error(error) from error
         self.offset = self._beyond = size
         self._written_back = min(self._written_back, size)
+
+    def _detach(self, size: int) -> None:
+        """Goes on with a copy of the first `size` bytes: the file has another name, of a backup or
+        under which it was published just before a power loss, and is not ours to cut.
+        """
+        assert self.path is not None
+        store = self._store
+        name = secrets.token_hex(16)
+        fd = store.create_locked(name, store.tmp_fd)
+        try:
+            done = 0
+            while done < size:
+                copied = copy_range(self.fd, done, fd, done, size - done)
+                if not copied:
+                    raise OSError(errno.EIO, "the data is shorter than it was")
+                done += copied
+            if store.strict:
+                sync(fd)
+            os.rename(name, self.path, src_dir_fd=store.tmp_fd, dst_dir_fd=self.folder_fd)
+            os.dup2(fd, self.fd, inheritable=False)
+            if store.strict:
+                sync(self.folder_fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=store.tmp_fd)
+            raise
+        finally:
+            close_quietly(fd)
 
     def commit(self) -> int:
         if self.dead:
@@ -182,6 +249,8 @@ class StagedFile:
         offset = self.offset  # first: a write may run beside the sync
         if self._store.strict:
             try:
+                if self._kept and not os.fstat(self.fd).st_nlink:
+                    raise StorageFailed("The data of this upload was removed by another program.")
                 os.fdatasync(self.fd)
             except OSError as error:
                 self.dead = True
@@ -229,6 +298,8 @@ class StagedFile:
     def publish(self, how: Publication) -> Published:
         if self.dead:
             raise SyncFailed
+        if self.fd < 0:
+            raise StorageFailed("This upload is closed.")
         while not self.prepare(how.name):
             pass
         try:
@@ -251,11 +322,27 @@ class StagedFile:
             self.close()
         return published
 
+    def _check_own(self) -> None:
+        """Its staging name, which is linked next, is that of another file after a backup was put
+        back over it. Raises StorageFailed, OSError.
+        """
+        assert self.path is not None
+        try:
+            there = os.stat(self.path, dir_fd=self.folder_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            there = None
+        if there is None or not os.path.samestat(there, os.fstat(self.fd)):
+            raise StorageFailed("The data of this upload was removed or replaced by a program.")
+
     def _make_final(self) -> None:
         """Length, mode and time as they will be seen, and on the disk under strict."""
-        if os.fstat(self.fd).st_nlink <= (self.path is not None):  # else it is published
+        if not self._sealed:  # else it is published
+            self._check_writable()
+            if self._kept:  # a process that died may have reserved more than we know of
+                os.ftruncate(self.fd, self.offset)
+                self._check_own()
             self._trim()
-            if self._store.file_mode != self._store.staging_mode:
+            if self._kept or self._store.file_mode != self._store.staging_mode:
                 os.fchmod(self.fd, self._store.file_mode)
             # The kernel's clock ticks in milliseconds: a file of the same size that gets the
             # inode of one just replaced could have its tag as well.
@@ -278,7 +365,7 @@ class StagedFile:
         elif not self._sealed and self.path is not None:
             self._release()
         fd, self.fd = self.fd, -1
-        os.close(fd)
+        close_quietly(fd)
 
     def _unlink(self) -> None:
         path, self.path = self.path, None

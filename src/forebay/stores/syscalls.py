@@ -64,6 +64,63 @@ def start_writeback(fd: int, offset: int, size: int) -> None:
         libc.sync_file_range(fd, offset, size, _WRITE)
 
 
+class _Statx(ctypes.Structure):
+    """The kernel's `struct statx`, as far as it is read here."""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("_blksize", ctypes.c_uint32),
+        ("_attributes", ctypes.c_uint64),
+        ("_owner", ctypes.c_uint32 * 3),
+        ("_mode", ctypes.c_uint16 * 2),
+        ("inode", ctypes.c_uint64),
+        ("_sizes", ctypes.c_uint64 * 3),
+        ("_accessed", ctypes.c_uint64 * 2),
+        ("born", ctypes.c_int64),
+        ("born_ns", ctypes.c_uint32),
+        ("_rest", ctypes.c_uint8 * 164),
+    )
+
+
+_AT_SYMLINK_NOFOLLOW, _AT_EMPTY_PATH = 0x100, 0x1000
+_STATX_INO, _STATX_BTIME = 0x100, 0x800
+
+
+@cache
+def _statx() -> Any | None:
+    libc = _libc()
+    try:
+        call = libc.statx if libc is not None else None
+    except AttributeError:  # an old libc
+        return None
+    if call is not None:
+        call.argtypes = [
+            ctypes.c_int,
+            ctypes.c_char_p,
+            ctypes.c_int,
+            ctypes.c_uint,
+            ctypes.POINTER(_Statx),
+        ]
+    return call
+
+
+def born(folder_fd: int, name: bytes = b"") -> str:
+    """When a file was made, as text that means nothing; "" where that is not known.
+
+    Together with its inode it is the file's identity: nothing that is done to a file changes
+    it, and another file that gets the inode later has another. `name` b"": the descriptor's own.
+    """
+    call = _statx()
+    if call is None:
+        return ""
+    found = _Statx()
+    flags = _AT_SYMLINK_NOFOLLOW | (0 if name else _AT_EMPTY_PATH)
+    failed = call(folder_fd, name, flags, _STATX_INO | _STATX_BTIME, ctypes.byref(found))
+    if failed or not found.mask & _STATX_BTIME:
+        return ""
+    return f"{found.born:x}.{found.born_ns:x}"
+
+
 _COPY_ELSEWHERE = {*_UNSUPPORTED, errno.EXDEV, errno.EPERM, errno.ETXTBSY}
 _COPY_BUFFER = 1 << 20
 
