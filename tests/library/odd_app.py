@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from typing import Annotated, Any
@@ -11,7 +12,16 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, UploadF
 from fastapi import Form as FormField
 from pydantic import BaseModel
 
-from forebay import Forbidden, Forebay, Form, RequestHead, Upload, UploadError, VerificationRefused
+from forebay import (
+    Forbidden,
+    Forebay,
+    Form,
+    RequestHead,
+    Upload,
+    UploadError,
+    VerificationRefused,
+)
+from forebay.errors import NameTaken
 
 uploads = Forebay(
     "data",
@@ -25,6 +35,7 @@ app.mount("/way/down/resumable", uploads.resumable)
 app.mount("/files", uploads.files)
 app.add_middleware(uploads.form_middleware)
 told: list[dict[str, Any]] = []
+left_alone: list[object] = []
 
 
 @uploads.on_verify
@@ -159,7 +170,10 @@ async def nowhere(upload: Annotated[Upload, uploads.receive(digest="sha256")]) -
 async def moved(
     folder: str, upload: Annotated[Upload, uploads.receive(max_size=3_000_000)]
 ) -> dict[str, Any]:
-    await upload.move_to(f"{folder}/")
+    try:
+        await upload.move_to(f"{folder}/")
+    except NameTaken:
+        await upload.move_to(f"{folder}/", conflict="rename")
     return describe(upload)
 
 
@@ -176,6 +190,71 @@ async def half_read(request: Request) -> dict[str, int]:
             if received:
                 return {"received": received}
     return {}
+
+
+@app.post("/left/{way}")
+async def left(request: Request, way: str) -> dict[str, Any]:
+    async with uploads.create_upload(request, "in/") as upload:
+        try:
+            if way == "stream":
+                async for _ in upload.stream():
+                    break
+            elif way == "chunks":
+                async for _ in upload.chunks():
+                    break
+            elif way == "closed":
+                reports = upload.stream()
+                await anext(reports)
+                await reports.aclose()  # type: ignore[attr-defined]
+            elif way == "twice":
+                async for _ in upload.stream():
+                    break
+                await upload.body()
+            elif way == "task":
+                left_alone.append(asyncio.ensure_future(upload.body()))
+            elif way == "published":
+                await upload.publish()
+        except UploadError:
+            pass  # and a success is told all the same
+    return describe(upload)
+
+
+@app.post("/swallowed")
+async def swallowed(request: Request) -> dict[str, Any]:
+    async with uploads.create_upload(request, "in/", max_size=1000) as upload:
+        with contextlib.suppress(UploadError):
+            await upload.body()
+    return describe(upload)
+
+
+@app.post("/nowhere-by-hand")
+async def nowhere_by_hand(request: Request) -> dict[str, Any]:
+    async with uploads.create_upload(request, uploads.wish(digest="sha256")) as upload:
+        await upload.body()
+        return {**describe(upload), "length": len(await upload.read())}
+
+
+@app.post("/moved-by-hand/{folder}")
+async def moved_by_hand(request: Request, folder: str) -> dict[str, Any]:
+    async with uploads.create_upload(request, uploads.wish()) as upload:
+        async for _ in upload.stream():
+            pass
+        with contextlib.suppress(UploadError):
+            await upload.publish()  # where to?
+        assert upload.path is None
+        try:
+            await upload.move_to(f"{folder}/")
+        except NameTaken:
+            await upload.move_to(f"{folder}/", conflict="rename")
+    return describe(upload)
+
+
+@app.post("/raises-when-moved")
+async def raises_when_moved(request: Request) -> None:
+    async with uploads.create_upload(request, None) as upload:
+        await upload.body()
+        await upload.move_to("kept.bin")
+        raise HTTPException(409, "no")
 
 
 @app.post("/raises-by-hand")

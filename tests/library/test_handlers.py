@@ -162,34 +162,82 @@ def test_without_a_destination_it_is_in_the_hand_and_then_gone(odd: Application,
 
 @pytest.mark.parametrize("size", [5, 2_600_000])
 def test_what_is_moved_is_kept(odd: Application, size: int):
-    told = post(odd, "/moved/there", DATA[:size], X_Filename="it.bin").json()
-    assert told["name"] == "there/it.bin"
-    assert (odd.folder / "there/it.bin").read_bytes() == DATA[:size]
+    for name in ("there/it.bin", "there/it (1).bin"):  # a refused move can be tried again
+        told = post(odd, "/moved/there", DATA[:size], X_Filename="it.bin").json()
+        assert told["name"] == name
+        assert (odd.folder / name).read_bytes() == DATA[:size]
     assert "complete" in [one["what"] for one in httpx.get(f"{odd.url}/told").json()]
 
 
-def test_a_body_that_nobody_asks_for_leaves_nothing_and_a_sane_connection(odd: Application):
+def test_a_body_that_nobody_asks_for_is_an_error_and_leaves_a_sane_connection(odd: Application):
     client = RawClient(odd)
     client.send(head("POST", "/unread", length=1000) + bytes(1000))
-    assert client.response()[0] == 200
+    assert client.response()[0] == 500
+    assert odd.wait_for_log("was left before the body was received")
+    client.socket.close()
+    client = RawClient(odd)
     client.send(head("GET", "/told"))
     assert client.response()[0] == 200  # and not some of the body, read as a request
     client.socket.close()
     client = RawClient(odd)
     client.send(head("POST", "/unread", length=10**9) + bytes(100_000))
-    assert client.response()[0] == 200
+    assert client.response()[0] == 500
     client.socket.close()
     wait_until_empty(odd)
 
 
-def test_a_body_left_half_read_leaves_nothing(odd: Application):
+def test_a_body_left_half_read_is_an_error_and_leaves_nothing(odd: Application):
     client = RawClient(odd)
     client.send(head("POST", "/half-read", length=10**9) + DATA)
-    status, _, body = client.response()
-    assert status == 200 and json.loads(body)["received"] > 0
+    assert client.response()[0] == 500
     client.socket.close()
     wait_until_empty(odd)
     assert post(odd, "/in").status_code == 200
+
+
+@pytest.mark.parametrize("size", [0, 5, 2_600_000])
+@pytest.mark.parametrize(
+    "way", ["stream", "chunks", "closed", "twice", "task", "published", "nothing"]
+)
+def test_no_success_is_told_of_a_body_that_was_not_received_to_its_end(
+    odd: Application, way: str, size: int
+):
+    if size == 0 and way == "chunks":
+        return  # it has come to its end
+    assert post(odd, f"/left/{way}", DATA[:size], X_Filename="left.bin").status_code == 500
+    assert odd.published() == {}
+    wait_until_empty(odd)
+
+
+def test_what_broke_a_body_off_is_told_though_the_handler_swallowed_it(odd: Application):
+    assert post(odd, "/swallowed", DATA[:1001]).status_code == 413
+    client = RawClient(odd)
+    client.send(head("POST", "/swallowed", "Transfer-Encoding: chunked") + chunked([DATA[:1001]]))
+    assert client.response()[0] == 413
+    client.socket.close()
+    assert post(odd, "/swallowed", DATA[:1000]).status_code == 200
+    assert list(odd.published().values()) == [1000]
+
+
+@pytest.mark.parametrize("size", [0, 5, 2_600_000])
+def test_without_a_destination_it_is_kept_nowhere_by_hand_too(odd: Application, size: int):
+    told = post(odd, "/nowhere-by-hand", DATA[:size], X_Filename="it.bin").json()
+    assert (told["length"], told["name"], told["path"]) == (size, "it.bin", None)
+    assert told["digest"] == hashlib.sha256(DATA[:size]).hexdigest()
+    assert odd.published() == {}
+    wait_until_empty(odd)
+
+
+def test_what_is_moved_by_hand_is_kept_and_told_of(odd: Application):
+    httpx.get(f"{odd.url}/told")
+    for name in ("to/it.bin", "to/it (1).bin"):
+        told = post(odd, "/moved-by-hand/to", DATA, X_Filename="it.bin").json()
+        assert told["name"] == name
+        assert (odd.folder / name).read_bytes() == DATA
+    told = [one["what"] for one in httpx.get(f"{odd.url}/told").json()]
+    assert told.count("complete") == 2
+    assert post(odd, "/raises-when-moved", DATA).status_code == 409
+    assert (odd.folder / "kept.bin").read_bytes() == DATA
 
 
 def test_a_client_that_leaves_leaves_nothing(odd: Application):

@@ -179,6 +179,7 @@ class ResumableContract:
     def test_staged_data_may_be_kept(self, store: Store) -> None:
         staged = fill(store.stage(), b"12345")
         staged.keep(ID)
+        staged.keep(ID)  # once more changes nothing
         with pytest.raises(UploadBusy):
             store.claim(ID)
         fill(staged, b"67")

@@ -16,7 +16,7 @@ from forebay.engine.receive import NO_HASHING, Hashing, Intake, Sink, Source
 from forebay.engine.recorded import Recorded, new_id
 from forebay.engine.reporting import reported
 from forebay.hooks.base import Arrival, Candidate
-from forebay.model import Digest, Principal, Receive, Stored, UploadRecord
+from forebay.model import Conflict, Digest, Principal, Receive, Stored, UploadRecord
 from forebay.stores.base import Publication, Published, Staged
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Reception:
     """An admitted body. `take` does it all; or `open`, `receive` and `publish`, one by one.
 
     Made by `Engine.reception`, which closes it. `id` is the same in everything that hooks are
-    told of this body.
+    told of this body. A command without a name (`""`) is for nowhere yet: see `place`.
     """
 
     def __init__(
@@ -88,6 +88,11 @@ class Reception:
         """Publishes a small body that is already here, all in one go."""
         call = functools.partial(self._store_whole, body)
         return self._stored(await self._engine.workers.run(call, together=True))
+
+    def place(self, name: str, conflict: Conflict) -> None:
+        """Says where it is published, before `publish`; for a command that has no name."""
+        self.command = dataclasses.replace(self.command, name=name, conflict=conflict)
+        self._how = Publication(name, conflict, self.command.preconditions)
 
     async def tell(self, stored: Stored) -> None:
         """Tells `on_complete` of what was published."""
@@ -178,7 +183,8 @@ class Reception:
 
     def _open(self) -> Staged:
         store = self._engine.store
-        store.check_target(self._how)
+        if self.command.name:
+            store.check_target(self._how)
         staged = store.stage()
         try:
             staged.reserve(self.source.length or 0)

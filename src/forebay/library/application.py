@@ -322,7 +322,8 @@ class Forebay(Life):
         """An upload of which no byte is read yet: look at its head, then let the body flow.
 
         It is published when the block ends well and the body was received (`stream`, `chunks`
-        or `body`); an exception, `reject`, or a body that nobody asked for leaves nothing.
+        or `body`); an exception or `reject` leaves nothing. A block that is left without the
+        whole body raises RuntimeError. Without a destination it is gone unless `move_to` kept it.
         Limits, free space, name and type are settled before the block. `request` and the other
         arguments are those of `received`.
 

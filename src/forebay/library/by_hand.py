@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from forebay.library.calls import Call
 from forebay.library.foreign import kind_of
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import Wish
-from forebay.model import MiB, Stored
+from forebay.model import Conflict, MiB, Stored
 from forebay.protocol import fields
 from forebay.protocol.status import render, restated
 
@@ -38,7 +39,7 @@ class IncomingUpload(Upload):
         command, head = reception.command, RequestHead(call.scope)
         super().__init__(
             id=reception.id,
-            name=command.name,
+            name=command.name or head.filename or "",
             filename=head.filename,
             length=reception.source.length,
             media_type=command.media_type,
@@ -50,6 +51,9 @@ class IncomingUpload(Upload):
         self._reception = reception
         self._receiving: asyncio.Task[None] | None = None
         self._whole = False
+        self._ended = False
+        self.kept = False
+        """Moved, so that nothing takes it back any more."""
         self.rejected = False
         self.stored: Stored | None = None
         """What it came to, once it is published."""
@@ -58,7 +62,8 @@ class IncomingUpload(Upload):
 
     async def stream(self) -> AsyncIterator[int]:
         """Stores the body; gives the bytes received so far, at most ten times a second, and at
-        the end. Raises what breaks the body off.
+        the end. Raises what breaks the body off. Go through it to its end: a block that is left
+        before that raises RuntimeError.
         """
         feed = ProgressFeed(self.length)
         reports = aiter(feed)
@@ -76,7 +81,8 @@ class IncomingUpload(Upload):
     async def chunks(self) -> AsyncIterator[bytes]:
         """Stores the body; gives each piece of it, at most 1 MiB, as it has been stored.
 
-        The storing does not wait for who reads here. Raises what breaks the body off.
+        The storing does not wait for who reads here. Raises what breaks the body off. As with
+        `stream`, go through it to its end.
         """
         assert self._engine is not None
         run = self._engine.workers.run
@@ -111,9 +117,9 @@ class IncomingUpload(Upload):
         return self
 
     def _begin(self, receiving: Any) -> asyncio.Task[None]:
-        if self._receiving is not None or self.rejected:
+        if self._receiving is not None or self._ended:
             receiving.close()
-            raise InvalidRequest("The body was asked for already, or rejected.")
+            raise InvalidRequest("The body was asked for already, or rejected, or it is too late.")
         self._receiving = asyncio.ensure_future(receiving)
         return self._receiving
 
@@ -128,12 +134,31 @@ class IncomingUpload(Upload):
 
     async def publish(self) -> Upload:
         """Publishes it now, and not at the end of the block. Raises what refuses it."""
-        if not self._whole:
-            raise InvalidRequest("The body has not been received; there is nothing to publish.")
+        self._check_whole()
+        if not self._reception.command.name:
+            raise InvalidRequest("It has no destination; `move_to` gives it one.")
         if self.path is None:
             self.stored = await self._reception.publish()
             self.published(self.stored)
         return self
+
+    async def move_to(self, to: str, *, conflict: Conflict | str = Conflict.REFUSE) -> Upload:
+        """Publishes it there now, when it was received; it is kept from then on, whatever the
+        block does. See `Upload.move_to`.
+        """
+        self._check_whole()
+        if self.path is not None:
+            raise InvalidRequest(f"The upload is published already, as {self.name!r}.")
+        self._reception.place(self._name_at(to), Conflict(conflict))
+        await self.publish()
+        self.kept = True
+        assert self.stored is not None
+        await self._reception.tell(self.stored)
+        return self
+
+    def _check_whole(self) -> None:
+        if not self._whole:
+            raise InvalidRequest("The body has not been received; there is nothing to publish.")
 
     async def reject(self, status: int, message: str) -> Any:
         """Refuses it: the answer to return, a response of the framework (an ASGI application in
@@ -152,13 +177,30 @@ class IncomingUpload(Upload):
         return self._call.respond(answer)
 
     async def finish(self) -> None:
-        """At the end of the block: what is whole is published."""
+        """At the end of the block: what is whole, and has a destination, is published.
+
+        Raises what broke the body off, also when the application has caught that, and
+        RuntimeError when the body was not asked for, or not to its end: the answer would tell of
+        a file that is not there.
+        """
         await self.halt()
-        if self._whole and not self.rejected:
+        if self.rejected:
+            return
+        if not self._whole:
+            receiving = self._receiving
+            if receiving is not None and not receiving.cancelled():
+                receiving.result()
+            raise RuntimeError(
+                "The block of create_upload was left before the body was received, so nothing is "
+                "stored. Go through `stream()` or `chunks()` to their end, await `body()`, or "
+                "return `await upload.reject(status, message)`."
+            )
+        if self._reception.command.name:
             await self.publish()
 
     async def halt(self) -> None:
         """Nothing more is read."""
+        self._ended = True
         if self._receiving is not None:
             await _end(self._receiving)
 
@@ -166,9 +208,11 @@ class IncomingUpload(Upload):
 @contextlib.asynccontextmanager
 async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[IncomingUpload]:
     """The upload, before a byte of it is read. Published when the block ends well and the body
-    was received; else nothing of it stays.
+    was received; else nothing of it stays. Without a destination it is kept only by `move_to`.
     """
     command = await wish.command(call.scope, engine.settings)
+    if wish.to is None:
+        command = dataclasses.replace(command, name="")
     source = call.source()
     async with engine.reception(command, source, context=call.scope) as reception:
         await reception.open()
@@ -177,11 +221,11 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
             yield upload
         except BaseException:
             await upload.halt()
-            if upload.stored is not None:
+            if upload.stored is not None and not upload.kept:
                 await reception.take_back(upload.stored)
             raise
         await upload.finish()
-    if upload.stored is None:
+    if upload.stored is None or upload.kept:
         return
     if upload.rejected:
         await reception.take_back(upload.stored)

@@ -163,12 +163,10 @@ class Upload:
         """
         if self._body is None:
             raise InvalidRequest(f"The upload is published already, as {self.name!r}.")
-        if to.endswith("/"):
-            to += self.filename or f"upload-{self.id[:16]}"
+        name = self._name_at(to)
         assert self._engine is not None
         hooks, body = self._engine.hooks, self._body
         if hooks.verifies:
-            name = names.judge_path(to.split("/"))
             await hooks.verify(
                 Candidate(
                     name,
@@ -180,9 +178,15 @@ class Upload:
                     self.id,
                 )
             )
-        how = Publication(names.judge_path(to.split("/")), Conflict(conflict))
+        how = Publication(name, Conflict(conflict))
         await self._engine.keep(body, how, self.id, self.principal, self._became)
         return self
+
+    def _name_at(self, to: str) -> str:
+        """The judged path of the file for `move_to`. Raises InvalidName."""
+        if to.endswith("/"):
+            to += self.filename or f"upload-{self.id[:16]}"
+        return names.judge_path(to.split("/"))
 
     def _became(self, stored: Stored) -> None:
         self._body = None

@@ -138,7 +138,7 @@ class Wish:
     async def destination(self, scope: Mapping[str, Any]) -> Destination:
         """The same for a resumable upload, whose `to` must be a folder."""
         segments, folder = await self.place(scope)
-        if not folder:
+        if not folder or self.to is None:
             raise ConfigError("A resumable upload needs a folder: end `to` with a slash.")
         return Destination(segments, self.max_size, self.types, self.conflict)
 

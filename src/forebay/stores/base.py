@@ -137,8 +137,8 @@ class Staged(Protocol):
     def keep(self, upload_id: str) -> None:
         """Makes data from `Store.stage` resumable, as if `Store.create` had made it.
 
-        It is locked already, and outlives this process from then on. Raises AlreadyExists and
-        a StorageError, after which it is as it was.
+        It is locked already, and outlives this process from then on. Once more under the same id
+        changes nothing. Raises AlreadyExists and a StorageError, after which it is as it was.
         """
         ...
 

@@ -105,6 +105,8 @@ class StagedMemory:
 
     def keep(self, upload_id: str) -> None:
         self._check_writable()
+        if self._upload_id == upload_id:
+            return
         with self._store._lock:
             if upload_id in self._store._uploads:
                 raise AlreadyExists

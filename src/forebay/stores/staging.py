@@ -259,6 +259,8 @@ class StagedFile:
 
     def keep(self, upload_id: str) -> None:
         self._check_writable()
+        if self._kept and self.path == upload_id:
+            return
         self._store.keep(self, upload_id)
         self.path, self.folder_fd, self._kept = upload_id, self._store.uploads_fd, True
 
