@@ -301,3 +301,5 @@ class UploadRecord:
     version: int = 1
     binding: str | None = None
     """What it is found by beside its id; no two uploads that are OPEN or COMPLETING share one."""
+    notify_at: float | None = None
+    """When `on_complete` is called next for the published file; None when it is not to be."""

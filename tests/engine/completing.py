@@ -13,12 +13,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from engine.dying import Point, Watched, dying_at
+from engine.notified import call_all
 from forebay.engine.completion import Completion
+from forebay.engine.notifying import Notifier
 from forebay.engine.sweep import Sweeper, Swept
 from forebay.engine.workers import Workers
+from forebay.hooks.base import Completion as Completed
+from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.sqlite import SqliteSessions
@@ -88,8 +93,7 @@ class Place:
             self.store,
             Watched(self.sessions, watch, ("update",)),
             self.workers,
-            Watched(self, watch, ("tell",)).tell,
-            owes=lambda: True,
+            notifies=lambda: True,
         )
         record = await completion.repair(await self.sessions.load(upload_id))
         if record.state is UploadState.COMPLETE:
@@ -97,23 +101,32 @@ class Place:
         staged = self.store.resume(upload_id, record.offset)
         try:
             watched = Watched(staged, watch, ("publish", "discard"))
-            return await completion.complete(record, watched)
+            record = await completion.complete(record, watched)
         finally:
             staged.close()
+        await self.notifier(watch).notify_if_new(record)
+        return record
 
-    async def tell(self, record: UploadRecord) -> None:
-        """Writes down, beyond the life of this process, that somebody was told."""
+    def notifier(self, point: Point = lambda _: None) -> Notifier:
+        hooks = PythonHooks()
+        hooks.completers.append(Watched(self, point, ("tell",)).tell)
+        engine: Any = SimpleNamespace(store=self.store, workers=self.workers, hooks=hooks)
+        return Notifier(engine, Watched(self.sessions, point, ("update",)))
+
+    def tell(self, completion: Completed) -> None:
+        """Writes down, beyond the life of this process, that the callback was called."""
         with open(self.folder / OWN_FOLDER / "told", "a") as told:
-            told.write(f"{record.id} {record.final_name}\n")
+            told.write(f"{completion.id} {completion.stored.file.name}\n")
 
     def told(self) -> list[str]:
         path = self.folder / OWN_FOLDER / "told"
         return path.read_text().splitlines() if path.exists() else []
 
     async def sweep(self, now: float | None = None, *, tells: bool = True) -> Swept:
-        tell = self.tell if tells else None
-        sweeper = Sweeper(self.store, self.sessions, self.workers, tell)
-        return await sweeper.run(now or time.time())
+        swept = await Sweeper(self.store, self.sessions, self.workers).run(now or time.time())
+        if tells:
+            await call_all(self.notifier())
+        return swept
 
     def published(self) -> dict[str, bytes]:
         return {

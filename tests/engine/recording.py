@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.completing import content_of
 from engine.dying import Point, Watched
+from engine.notified import call_all
 from engine.resumables import resumables, running
 from forebay.engine.engine import Engine
 from forebay.engine.sweep import Sweeper
@@ -43,6 +44,7 @@ def watch(engine: Engine, folder: Path, point: Point) -> None:
     recorded = resumables(engine).recorded
     sessions = Watched(recorded._sessions, point, ("create", "delete"))
     recorded._sessions = recorded._completion._sessions = sessions
+    recorded._notifier._sessions = sessions
     stage = engine.store.stage
     engine.store.stage = lambda: Watched(  # type: ignore[method-assign]
         stage(), point, ("keep", "publish", "discard")
@@ -54,7 +56,8 @@ async def sweep_twice(folder: Path) -> None:
     async with running(folder) as engine:
         uploads = resumables(engine)
         engine.hooks.completers.append(Told(folder).tell)  # type: ignore[attr-defined]
-        sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
-        await sweeper.run(time.time())
-        await sweeper.run(time.time())
+        sweeper = Sweeper(engine.store, uploads._sessions, engine.workers)
+        for _ in range(2):
+            await sweeper.run(time.time())
+            await call_all(uploads.notifier)
         assert list(engine.store.staged_ids()) == []

@@ -12,6 +12,7 @@ import pytest
 
 from engine.completing import on_a_loop
 from engine.interleaving import Gate
+from engine.notified import settled
 from engine.resumables import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.engine.resumable import Resumables
@@ -73,6 +74,7 @@ async def test_what_was_published_is_not_cancelled(
         record = await published_and_cancelled(engine, monkeypatch)
         with pytest.raises(Forbidden):
             await resumables(engine).cancel(record.id)
+        await settled(resumables(engine).notifier)
         assert told == [record.id]
         assert (await resumables(engine).peek(record.id)).state is UploadState.COMPLETE
         assert list(engine.store.staged_ids()) == []
@@ -94,7 +96,7 @@ async def test_who_may_delete_ends_a_published_upload_with_its_file(
 
 def sweeper(engine: Engine) -> Sweeper:
     assert engine.sessions is not None
-    return Sweeper(engine.store, engine.sessions, engine.workers, resumables(engine).tell)
+    return Sweeper(engine.store, engine.sessions, engine.workers, engine.notify_soon)
 
 
 @on_a_loop
@@ -107,8 +109,10 @@ async def test_what_was_published_is_told_of_at_its_expiry(
         record = await published_and_cancelled(engine, monkeypatch)
         assert record.expires_at is not None
         await sweeper(engine).clean(record.expires_at + 1, Swept())
+        await settled(resumables(engine).notifier)
         assert told == [record.id]
         assert list(engine.store.staged_ids()) == []
+        await sweeper(engine).clean(record.expires_at + 1, Swept())
         with pytest.raises(NotFound):
             await resumables(engine).peek(record.id)
     assert (tmp_path / "f.bin").read_bytes() == b"abc"
@@ -125,6 +129,7 @@ async def test_what_was_published_is_told_of_before_it_makes_way(
         assert engine.sessions is not None
         await engine.sessions.update(record.id, expires_at=1.0)
         other = await resumables(engine).create(wish(3, bound=True))
+        await settled(resumables(engine).notifier)
         assert told == [record.id]
         assert list(engine.store.staged_ids()) == [other.id]
 
@@ -206,11 +211,14 @@ async def test_one_upload_that_cannot_be_looked_at_stops_no_sweep(
             patch.setattr(FileStore, "published_from", looked)
             assert (await sweeper(engine).repair()).repaired == 2
             assert bad.expires_at is not None
-            swept = await sweeper(engine).run(bad.expires_at + 1)
-            assert swept.expired == 2
+            await sweeper(engine).run(bad.expires_at + 1)
+            await settled(resumables(engine).notifier)
+            await sweeper(engine).run(bad.expires_at + 1)
+            assert await sessions.count() == 1
         assert await sessions.load(bad.id) == bad
         assert sorted(told) == sorted({r.id for r in made} - {bad.id})
         await sweeper(engine).run(time.time())
+        await settled(resumables(engine).notifier)
         assert bad.id in told
 
 
@@ -369,6 +377,7 @@ async def test_a_creation_that_published_its_file_is_told_of(
         with pytest.raises(SessionsUnavailable):
             await resumables(engine).create_with(wish(3), at("", 0), body(b"abc"))
         assert (tmp_path / "f.bin").read_bytes() == b"abc"
+        await settled(resumables(engine).notifier)
         assert len(told) == 1
         assert list(engine.store.staged_ids()) == []
 
@@ -414,9 +423,10 @@ async def test_a_crash_while_a_file_is_taken_back_leaves_all_or_nothing(
             stored = await reception.take()
         if taken_back:
             await engine.take_back(stored)
-        assert reception._untold is not None
-        reception._untold[1].close()  # as a process that dies lets go of its lock
+        assert reception._unnotified is not None
+        reception._unnotified[1].close()  # as a process that dies lets go of its lock
         await sweeper(engine).run(time.time())
+        await settled(resumables(engine).notifier)
         assert list(engine.store.staged_ids()) == []
         assert told == ([] if taken_back else [reception.id])
     assert (tmp_path / "a.bin").exists() is not taken_back

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.notified import settled
 from engine.resumables import body, resumables, running
 from forebay.errors import NotFound
 from forebay.hooks.base import Completion
@@ -47,6 +48,7 @@ def test_a_file_that_was_published_while_its_request_was_cancelled_was_told_to_n
             with pytest.raises(asyncio.CancelledError):
                 await request
             assert list(engine.store.staged_ids()) == []
+            await settled(resumables(engine).notifier)
             sessions = resumables(engine)._sessions
             assert await sessions.count() == 0
 

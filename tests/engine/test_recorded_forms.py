@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.dying import died_in, dying_at
+from engine.notified import call_all
 from engine.recording import Told, files, sweep_twice, watch
 from engine.resumables import resumables, running
 from engine.test_forms import TYPE, file, form, wire
@@ -49,7 +50,7 @@ def test_a_crash_at_any_step_tells_of_every_file_that_is_there(tmp_path: Path, p
     lines = Told(tmp_path).lines()
     assert {line.split()[1] for line in lines} == set(there)
     assert len({line.split()[0] for line in lines}) == len(there)  # an id each
-    assert len(lines) - len(there) == (where in ("after tell", "before discard"))
+    assert len(lines) - len(there) == (where in ("after tell", "before delete"))
 
 
 def test_there_are_no_more_steps_than_are_crashed_at(tmp_path: Path) -> None:
@@ -88,26 +89,36 @@ def test_a_name_that_is_taken_counts_for_its_file_or_for_all(
     asyncio.run(main())
 
 
-def test_a_request_that_is_cancelled_between_is_told_of_by_the_sweep(tmp_path: Path) -> None:
+def test_a_request_that_is_cancelled_while_the_callback_runs_has_all_its_files_told_of_once(
+    tmp_path: Path,
+) -> None:
     async def main() -> None:
         async with running(tmp_path) as engine:
             uploads = resumables(engine)
 
-            async def never(completion: Completion) -> None:
-                raise asyncio.CancelledError
+            begun, go_on = asyncio.Event(), asyncio.Event()
 
-            engine.hooks.completers.append(never)  # type: ignore[attr-defined]
+            async def slow(completion: Completion) -> None:
+                begun.set()
+                await go_on.wait()
+                Told(tmp_path).tell(completion)
+
+            engine.hooks.completers.append(slow)  # type: ignore[attr-defined]
 
             async def send() -> None:
                 async with engine.receive_form(wire(BODY), TYPE) as received:
                     await received.publish()
 
+            request = asyncio.create_task(send())
+            await begun.wait()
+            request.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await asyncio.ensure_future(send())
+                await request
             assert files(tmp_path) == CONTENT
-            engine.hooks.completers[:] = [Told(tmp_path).tell]  # type: ignore[attr-defined]
-            sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, uploads.tell)
-            await sweeper.run(time.time())
+            go_on.set()
+            assert uploads._sessions is not None
+            await Sweeper(engine.store, uploads._sessions, engine.workers).run(time.time())
+            await call_all(uploads.notifier)
             assert sorted(line.split()[1] for line in Told(tmp_path).lines()) == sorted(CONTENT)
             assert list(engine.store.staged_ids()) == []
 

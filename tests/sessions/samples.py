@@ -55,6 +55,7 @@ def full_record() -> UploadRecord:
         extra=b"\x00\x01",
         version=7,
         binding='["somebody", "folder/größe.bin"]',
+        notify_at=1234.5,
     )
     for field in dataclasses.fields(UploadRecord):
         if field.default is not dataclasses.MISSING:

@@ -24,6 +24,9 @@ FORMATS = {
     2: "id principal dialect state(cancelled complete completing failed open) offset length name"
     " created_at expires_at conflict(auto refuse rename replace) media_type metadata final_name"
     " final_size outcome extra version binding",
+    3: "id principal dialect state(cancelled complete completing failed open) offset length name"
+    " created_at expires_at conflict(auto refuse rename replace) media_type metadata final_name"
+    " final_size outcome extra version binding notify_at",
 }
 """What a database of each schema version holds; entries are added, never changed."""
 

@@ -47,7 +47,6 @@ def _list(state: str | None, as_json: bool, **params: Any) -> None:
     import asyncio
 
     from forebay.engine.upkeep import list_uploads
-    from forebay.http.uploads import describe as told
     from forebay.model import UploadState
 
     with _settings(params) as settings:
@@ -58,7 +57,7 @@ def _list(state: str | None, as_json: bool, **params: Any) -> None:
 
         records = asyncio.run(collect())
     if as_json:
-        click.echo(json.dumps([told(record) for record in records], indent=2))
+        click.echo(json.dumps([_described(record) for record in records], indent=2))
         return
     rows: list[tuple[str, ...]] = [("ID", "STATE", "PROTOCOL", "BYTES", "OF", "EXPIRES IN", "NAME")]
     rows += [_row(record) for record in records]
@@ -71,19 +70,42 @@ def _list(state: str | None, as_json: bool, **params: Any) -> None:
 def _row(record: UploadRecord) -> tuple[str, ...]:
     length = "?" if record.length is None else str(record.length)
     left = "-" if record.expires_at is None else f"{max(0, record.expires_at - time.time()):.0f}s"
-    name = record.final_name or record.name
+    name = (record.final_name or record.name) + _callback_note(record)
     return record.id, record.state, record.dialect, str(record.offset), length, left, name
+
+
+def _described(record: UploadRecord) -> dict[str, Any]:
+    from forebay.engine.upkeep import describe_callback
+    from forebay.http.uploads import describe as told
+
+    waiting = describe_callback(record)
+    return told(record) if waiting is None else {**told(record), "on_complete": waiting}
+
+
+def _callback_note(record: UploadRecord) -> str:
+    """Of a file about which on_complete has yet to be called with success."""
+    from forebay.engine.upkeep import describe_callback
+
+    waiting = describe_callback(record)
+    if waiting is None:
+        return ""
+    left = max(0, waiting["next"] - time.time())
+    if not waiting["failures"]:
+        return "  [on_complete is to be called]"
+    return (
+        f"  [on_complete failed {waiting['failures']} times, next in {left:.0f}s: "
+        f"{waiting['last_error']}]"
+    )
 
 
 def _show(upload_id: str, **params: Any) -> None:
     import asyncio
 
     from forebay.engine.upkeep import load_upload
-    from forebay.http.uploads import describe as told
 
     with _settings(params) as settings:
         record = asyncio.run(load_upload(settings, upload_id))
-    click.echo(json.dumps(told(record), indent=2, ensure_ascii=False))
+    click.echo(json.dumps(_described(record), indent=2, ensure_ascii=False))
 
 
 def _cancel(upload_id: str, **params: Any) -> None:

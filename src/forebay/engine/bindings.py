@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forebay.engine.ending import Ending
     from forebay.engine.engine import Engine
     from forebay.engine.holders import Holders
+    from forebay.engine.notifying import Notifier
 
 _LIVING = (UploadState.OPEN, UploadState.COMPLETING)
 
@@ -43,12 +44,14 @@ class Bindings:
         holders: Holders,
         custody: Custody,
         ending: Ending,
+        notifier: Notifier,
     ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._holders = holders
         self._custody = custody
         self._ending = ending
+        self._notifier = notifier
 
     async def find(
         self, name: str, action: str, context: Mapping[str, Any] | None = None
@@ -101,6 +104,7 @@ class Bindings:
                     other = await self._sessions.load(other.id)  # now under its lock
                     if staged is not None:
                         other = await self._ending.settle(other, staged)
+                        self._notifier.soon(other)
                     if other.state not in _LIVING:
                         return
                     if not _is_of_no_use(other):

@@ -1,10 +1,9 @@
 """Finishing a resumable upload, so that a crash at any point is told apart afterwards.
 
-The order (invariant 11): the chosen final name is recorded, then the data is published under
-it, then the upload is recorded as complete, then whoever wants to know is told, and only then
-does the staging name go. While both names exist they are of one file, which is how a restart
-knows that publication happened, and that perhaps nobody was told of it. Whoever holds the
-data's lock tells, so two never do.
+The order (invariant 11): the chosen final name is recorded, and that a callback has to be called
+about the file; then the data is published under that name, then the upload is recorded as complete,
+and only then does the staging name go. While both names exist they are of one file, which is how a
+restart knows that publication happened. The callback is called next, by `notifying`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from forebay.engine import outcome
@@ -30,14 +29,14 @@ from forebay.model import (
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
 
-Tell = Callable[[UploadRecord], Awaitable[None]]
+_OTHERS_WAIT = 5.0
+"""Seconds that others leave the first call of a callback to whoever publishes the file."""
 
 
 class Completion:
     """Publishes resumable uploads, and repairs what a crash left between two steps.
 
-    `tell` is called with each record that became complete, before it is let go of. Without
-    it nobody is told here; what is owed to somebody is then left for who can tell.
+    `notifies`: whether a callback has to be called about what is published from now on.
     """
 
     def __init__(
@@ -45,15 +44,13 @@ class Completion:
         store: Store,
         sessions: Sessions,
         workers: Workers,
-        tell: Tell | None = None,
         *,
-        owes: Callable[[], bool] = lambda: False,
+        notifies: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._workers = workers
-        self._tell = tell
-        self._owes = owes
+        self._notifies = notifies
 
     async def complete(
         self,
@@ -69,7 +66,7 @@ class Completion:
         """
         record, published = await self.publish(record, staged, preconditions, digests)
         record = await self._record(record, published.file, published.replaced)
-        await self.conclude(record, staged)
+        await self._workers.run(staged.discard)
         return record
 
     async def publish(
@@ -78,16 +75,19 @@ class Completion:
         staged: Staged,
         preconditions: Preconditions = NO_PRECONDITIONS,
         digests: Iterable[Digest] = (),
+        received: int | None = None,
     ) -> tuple[UploadRecord, Published]:
         """The first half of `complete`: up to the moment when the file has its name.
 
-        A record of version 0 is not kept yet, and is from its first name on.
+        A record of version 0 is not kept yet, and is from its first name on. `received`: bytes
+        that came, of what was decoded.
         """
-        known = outcome.prepared(digests, owed=self._owes())
+        known = outcome.prepared(digests, received)
+        notify_at = time.time() + _OTHERS_WAIT if self._notifies() else None
         wanted = Publication(record.name, record.conflict, preconditions)
         while True:
             name = await self._free_name(record, wanted)
-            record = await self._note(record, final_name=name, outcome=known)
+            record = await self._note(record, final_name=name, outcome=known, notify_at=notify_at)
             try:
                 return record, await self._publish(record, staged, preconditions)
             except NameTaken:
@@ -141,35 +141,21 @@ class Completion:
                 raise
         return record
 
-    async def conclude(self, record: UploadRecord, staged: Staged) -> bool:
-        """Tells of a complete upload whose data the caller holds, and lets go of the data.
-
-        False when it was left, because it is owed to somebody who cannot be told here.
-        """
-        if self._tell is not None:
-            await self._tell(record)  # cancelled here, the name stays, and it is told again
-        elif outcome.is_owed(record):
-            staged.seal()
-            return False
-        await self._workers.run(staged.discard)
-        return True
-
-    async def settle(self, record: UploadRecord, staged: Staged) -> tuple[UploadRecord, bool]:
-        """Ends what a crash or a cancelled request left of an upload whose data the caller holds:
-        a record to complete, somebody to tell. The record as it is then, and whether the data
-        was let go of.
+    async def settle(self, record: UploadRecord, staged: Staged) -> UploadRecord:
+        """Ends what a crash or a cancelled request left of an upload whose data the caller holds;
+        the record as it is then. Of what is published the data is let go of.
         """
         record = await self.repair(record)
-        if not outcome.is_published(record):
-            return record, False
-        return record, await self.conclude(record, staged)
+        if outcome.is_published(record):
+            await self._workers.run(staged.discard)
+        return record
 
     async def repair(self, record: UploadRecord) -> UploadRecord:
         """After a crash: if the data is already under its recorded name, says so.
 
         Else the record is returned as it is: its bytes are there, and completion may be
-        tried again. What is complete now has yet to be concluded. Without the lock it may be
-        somebody else's to end by now; it is returned as it was, then, too.
+        tried again. Without the lock it may be somebody else's to end by now; it is returned as
+        it was, then, too.
         """
         if record.state is not UploadState.COMPLETING or record.final_name is None:
             return record

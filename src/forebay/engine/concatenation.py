@@ -22,6 +22,7 @@ from forebay.engine import lengths
 from forebay.engine.commits import Commits, expiry
 from forebay.engine.ending import Ending
 from forebay.engine.holders import Holders
+from forebay.engine.notifying import Notifier
 from forebay.errors import (
     Interrupted,
     InvalidRequest,
@@ -69,13 +70,20 @@ class Concatenation:
     """
 
     def __init__(
-        self, engine: Engine, sessions: Sessions, holders: Holders, ending: Ending, claim: Claim
+        self,
+        engine: Engine,
+        sessions: Sessions,
+        holders: Holders,
+        ending: Ending,
+        claim: Claim,
+        notifier: Notifier,
     ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._holders = holders
         self._ending = ending
         self._claim = claim
+        self._notifier = notifier
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._finding: asyncio.Task[None] | None = None
         self._waiting: dict[str, set[str]] = {}
@@ -194,12 +202,13 @@ class Concatenation:
                     if record.state is UploadState.OPEN:
                         record = await self._fill(record, staged, stop)
                     if record.state in _UNFINISHED and record.offset == record.length:
-                        await self._ending.finish(record, staged)
+                        record = await self._ending.finish(record, staged)
                     elif record.state is UploadState.OPEN:  # who asks for it keeps it alive
                         lives = expiry(self._engine.settings.retention)
                         await self._sessions.advance(record.id, record.offset, lives)
                 finally:
                     await run(staged.close)
+            await self._notifier.notify_if_new(record)
 
     async def _fill(self, record: UploadRecord, staged: Staged, stop: _Stop) -> UploadRecord:
         """Takes all parts that are complete, in their order. Raises what ended the upload."""

@@ -128,7 +128,8 @@ def check_dialect(record: UploadRecord, dialect: str) -> None:
 def _gone(record: UploadRecord) -> Gone:
     if record.outcome:
         told = json.loads(record.outcome)
-        return Gone(f"This upload has ended: {told['message']}")
+        if "message" in told:
+            return Gone(f"This upload has ended: {told['message']}")
     return Gone()
 
 

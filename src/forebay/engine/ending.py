@@ -1,4 +1,4 @@
-"""The end of a resumable upload: verified, published, told of; or failed for good."""
+"""The end of a resumable upload: verified and published; or failed for good."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from forebay.errors import (
     VerificationRefused,
 )
 from forebay.hooks.base import Candidate
-from forebay.hooks.base import Completion as Completed
 from forebay.model import (
     NO_PRECONDITIONS,
     Digest,
@@ -38,6 +37,7 @@ from forebay.model import (
     UploadState,
 )
 from forebay.sessions.base import Sessions
+from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Staged, Store
 
 if TYPE_CHECKING:
@@ -51,24 +51,20 @@ _TARGETS = (*_FINAL, NameTaken, NotAFolder, PreconditionFailed)
 
 
 class Ending:
-    """Ends uploads whose lock the caller holds.
+    """Ends uploads whose lock the caller holds. Callbacks are the caller's to call then."""
 
-    `tells`: False where nobody can be told of files, so that this is left to a server.
-    """
-
-    def __init__(self, engine: Engine, sessions: Sessions, *, tells: bool = True) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
         self.completion = Completion(
             engine.store,
             sessions,
             engine.workers,
-            self.tell if tells else None,
-            owes=lambda: engine.hooks.completes,
+            notifies=lambda: engine.hooks.completes,
         )
 
     async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
-        """Verifies, publishes, commits, tells. Raises what refuses it.
+        """Verifies, publishes, commits. Raises what refuses it.
 
         What an earlier request left was settled (`settle`).
 
@@ -103,10 +99,21 @@ class Ending:
 
         The sweep does the same, and leaves to us what it finds in our hands.
         """
-        record, _ = await self.completion.settle(record, staged)
+        record = await self.completion.settle(record, staged)
         if record.state in (UploadState.FAILED, UploadState.CANCELLED):
             await self._engine.workers.run(staged.discard)
         return record
+
+    async def forget(self, record: UploadRecord, staged: Staged | None) -> None:
+        """As `remove`, of one that was cancelled: when a callback has yet to be called about the
+        file that it was, the record stays until that is done.
+        """
+        if not is_unnotified(record):
+            await self.remove(record.id, staged)
+            return
+        await self._sessions.update(record.id, state=UploadState.CANCELLED)
+        if staged is not None:
+            await self._engine.workers.run(staged.discard)
 
     async def remove(self, upload_id: str, staged: Staged | None) -> None:
         """Nothing of it stays. The record goes first: without its data it would look lost to
@@ -156,17 +163,6 @@ class Ending:
                 )
             )
         return digests
-
-    async def tell(self, record: UploadRecord) -> None:
-        """Tells of a complete upload; what the hook raises is logged."""
-        stored = outcome.stored(record)
-        if stored is None or not self._engine.hooks.completes:
-            return
-        completed = Completed(record.id, stored, record.media_type, Principal(record.principal))
-        try:
-            await self._engine.hooks.complete(completed)
-        except Exception:
-            logger.exception("on_complete failed for %r; the file stays", record.final_name)
 
     async def remove_file(self, record: UploadRecord, context: Mapping[str, Any] | None) -> None:
         """Removes what a complete upload published, if it is still that. Raises Forbidden."""

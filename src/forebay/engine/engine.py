@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,17 +23,19 @@ from forebay.engine.receive import Hashing, Intake, Sink, Source, pump
 from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
 from forebay.engine.resumable import Resumables
+from forebay.engine.unrecorded import Unrecorded
 from forebay.engine.watch import Watch
 from forebay.engine.withdrawal import withdraw
 from forebay.engine.workers import Workers
 from forebay.errors import DiskFull, StorageError, UploadError
-from forebay.hooks.base import Access, Completion, Hooks
+from forebay.hooks.base import Access, Hooks
 from forebay.hooks.python import PythonHooks
 from forebay.model import (
     Digest,
     Principal,
     Receive,
     Stored,
+    UploadRecord,
 )
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Store
@@ -71,6 +72,7 @@ class Engine:
         self.watch = Watch(settings)
         self._sessions: Sessions | None = None
         self._resumables: Resumables | None = None
+        self._unrecorded: Unrecorded | None = None
         self._ready: tuple[float, str | None] = (0.0, None)
         self.settings = settings
 
@@ -109,7 +111,7 @@ class Engine:
         """
         async with self.reception(command, source, context=context) as reception:
             stored = await reception.take(progress)
-        await reception.tell(stored)
+        await reception.notify(stored, context)
         return stored
 
     async def store_whole(self, command: Receive, body: bytes) -> Stored:
@@ -140,7 +142,7 @@ class Engine:
         except BaseException:
             await reception.take_back(stored)
             raise
-        await reception.tell(stored)
+        await reception.notify(stored, context)
 
     @contextlib.asynccontextmanager
     async def reception(
@@ -198,23 +200,20 @@ class Engine:
             if progress is not None:
                 progress.finish()
 
-    async def tell(
+    async def notify(
         self,
         stored: Stored,
-        media_type: str | None,
+        command: Receive,
         principal: Principal,
-        upload_id: str | None = None,
+        upload_id: str,
+        context: Mapping[str, Any] | None = None,
     ) -> None:
-        """`on_complete`, after publication; what it raises is logged, the file stays."""
-        if not self.hooks.completes:
-            return
-        completion = Completion(
-            upload_id or secrets.token_urlsafe(16), stored, media_type, principal
-        )
-        try:
-            await self.hooks.complete(completion)
-        except Exception:
-            logger.exception("on_complete failed for %r; the file stays", stored.file.name)
+        """Has `on_complete` called about a file that is recorded nowhere: when it fails, it is
+        called again by this process alone.
+        """
+        if self.hooks.completes:
+            self._unrecorded = self._unrecorded or Unrecorded(self)
+            await self._unrecorded.notify(stored, command, principal, upload_id, context)
 
     async def keep(
         self,
@@ -223,22 +222,25 @@ class Engine:
         upload_id: str,
         principal: Principal,
         published: Callable[[Stored], object] = lambda _: None,
+        context: Mapping[str, Any] | None = None,
     ) -> Stored:
-        """Publishes a received body as `how` says, and tells of it under that id; `published`
-        is called in between. Raises what `Body.move_to` does; the body is still there then.
+        """Publishes a received body as `how` says, and has `on_complete` called about it under
+        that id; `published` is called in between. Raises what `Body.move_to` does; the body is
+        still there then.
         """
         await body.prepare(how.name)
         recorded = self.recorded
         if recorded is None:
             stored = await body.publish(how)
             published(stored)
-            await self.tell(stored, body.media_type, principal, upload_id)
+            command = Receive(how.name, how.conflict, media_type=body.media_type)
+            await self.notify(stored, command, principal, upload_id, context)
             return stored
         record, staged = await recorded.publish_body(body, upload_id, how, principal)
         kept = outcome.stored(record)
         assert kept is not None
         published(kept)
-        await recorded.tell(record, staged)
+        await recorded.notify(record, staged, context)
         return kept
 
     @contextlib.asynccontextmanager
@@ -341,6 +343,11 @@ class Engine:
         resumables = self._resumables
         return resumables.recorded if resumables is not None and self.hooks.completes else None
 
+    def notify_soon(self, record: UploadRecord) -> None:
+        """Has `on_complete` called about a file that was found to be published, if need be."""
+        if self._resumables is not None:
+            self._resumables.notifier.soon(record)
+
     @property
     def sessions(self) -> Sessions | None:
         """The open session store; None while resumable uploads are not offered."""
@@ -348,8 +355,12 @@ class Engine:
 
     async def close_resumables(self) -> None:
         resumables, self._resumables = self._resumables, None
+        unrecorded, self._unrecorded = self._unrecorded, None
+        if unrecorded is not None:
+            await unrecorded.close()
         if resumables is not None:
             await resumables.concatenation.close()
+            await resumables.notifier.close()
             await resumables.holders.close()
         sessions, self._sessions = self._sessions, None
         if sessions is not None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
 from forebay.engine.form_parts import FormFile
 from forebay.engine.withdrawal import withdraw
 from forebay.errors import UploadError
 from forebay.model import (
+    Conflict,
     FormPolicy,
     Principal,
+    Receive,
     Stored,
     UploadRecord,
 )
@@ -40,7 +42,7 @@ class FormPublication:
         self._policy = policy
         self._principal = principal
         self._started = started
-        self._untold: dict[str, tuple[UploadRecord, Staged]] = {}
+        self._unnotified: dict[str, tuple[UploadRecord, Staged]] = {}
 
     async def publish(self, planned: Planned) -> list[Stored | UploadError]:
         """What became of each. With the policy `all`: raises the first UploadError, and then
@@ -90,33 +92,40 @@ class FormPublication:
         return [results[number] for number in range(len(planned))]
 
     async def _publish_one(self, file: FormFile, how: Publication, recorded: Recorded) -> Stored:
-        untold = await recorded.publish_body(file, file.id, how, self._principal, self._duration)
-        self._untold[file.id] = untold
-        stored = outcome.stored(untold[0])
+        published = await recorded.publish_body(file, file.id, how, self._principal, self._duration)
+        self._unnotified[file.id] = published
+        stored = outcome.stored(published[0])
         assert stored is not None
         return stored
 
-    async def tell(self, file_id: str, stored: Stored, media_type: str | None) -> None:
+    async def notify(
+        self,
+        file_id: str,
+        stored: Stored,
+        media_type: str | None,
+        context: Mapping[str, Any] | None,
+    ) -> None:
         """`on_complete`, for one file that was published."""
-        untold = self._untold.pop(file_id, None)
+        unnotified = self._unnotified.pop(file_id, None)
         recorded = self._engine.recorded
-        if untold is not None and recorded is not None:
-            await recorded.tell(*untold)
-        else:
-            await self._engine.tell(stored, media_type, self._principal, file_id)
+        if unnotified is not None and recorded is not None:
+            await recorded.notify(*unnotified, context)
+            return
+        command = Receive(stored.file.name, Conflict.REFUSE, media_type=media_type)
+        await self._engine.notify(stored, command, self._principal, file_id, context)
 
     async def take_back(self, file_id: str, stored: Stored) -> None:
         """One file that was published is not wanted any more; nobody is told of it."""
         await self._engine.take_back(stored)  # first: should we die here, a sweep forgets the rest
-        untold = self._untold.pop(file_id, None)
+        unnotified = self._unnotified.pop(file_id, None)
         recorded = self._engine.recorded
-        if untold is not None and recorded is not None:
-            await recorded.forget(*untold)
+        if unnotified is not None and recorded is not None:
+            await recorded.forget(*unnotified)
 
     async def close(self) -> None:
-        """What nobody was told of, because the request was cancelled, is told by a sweep."""
-        while self._untold:
-            _, (_, staged) = self._untold.popitem()
+        """For what had no callback called, because the request was cancelled, a sweep does it."""
+        while self._unnotified:
+            _, (_, staged) = self._unnotified.popitem()
             await self._engine.workers.run(staged.close)
 
 

@@ -131,7 +131,9 @@ class Form:
         """`on_complete`, for each file that was published."""
         for outcome in outcomes:
             if outcome.stored is not None:
-                await self._publication.tell(outcome.id, outcome.stored, outcome.media_type)
+                await self._publication.notify(
+                    outcome.id, outcome.stored, outcome.media_type, self._context
+                )
 
     async def take_back(self, outcomes: Iterable[Outcome]) -> None:
         """Removes files just published, as nobody wants them any more; nobody is told."""

@@ -2,26 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable
 
 from forebay.model import Digest, FileInfo, Stored, UploadRecord, UploadState
 
-__all__ = ["at_once", "finished", "is_owed", "is_published", "prepared", "refused", "stored"]
+__all__ = [
+    "NO_FAILURES",
+    "Failures",
+    "at_once",
+    "failed_calls",
+    "failures",
+    "finished",
+    "is_published",
+    "is_recorded",
+    "prepared",
+    "refused",
+    "stored",
+]
+
+WHOLE = "raw"
+"""The dialect of an upload that came whole, in one request."""
 
 
-def prepared(digests: Iterable[Digest], *, owed: bool = False) -> bytes:
-    """What is known before publication; a crash after it finds the rest on the disk.
+def is_recorded(record: UploadRecord) -> bool:
+    """Whether it is a whole upload, recorded for its callback alone: no client knows of it."""
+    return record.dialect == WHOLE
 
-    `owed`: somebody waits to be told of the file.
-    """
+
+def prepared(digests: Iterable[Digest], received: int | None = None) -> bytes:
+    """What is known before publication; a crash after it finds the rest on the disk."""
     known: dict[str, object] = {"digests": _plain(digests)}
-    return _dump({**known, "owed": True} if owed else known)
+    return _dump(known if received is None else {**known, "received": received})
 
 
-def is_owed(record: UploadRecord) -> bool:
-    """Whether somebody waited to be told of the file when it was published."""
-    return b'"owed"' in record.outcome
+@dataclasses.dataclass(frozen=True, slots=True)
+class Failures:
+    """How often `on_complete` failed for a file, and with what last."""
+
+    count: int = 0
+    last: str = ""
+    returned: tuple[str, ...] = ()
+    """Of several callbacks, those that need not be called again."""
+
+
+NO_FAILURES = Failures()
+
+
+def failures(record: UploadRecord) -> Failures:
+    """What the record of an upload that has ended knows of its callback."""
+    if b'"callback"' not in record.outcome:
+        return NO_FAILURES
+    known = json.loads(record.outcome)["callback"]
+    return Failures(known["failures"], known["last"], tuple(known["returned"]))
+
+
+def failed_calls(record: UploadRecord, failed: Failures) -> bytes:
+    """The record's `outcome` with that instead of what it knew of its callback."""
+    known = json.loads(record.outcome or b"{}")
+    known.pop("callback", None)
+    if failed.count:
+        known["callback"] = {
+            "failures": failed.count,
+            "last": failed.last,
+            "returned": failed.returned,
+        }
+    return _dump(known)
 
 
 def is_published(record: UploadRecord) -> bool:
@@ -61,8 +108,10 @@ def refused(code: str, message: str) -> bytes:
 
 
 def stored(record: UploadRecord) -> Stored | None:
-    """How a complete upload ended; None for one that is not, or that published nothing."""
-    if record.state is not UploadState.COMPLETE or record.final_name is None:
+    """How a complete upload ended; None for one that is not, or that published nothing. One that
+    was cancelled after it was complete still has it, until its callback was called.
+    """
+    if record.final_name is None or record.state not in _ENDED:
         return None
     known = json.loads(record.outcome or b"{}")
     return Stored(
@@ -77,7 +126,11 @@ def stored(record: UploadRecord) -> Stored | None:
         known.get("replaced", False),
         tuple(Digest(name, bytes.fromhex(value)) for name, value in known.get("digests", ())),
         known.get("duration", 0.0),
+        known.get("received"),
     )
+
+
+_ENDED = (UploadState.COMPLETE, UploadState.CANCELLED)
 
 
 def _dump(value: object) -> bytes:

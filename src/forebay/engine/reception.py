@@ -6,8 +6,8 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine import outcome
 from forebay.engine.decoding import Decoding, decoding
@@ -53,7 +53,7 @@ class Reception:
         self._decoding: Decoding | None = None
         self.staged: Staged | None = None
         self._recorded = engine.recorded
-        self._untold: tuple[UploadRecord, Staged] | None = None
+        self._unnotified: tuple[UploadRecord, Staged] | None = None
 
     @property
     def source(self) -> Source:
@@ -94,14 +94,14 @@ class Reception:
         self.command = dataclasses.replace(self.command, name=name, conflict=conflict)
         self._how = Publication(name, conflict, self.command.preconditions)
 
-    async def tell(self, stored: Stored) -> None:
-        """Tells `on_complete` of what was published."""
-        if self._untold is not None:
+    async def notify(self, stored: Stored, context: Mapping[str, Any] | None = None) -> None:
+        """Has `on_complete` called about what was published."""
+        if self._unnotified is not None:
             assert self._recorded is not None
-            untold, self._untold = self._untold, None
-            await self._recorded.tell(*untold)
+            unnotified, self._unnotified = self._unnotified, None
+            await self._recorded.notify(*unnotified, context)
             return
-        await self._engine.tell(stored, self.command.media_type, self.principal, self.id)
+        await self._engine.notify(stored, self.command, self.principal, self.id, context)
 
     async def open(self) -> None:
         """Settles what must be settled before the body is read: its name, and room for it."""
@@ -157,21 +157,27 @@ class Reception:
         await self.check()
         duration = time.perf_counter() - self._started
         record = await recorded.publish(
-            self.id, staged, self.command, self.principal, self.digests(), duration
+            self.id,
+            staged,
+            self.command,
+            self.principal,
+            self.digests(),
+            duration,
+            self._encoded,
         )
         self.staged = None
-        self._untold = record, staged
+        self._unnotified = record, staged
         stored = outcome.stored(record)
         assert stored is not None
-        return dataclasses.replace(stored, received=self._encoded)
+        return stored
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, as nobody wants it any more; nobody is told."""
         await self._engine.take_back(stored)  # first: should we die here, a sweep forgets the rest
-        if self._untold is not None:
+        if self._unnotified is not None:
             assert self._recorded is not None
-            untold, self._untold = self._untold, None
-            await self._recorded.forget(*untold)
+            unnotified, self._unnotified = self._unnotified, None
+            await self._recorded.forget(*unnotified)
 
     async def close(self) -> None:
         """What was not published goes. Idempotent."""

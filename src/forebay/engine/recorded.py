@@ -1,8 +1,8 @@
-"""A whole upload of which somebody is told, recorded so that no crash swallows the telling.
+"""A whole upload about which a callback is called, recorded so that no crash swallows the call.
 
 Once it is whole, its data gets a staging name and its end a record, as those of a resumable
-upload; what a crash leaves is repaired and told like that of one (invariant 11). The record goes
-when it was told. Before that it is unnamed like any other, and vanishes with its process.
+upload; what a crash leaves is repaired like that of one (invariant 11). The record goes when the
+callback has returned. Before that it is unnamed like any other, and vanishes with its process.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import contextlib
 import dataclasses
 import secrets
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
 from forebay.engine.commits import expiry
@@ -26,13 +26,7 @@ from forebay.stores.base import Publication, Staged
 if TYPE_CHECKING:
     from forebay.engine.body import Body
     from forebay.engine.engine import Engine
-
-_DIALECT = "raw"
-
-
-def is_recorded(record: UploadRecord) -> bool:
-    """Whether it is such an upload: no client knows of it, so none will come back."""
-    return record.dialect == _DIALECT
+    from forebay.engine.notifying import Notifier
 
 
 def new_id() -> str:
@@ -40,13 +34,43 @@ def new_id() -> str:
     return secrets.token_urlsafe(24)
 
 
+def record_of(
+    upload_id: str,
+    command: Receive,
+    principal: Principal,
+    *,
+    size: int,
+    began: float,
+    expires_at: float | None = None,
+) -> UploadRecord:
+    """A whole upload that nobody has kept yet. `size`: its bytes; `began`: when it did."""
+    return UploadRecord(
+        id=upload_id,
+        principal=principal.id,
+        dialect=outcome.WHOLE,
+        state=UploadState.OPEN,
+        offset=size,
+        length=size,
+        name=command.name,
+        created_at=began,
+        expires_at=expires_at,
+        conflict=command.conflict,
+        media_type=command.media_type,
+        extra=b"{}",
+        version=0,
+    )
+
+
 class Recorded:
     """Publishes whole uploads with a note of each. Its ids are those that hooks are told."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, completion: Completion) -> None:
+    def __init__(
+        self, engine: Engine, sessions: Sessions, completion: Completion, notifier: Notifier
+    ) -> None:
         self._engine = engine
         self._sessions = sessions
         self._completion = completion
+        self._notifier = notifier
 
     async def publish(
         self,
@@ -56,29 +80,26 @@ class Recorded:
         principal: Principal,
         digests: Iterable[Digest],
         duration: float = 0.0,
+        received: int | None = None,
     ) -> UploadRecord:
-        """Gives the data its name; `tell` of it next. Raises what publication raises; the data
-        is then still the caller's to discard. `duration`: seconds since the upload began.
+        """Gives the data its name; `notify` next. Raises what publication raises; the data
+        is then still the caller's to discard. `duration`: seconds since the upload began;
+        `received`: bytes that came, of what was decoded.
         """
-        record = UploadRecord(
-            id=upload_id,
-            principal=principal.id,
-            dialect=_DIALECT,
-            state=UploadState.OPEN,
-            offset=staged.offset,
-            length=staged.offset,
-            name=command.name,
-            created_at=time.time() - duration,
+        record = record_of(
+            upload_id,
+            command,
+            principal,
+            size=staged.offset,
+            began=time.time() - duration,
             expires_at=expiry(self._engine.settings.retention),
-            conflict=command.conflict,
-            media_type=command.media_type,
-            extra=b"{}",
-            version=0,
         )
         conditions = command.preconditions
         await self._engine.workers.run(staged.keep, upload_id)
         try:
-            record, published = await self._completion.publish(record, staged, conditions, digests)
+            record, published = await self._completion.publish(
+                record, staged, conditions, digests, received
+            )
         except asyncio.CancelledError:
             await self._settle(upload_id, staged)
             raise
@@ -111,26 +132,24 @@ class Recorded:
         return record, body.release()
 
     async def _settle(self, upload_id: str, staged: Staged) -> None:
-        """Of a publication that was cancelled: what got its name meanwhile keeps it, and is
-        told of; of anything else nothing stays.
+        """Of a publication that was cancelled: what got its name meanwhile keeps it, and has its
+        callback called; of anything else nothing stays.
         """
         with contextlib.suppress(UploadError):
-            record = await self._completion.repair(await self._sessions.load(upload_id))
+            record = await self._completion.settle(await self._sessions.load(upload_id), staged)
             if record.state is UploadState.COMPLETE:
-                await self._completion.conclude(record, staged)
-            await self._sessions.delete(upload_id)
+                self._notifier.soon(record)
+            else:
+                await self._sessions.delete(upload_id)
 
-    async def tell(self, record: UploadRecord, staged: Staged) -> None:
-        """Tells of a published upload, and forgets it then."""
-        try:
-            await self._completion.conclude(record, staged)
-            with contextlib.suppress(StorageError):  # it expires, then
-                await self._sessions.delete(record.id)
-        finally:
-            await self._engine.workers.run(staged.close)
+    async def notify(
+        self, record: UploadRecord, staged: Staged, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """Has the callback called about a published upload, which is forgotten then."""
+        await self._notifier.notify(record, context, staged)
 
     async def forget(self, record: UploadRecord, staged: Staged) -> None:
-        """Of a published upload that is taken back nobody is told."""
+        """About a published upload that is taken back no callback is called."""
         with contextlib.suppress(StorageError):
             await self._sessions.delete(record.id)
         await self._engine.workers.run(staged.discard)

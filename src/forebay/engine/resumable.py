@@ -31,6 +31,7 @@ from forebay.engine.custody import Custody, check_alive
 from forebay.engine.ending import Ending, keep_preconditions
 from forebay.engine.holders import Holders, Holding
 from forebay.engine.lifecycle import Answer, Command, answer
+from forebay.engine.notifying import Notifier
 from forebay.engine.receive import Intake, Source
 from forebay.engine.recorded import Recorded, new_id
 from forebay.errors import (
@@ -78,24 +79,23 @@ class Standing:
 
 
 class Resumables:
-    """The resumable uploads of one engine. `tells`: see `Ending`."""
+    """The resumable uploads of one engine."""
 
-    def __init__(self, engine: Engine, sessions: Sessions, *, tells: bool = True) -> None:
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
         self.holders = Holders(sessions, engine.workers)
-        self._ending = Ending(engine, sessions, tells=tells)
-        self.recorded = Recorded(engine, sessions, self._ending.completion)
+        self._ending = Ending(engine, sessions)
+        self.notifier = Notifier(engine, sessions)
+        self.recorded = Recorded(engine, sessions, self._ending.completion, self.notifier)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders, self._ending)
-        self.bindings = Bindings(engine, sessions, self.holders, self._custody, self._ending)
-        self.concatenation = Concatenation(
-            engine, sessions, self.holders, self._ending, self._custody.claim
+        self.bindings = Bindings(
+            engine, sessions, self.holders, self._custody, self._ending, self.notifier
         )
-
-    async def tell(self, record: UploadRecord) -> None:
-        """Tells of a complete upload, as after a crash; for the sweep."""
-        await self._ending.tell(record)
+        self.concatenation = Concatenation(
+            engine, sessions, self.holders, self._ending, self._custody.claim, self.notifier
+        )
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -160,13 +160,17 @@ class Resumables:
                     known = announce is not None and await announce(record)
                     first = dataclasses.replace(first, upload_id=record.id)
                     try:
-                        return await self._take(record, staged, holding, first, source, told, late)
+                        standing = await self._take(
+                            record, staged, holding, first, source, told, late
+                        )
                     except BaseException:
                         if not known or (wish.bound and await self._is_empty(record.id)):
                             await self._drop(record.id, staged)
                         raise
             finally:
                 await run(staged.close)
+        await self.notifier.notify_if_new(standing.record, context)
+        return standing
 
     async def _drop(self, upload_id: str, staged: Staged) -> None:
         """Nobody needs to come back to an upload: it goes, unless it was published already."""
@@ -174,6 +178,7 @@ class Resumables:
             record = await self._ending.settle(await self._sessions.load(upload_id), staged)
             if record.state is not UploadState.COMPLETE:
                 await self._ending.remove(upload_id, staged)
+            self.notifier.soon(record)
 
     async def _is_empty(self, upload_id: str) -> bool:
         try:
@@ -278,7 +283,8 @@ class Resumables:
             if todo is Answer.FINISH:
                 assert staged is not None
                 record = await self._finish(record, staged)
-            return record
+        await self.notifier.notify_if_new(record, context)
+        return record
 
     @staticmethod
     def _is_full(record: UploadRecord) -> bool:
@@ -306,8 +312,13 @@ class Resumables:
             if is_partial(record):
                 await release_part(self._sessions, record)
             elif record.state is UploadState.COMPLETE:
-                await self._ending.remove_file(record, context)
-            await self._ending.remove(upload_id, staged)
+                try:
+                    await self._ending.remove_file(record, context)
+                except UploadError:
+                    self.notifier.soon(record)
+                    raise
+            await self._ending.forget(record, staged)
+        self.notifier.soon(record)
         self.concatenation.part_ended(upload_id)
         return record
 
@@ -338,13 +349,16 @@ class Resumables:
                 record = await self._finish(record, staged)
                 todo = answer(record.state, Command.APPEND)
             if todo is Answer.REPLAY:
-                return await self._replay(record, wish, source)
-            assert staged is not None
-            with self._admitted():
-                standing = await self._take(record, staged, holding, wish, source, told, late)
+                self.notifier.soon(record)  # whatever becomes of this request
+                standing = await self._replay(record, wish, source)
+            else:
+                assert staged is not None
+                with self._admitted():
+                    standing = await self._take(record, staged, holding, wish, source, told, late)
             if standing.record.state is UploadState.OPEN:  # more is likely to come soon
                 holding.record = standing.record
-            return standing
+        await self.notifier.notify_if_new(standing.record, context)
+        return standing
 
     @contextlib.contextmanager
     def _admitted(self) -> Iterator[None]:

@@ -16,15 +16,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from forebay.engine.completion import Completion, Tell
+from forebay.engine.completion import Completion
 from forebay.engine.concatenation import is_partial, release_part
-from forebay.engine.outcome import is_published
-from forebay.engine.recorded import is_recorded
+from forebay.engine.notifying import drop_gone
+from forebay.engine.outcome import is_published, is_recorded
 from forebay.engine.workers import Workers
 from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
 from forebay.model import UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
+from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Staged, Store
 from forebay.stores.files import FileStore
 from forebay.stores.own import OWN_FOLDER
@@ -36,6 +37,8 @@ logger = logging.getLogger("forebay")
 
 _STEP = 500
 
+Notify = Callable[[UploadRecord], object]
+
 
 @dataclasses.dataclass(slots=True)
 class Swept:
@@ -45,6 +48,7 @@ class Swept:
     repaired: int = 0
     expired: int = 0
     orphans: int = 0
+    dropped: int = 0
     busy: int = 0
 
     def summary(self) -> str:
@@ -52,14 +56,15 @@ class Swept:
             f"removed {self.temporaries} temporary files, {self.expired} expired uploads and "
             f"{self.orphans} pieces of data without an upload; repaired {self.repaired} "
             f"interrupted completions; left {self.busy} that are being written"
+            + (f"; gave up on {self.dropped} callbacks of files that are gone" * bool(self.dropped))
         )
 
 
 class Sweeper:
     """Sweeps one store and its sessions, in bounded steps.
 
-    `tell` is told of files that were published just before a crash; without it those that
-    somebody waits for are left for a sweep that can tell.
+    `notify` is given each upload whose file is found to be published, so that a callback is
+    called. Without it that is left to a server: the record says so.
     """
 
     def __init__(
@@ -67,12 +72,12 @@ class Sweeper:
         store: Store,
         sessions: Sessions | None,
         workers: Workers,
-        tell: Tell | None = None,
+        notify: Notify = lambda _: None,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._workers = workers
-        self._tell = tell
+        self._notify = notify
 
     async def run(self, now: float) -> Swept:
         """One whole sweep. `now`: seconds since the epoch."""
@@ -91,6 +96,7 @@ class Sweeper:
         """Removes what has expired, and data that belongs to no upload; beside the serving."""
         if self._sessions is not None:
             await self._expire(self._sessions, now, swept)
+            swept.dropped = await drop_gone(self._store, self._sessions, self._workers, now)
             await self._remove_orphans(self._sessions, swept)
 
     async def _repair(self, sessions: Sessions, swept: Swept) -> None:
@@ -107,7 +113,7 @@ class Sweeper:
             after = page[-1].id
 
     def _completion(self, sessions: Sessions) -> Completion:
-        return Completion(self._store, sessions, self._workers, self._tell)
+        return Completion(self._store, sessions, self._workers)
 
     async def _expire(self, sessions: Sessions, now: float, swept: Swept) -> None:
         kept: set[str] = set()
@@ -137,8 +143,10 @@ class Sweeper:
             expired = await self._expired(sessions, upload_id, now)
             if expired is None:
                 return False
-            # The crash may be longer ago than that, and yet nobody was told.
-            if staged is not None and await self._is_owed(sessions, expired, staged):
+            # The crash may be longer ago than that, and yet no callback was called.
+            if staged is not None:
+                expired = await self._settle(sessions, expired, staged)
+            if is_unnotified(expired):
                 return False
             await sessions.delete(upload_id)
             if staged is not None:
@@ -152,10 +160,12 @@ class Sweeper:
         swept.expired += 1
         return True
 
-    async def _is_owed(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
-        """Whether it is published data that we hold and that is left for who can tell of it."""
-        record, let_go = await self._completion(sessions).settle(record, staged)
-        return is_published(record) and not let_go
+    async def _settle(
+        self, sessions: Sessions, record: UploadRecord, staged: Staged
+    ) -> UploadRecord:
+        record = await self._completion(sessions).settle(record, staged)
+        self._notify(record)
+        return record
 
     async def _expired(self, sessions: Sessions, upload_id: str, now: float) -> UploadRecord | None:
         """The record, if it is to end now."""
@@ -206,9 +216,9 @@ class Sweeper:
 
     async def _is_wanted(self, sessions: Sessions, record: UploadRecord, staged: Staged) -> bool:
         """Whether data that we hold has to stay; what can be ended by us is."""
-        record, let_go = await self._completion(sessions).settle(record, staged)
+        record = await self._settle(sessions, record, staged)
         if is_published(record):
-            return not let_go
+            return False
         if is_recorded(record):  # its request is gone, and nobody can go on with it
             await sessions.delete(record.id)
             return False
@@ -252,12 +262,12 @@ class Housekeeping:
         store: FileStore,
         workers: Workers,
         sessions: Sessions | None,
-        tell: Tell | None = None,
+        notify: Notify = lambda _: None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._workers = workers
-        self._sweeper = Sweeper(store, sessions, workers, tell)
+        self._sweeper = Sweeper(store, sessions, workers, notify)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

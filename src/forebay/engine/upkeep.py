@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from forebay.engine import outcome
 from forebay.engine.engine import Engine
 from forebay.engine.resumable import Resumables
 from forebay.engine.sweep import has_state, open_sessions
@@ -17,6 +18,7 @@ from forebay.hooks.python import PythonHooks
 from forebay.model import Principal, UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
+from forebay.sessions.records import is_unnotified
 from forebay.stores.files import FileStore
 
 if TYPE_CHECKING:
@@ -58,6 +60,22 @@ async def list_uploads(
             after = page[-1].id
 
 
+def describe_callback(record: UploadRecord) -> dict[str, Any] | None:
+    """What an operator may know of a call of `on_complete` that has yet to succeed; else None.
+
+    `next` is in seconds since the epoch. Not for clients: `last_error` is the application's.
+    """
+    if not is_unnotified(record):
+        return None
+    failed = outcome.failures(record)
+    return {
+        "state": "failing" if failed.count else "pending",
+        "failures": failed.count,
+        "last_error": failed.last or None,
+        "next": record.notify_at,
+    }
+
+
 async def load_upload(settings: Settings, upload_id: str) -> UploadRecord:
     """One upload as it is committed. Raises NotFound, StorageError."""
     async with _opened(settings) as (_, sessions):
@@ -77,7 +95,7 @@ async def cancel_upload(settings: Settings, upload_id: str) -> UploadRecord:
             raise NotFound("There is no such upload.")
         owner = Principal((await sessions.load(upload_id)).principal)
         engine = Engine(settings, store, hooks=PythonHooks(lambda _: owner))
-        resumables = Resumables(engine, sessions, tells=False)
+        resumables = Resumables(engine, sessions)
         try:
             return await resumables.cancel(upload_id)
         finally:

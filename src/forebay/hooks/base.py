@@ -86,8 +86,11 @@ class Hooks(Protocol):
         """Whether `complete` has anybody to tell; when not, it is not called."""
         ...
 
-    async def complete(self, completion: Completion) -> None:
-        """After publication. What it raises is logged; the file stays."""
+    async def complete(self, completion: Completion, returned: set[str]) -> None:
+        """After publication. When it raises, the file stays, and it is called again later.
+
+        Whose names are in `returned` are left out; names of those that return are added.
+        """
         ...
 
     @property

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from forebay.errors import ConfigError, VerificationRefused
+from forebay.hooks import threads
 from forebay.hooks.base import Access, Arrival, Candidate, Completion
 from forebay.hooks.identity import principal_of, refused
 from forebay.model import Principal
@@ -46,9 +46,17 @@ class PythonHooks:
     def completes(self) -> bool:
         return bool(self.completers)
 
-    async def complete(self, completion: Completion) -> None:
-        for completer in self.completers:
-            await call(completer, completion)
+    async def complete(self, completion: Completion, returned: set[str]) -> None:
+        errors: list[Exception] = []
+        for name, completer in named(self.completers):
+            if name not in returned:
+                try:
+                    await call(completer, completion)
+                    returned.add(name)
+                except Exception as error:  # the others are called all the same
+                    errors.append(error)
+        if errors:
+            raise errors[0]
 
     @property
     def progresses(self) -> bool:
@@ -84,13 +92,24 @@ def check_callable(name: str, function: object) -> None:
         )
 
 
+def named(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """Each with a name that it has after a restart, too; a number where several share one."""
+    seen: dict[str, int] = {}
+    for function in functions:
+        inner = inspect.unwrap(function)
+        module = getattr(inner, "__module__", type(inner).__module__)
+        name = f"{module}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
+        seen[name] = seen.get(name, 0) + 1
+        yield (name if seen[name] == 1 else f"{name}#{seen[name]}"), function
+
+
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a hook where it may wait: async ones here, plain ones in a thread."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004
     ):
         return await function(*args)
-    answer = await asyncio.to_thread(_called, function, *args)
+    answer = await threads.shared.run(_called, function, *args)
     return await answer if inspect.isawaitable(answer) else answer
 
 

@@ -134,12 +134,14 @@ def serve_one(
         if sessions is not None:
             await engine.open_resumables(sessions)
             ending.push_async_callback(engine.close_resumables)
-        tell = engine.resumables.tell if engine.offers_resumable else None
-        keeping = Housekeeping(lambda: engine.settings, store, engine.workers, sessions, tell)
+        keeping = Housekeeping(
+            lambda: engine.settings, store, engine.workers, sessions, engine.notify_soon
+        )
         await keeping.start()
         ending.push_async_callback(keeping.stop)
         if engine.offers_resumable:
             engine.resumables.concatenation.resume_all()
+            engine.resumables.notifier.start()
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()

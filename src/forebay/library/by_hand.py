@@ -153,7 +153,7 @@ class IncomingUpload(Upload):
         await self.publish()
         self.kept = True
         assert self.stored is not None
-        await self._reception.tell(self.stored)
+        await self._reception.notify(self.stored, self._call.scope)
         return self
 
     def _check_whole(self) -> None:
@@ -230,7 +230,7 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
     if upload.rejected:
         await reception.take_back(upload.stored)
     else:
-        await reception.tell(upload.stored)
+        await reception.notify(upload.stored, call.scope)
 
 
 async def _end(receiving: asyncio.Task[None]) -> None:

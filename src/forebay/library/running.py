@@ -91,11 +91,12 @@ class Running:
         if self._keeping is not None:
             await self._keeping.stop()
         engine = self.engine
-        tell = engine.resumables.tell if engine.offers_resumable else None
         self._keeping = Housekeeping(
-            lambda: engine.settings, self.store, engine.workers, engine.sessions, tell
+            lambda: engine.settings, self.store, engine.workers, engine.sessions, engine.notify_soon
         )
         await self._keeping.start()
+        if engine.offers_resumable:
+            engine.resumables.notifier.start()
 
     async def stop(self) -> None:
         """Idempotent; waits for what is being written."""

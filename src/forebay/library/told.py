@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ def verifier(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Ca
 def completer(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Completion], Any]:
     check_callable("on_complete", function)
 
+    @functools.wraps(function)
     async def complete(completion: Completion) -> None:
         stored = completion.stored
         upload = Upload(

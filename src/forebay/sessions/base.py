@@ -70,7 +70,15 @@ class Sessions(Protocol):
         ...
 
     async def expired(self, now: float, limit: int) -> Sequence[UploadRecord]:
-        """At most `limit` records whose `expires_at` is not after `now`, soonest first."""
+        """At most `limit` records whose `expires_at` is not after `now`, soonest first; without
+        those that `unnotified` tells of, which stay until that is done.
+        """
+        ...
+
+    async def unnotified(self, before: float, limit: int) -> Sequence[UploadRecord]:
+        """At most `limit` records of uploads that have ended and whose `notify_at` is not after
+        `before`, soonest first.
+        """
         ...
 
     async def page(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import heapq
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from forebay.sessions.records import (
     advance_refusal,
     check_changes,
     check_version,
+    is_unnotified,
     not_open,
 )
 
@@ -28,6 +31,7 @@ class MemorySessions:
         self._ids: list[str] = []
         self._expiries: list[tuple[float, str]] = []
         self._bound: dict[str, set[str]] = {}
+        self._notifiable: set[str] = set()
 
     async def open(self) -> None:
         self._open = True
@@ -76,7 +80,19 @@ class MemorySessions:
     async def expired(self, now: float, limit: int) -> Sequence[UploadRecord]:
         records = self._all()
         due = bisect.bisect_right(self._expiries, now, key=lambda entry: entry[0])
-        return [records[key] for _, key in self._expiries[: min(due, max(limit, 0))]]
+        found = (records[key] for _, key in self._expiries[:due])
+        wanted = (record for record in found if not is_unnotified(record))
+        return list(itertools.islice(wanted, max(limit, 0)))
+
+    async def unnotified(self, before: float, limit: int) -> Sequence[UploadRecord]:
+        records = self._all()
+        due = [
+            (record.notify_at, record.id)
+            for record in map(records.__getitem__, self._notifiable)
+            if is_unnotified(record) and record.notify_at is not None
+        ]
+        soonest = heapq.nsmallest(max(limit, 0), [entry for entry in due if entry[0] <= before])
+        return [records[key] for _, key in soonest]
 
     async def page(
         self, *, state: UploadState | None = None, after: str = "", limit: int = 1000
@@ -115,6 +131,7 @@ class MemorySessions:
         same = (changed.expires_at, changed.binding) == (record.expires_at, record.binding)
         if same:
             self._records[record.id] = changed
+            self._note_notifiable(changed)
         else:
             self._forget(record.id)
             self._put(changed)
@@ -134,9 +151,17 @@ class MemorySessions:
             bisect.insort(self._expiries, (record.expires_at, record.id))
         if record.binding is not None:
             self._bound.setdefault(record.binding, set()).add(record.id)
+        self._note_notifiable(record)
+
+    def _note_notifiable(self, record: UploadRecord) -> None:
+        if record.notify_at is None:
+            self._notifiable.discard(record.id)
+        else:
+            self._notifiable.add(record.id)
 
     def _forget(self, upload_id: str) -> None:
         record = self._records.pop(upload_id)
+        self._notifiable.discard(upload_id)
         del self._ids[bisect.bisect_left(self._ids, upload_id)]
         if record.expires_at is not None:
             entry = (record.expires_at, upload_id)

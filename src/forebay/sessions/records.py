@@ -40,6 +40,15 @@ LIVING = (UploadState.OPEN, UploadState.COMPLETING)
 """States in which an upload has its binding to itself."""
 
 
+ENDED = (UploadState.COMPLETE, UploadState.CANCELLED)
+"""States in which a callback may still have to be called about an upload's file."""
+
+
+def is_unnotified(record: UploadRecord) -> bool:
+    """Whether a callback has yet to be called about a file that is published."""
+    return record.notify_at is not None and record.state in ENDED
+
+
 def not_open() -> SessionsUnavailable:
     """What a call gets before `open` and after `close`."""
     return SessionsUnavailable("The upload state is closed; try again soon.", retry_after=1)

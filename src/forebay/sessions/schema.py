@@ -19,7 +19,7 @@ from typing import Any
 from forebay.errors import SessionsUnavailable, StorageFailed
 from forebay.model import UploadRecord
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = int.from_bytes(b"FBAY", "big")
 
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "BLOB"}
@@ -41,6 +41,11 @@ _INDEXES: tuple[tuple[str, str], ...] = (
         "binding",
         "CREATE INDEX IF NOT EXISTS uploads_by_binding ON uploads (binding, created_at)"
         " WHERE binding IS NOT NULL",
+    ),
+    (
+        "notify_at",
+        "CREATE INDEX IF NOT EXISTS uploads_to_notify ON uploads (notify_at, id)"
+        " WHERE notify_at IS NOT NULL",
     ),
 )
 """Each with the column it needs."""

@@ -33,7 +33,14 @@ _LOAD_BOUND = (
     _SELECT + "WHERE binding = ? ORDER BY state IN ('open', 'completing') DESC, created_at DESC,"
     " id DESC LIMIT 1"
 )
-_EXPIRED = _SELECT + "WHERE expires_at <= ? ORDER BY expires_at, id LIMIT ?"
+_EXPIRED = (
+    _SELECT + "WHERE expires_at <= ? AND (notify_at IS NULL OR state NOT IN ('complete',"
+    " 'cancelled')) ORDER BY expires_at, id LIMIT ?"
+)
+_UNNOTIFIED = (
+    _SELECT + "WHERE notify_at <= ? AND state IN ('complete', 'cancelled')"
+    " ORDER BY notify_at, id LIMIT ?"
+)
 _PAGE = _SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
 _PAGE_OF_STATE = _SELECT + "WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
 _ADVANCE = 'UPDATE uploads SET "offset" = ?, expires_at = ?, version = version + 1 WHERE id = ?'
@@ -129,6 +136,11 @@ class SqliteSessions:
     async def expired(self, now: float, limit: int) -> Sequence[UploadRecord]:
         return await self._read(
             lambda connection: _select(connection, _EXPIRED, now, max(limit, 0))
+        )
+
+    async def unnotified(self, before: float, limit: int) -> Sequence[UploadRecord]:
+        return await self._read(
+            lambda connection: _select(connection, _UNNOTIFIED, before, max(limit, 0))
         )
 
     async def page(

@@ -17,7 +17,7 @@ NotAFolder when a part of its path is not a folder (a symbolic link is none).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from forebay.model import (
@@ -294,6 +294,13 @@ class Store(Protocol):
 
         Fewer than `limit` when there are no more. Each `FileInfo.name` is the name in that
         folder. Hidden names and what is neither file nor folder are left out. Raises NotFound.
+        """
+        ...
+
+    def try_lock(self, key: str) -> Callable[[], None] | None:
+        """Locks `key` against all processes that use this store, and all threads; never waits.
+
+        What lets go of it, which the death of the process does as well; None when it is locked.
         """
         ...
 

@@ -3,6 +3,7 @@
     .forebay/uploads/ID      data of resumable uploads, each locked by its writer
     .forebay/tmp/            named temporaries where there is no O_TMPFILE, locked as well
     .forebay/names.lock      held while a file is replaced or deleted
+    .forebay/notify.lock     a byte of it is locked while a callback is called about an upload
 
 Bodies of single requests are staged without any name where the filesystem can do that, so
 that a crash leaves nothing behind (invariant 5).
@@ -33,6 +34,7 @@ from forebay.errors import (
     from_os_error,
 )
 from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
+from forebay.stores import keys
 from forebay.stores.base import Capabilities, Publication, Space, Staged
 from forebay.stores.folders import Folders, close_quietly, scan, sync
 from forebay.stores.locks import lock_soon, try_lock
@@ -530,6 +532,12 @@ class FileStore:
             yield try_lock(fd)
         finally:
             close_quietly(fd)
+
+    def try_lock(self, key: str) -> Callable[[], None] | None:
+        try:
+            return keys.try_lock("notify.lock", self.own_fd, key)
+        except OSError as error:
+            raise from_os_error(error) from error
 
     def space(self) -> Space:
         try:
