@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["UNKNOWN", "is_active", "is_shown", "matches", "media_type_of"]
+__all__ = ["UNKNOWN", "extension_of", "is_active", "is_shown", "matches", "media_type_of"]
 
 UNKNOWN = "application/octet-stream"
 
@@ -100,6 +100,18 @@ _TYPES = {
     for kind, *extensions in map(str.split, _TABLE.strip().splitlines())
     for extension in extensions
 }
+
+
+_EXTENSIONS = {
+    kind: extension for kind, extension, *_ in map(str.split, _TABLE.strip().splitlines())
+} | {UNKNOWN: "bin", "image/jpg": "jpg", "audio/mp3": "mp3", "audio/x-wav": "wav"}
+
+
+def extension_of(kind: str) -> str:
+    """What names of files of that type, in lower case, end with, without a dot; "bin" where the
+    type says nothing.
+    """
+    return _EXTENSIONS.get(kind, "bin")
 
 
 def media_type_of(name: str) -> str:

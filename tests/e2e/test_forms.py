@@ -133,13 +133,53 @@ def test_curl_sends_a_form_in_chunks(start_any: Start, tmp_path: Path):
     assert (server.folder / "f").read_bytes() == content(5 * MiB)
 
 
-def test_a_put_stores_a_form_as_it_is(start_any: Start):
+def test_curl_that_puts_a_form_is_told_where_forms_go(start_any: Start, tmp_path: Path):
+    server = start_any()
+    (tmp_path / "f").write_bytes(content(1000))
+    for arguments in (("-X", "PUT"), ("-X", "PUT", "-H", "Content-Range: bytes 0-1/9")):
+        status, body = curl(server, *arguments, "-F", f"f=@{tmp_path}/f", target="/files/a")
+        assert 400 <= status < 500
+    status, body = curl(server, "-X", "PUT", "-F", f"f=@{tmp_path}/f", target="/files/a")
+    assert (status, json.loads(body)["code"]) == (415, "FB_UNSUPPORTED_MEDIA_TYPE")
+    assert "curl -F file=@NAME" in json.loads(body)["detail"]
+    assert (server.published(), server.leftovers()) == ({}, [])
+
+
+NO_TYPES = (
+    f"multipart/form-data, boundary={B}",  # the example of RFC 1867
+    f"multipart/form-data boundary={B}",
+    f"MULTIPART/FORM-DATA\t, boundary={B}",
+    f'"multipart/form-data"; boundary={B}',
+    f"multipart /form-data; boundary={B}",
+    "multipart/form-data;" + ";" * 40_000,
+    "multipart/form-data",
+    f"multipart/mixed; boundary={B}",
+    "multipart/related",
+    f"text/plain\r\nContent-Type: multipart/form-data; boundary={B}",
+    f"text/plain, multipart/form-data; boundary={B}",
+    "image",
+)
+
+
+def test_what_begins_like_a_form_or_cannot_be_read_is_never_a_raw_file(start_any: Start):
     server = start_any()
     body = form(file("a", b"x"))
-    kind = FORM.partition(": ")[2]
-    status, _, answer = server.request("PUT", "/files/saved.form", body, {"Content-Type": kind})
-    assert (status, json.loads(answer)["type"]) == (201, kind)
-    assert (server.folder / "saved.form").read_bytes() == body
+    ietf = ("Upload-Draft-Interop-Version: 6", "Upload-Complete: ?1")
+    for kind in NO_TYPES:
+        for method, target, *fields in (
+            ("POST", "/files/"),
+            ("PUT", "/files/raw"),
+            ("PUT", "/files/raw", f"Content-Range: bytes 0-{len(body) - 1}/{len(body)}"),
+            ("PUT", "/files/raw", *ietf),
+            ("POST", "/files/", *ietf),
+            ("POST", "/uploads/", *ietf),
+        ):
+            sent = head(method, target, f"Content-Type: {kind}", *fields, length=len(body))
+            with RawClient(server) as client:
+                client.send(sent + body)
+                status = client.response()[0]
+            assert 400 <= status < 500, (kind, method, target, fields)
+    assert (server.published(), server.leftovers()) == ({}, [])
 
 
 # --- what is in a form -----------------------------------------------------------------------
@@ -158,11 +198,47 @@ def test_names_are_judged_and_paths_of_the_client_are_cut_off(start_any: Start):
         assert (status, json.loads(answer)["name"]) == (201, stored)
         assert server.request("GET", fields["location"])[0] == 200
         (server.folder / stored).unlink()
-    for bad in ("..", ".hidden", "a/..", "\u0085", "a\u202etxt.exe", "x" * 256):
+    for bad in ("..", "a/..", "\u0085", "a\u202etxt.exe", "x" * 256):
         assert refused(server, form(file("good", b"1"), file(bad, b"x"))) == (
             400,
             "FB_INVALID_NAME",
         )
+
+
+def test_a_hidden_file_among_others_is_left_out_and_the_answer_says_so(start_any: Start):
+    server = start_any()
+    body = form(file("a", b"1"), file("dir/.DS_Store", b"x" * MiB), file("b", b"2"))
+    status, _, answer = post(server, body)
+    entries = json.loads(answer)["files"]
+    assert (status, [entry.get("name") for entry in entries]) == (207, ["a", None, "b"])
+    assert (entries[1]["filename"], entries[1]["field"]) == ("dir/.DS_Store", "file")
+    assert entries[1]["error"]["code"] == "FB_INVALID_NAME"
+    assert "hidden" in entries[1]["error"]["detail"]
+    assert server.published() == {"a": 1, "b": 1}
+    assert server.leftovers() == []
+    status, _, answer = post(server, form(file("._a", b"1"), file(".env", b"2")))
+    told = json.loads(answer)
+    assert (status, told["code"], told["filename"], told["field"]) == (
+        *(400, "FB_INVALID_NAME", "._a", "file"),
+    )
+    assert "'._a' in the field 'file'" in told["detail"]
+    assert server.published() == {"a": 1, "b": 1}
+
+
+def test_three_files_of_one_name_are_three_files_whatever_the_policy(start_any: Start):
+    """iOS calls every picture image.jpg."""
+    replace = ("--on-conflict", "replace")
+    for arguments in ((), replace, (*replace, "--form-policy", "each")):
+        server = start_any(*arguments)
+        (server.folder / "image (1).jpg").write_bytes(b"of another form")
+        sent = [file("image.jpg", b"%d" % number * number) for number in (1, 2, 3)]
+        status, _, answer = post(server, form(*sent, file("image (2).jpg", b"4444")))
+        entries = json.loads(answer)["files"]
+        assert (status, len({entry["name"] for entry in entries})) == (201, 4)
+        for number, entry in enumerate(entries, 1):
+            assert entry["size"] == number
+            got = server.request("GET", entry["url"])
+            assert (got[1]["etag"], got[2]) == (entry["etag"], b"%d" % number * number)
 
 
 def test_an_input_without_a_file_is_ignored_and_a_form_without_any_is_refused(start_any: Start):
@@ -172,7 +248,7 @@ def test_an_input_without_a_file_is_ignored_and_a_form_without_any_is_refused(st
         assert refused(server, body) == (400, "FB_INVALID_REQUEST")
     assert post(server, form(nothing, file("a", b"")))[0] == 201
     status, _, answer = post(server, form(file("", b"unnamed")))
-    assert (status, json.loads(answer)["name"][:7]) == (201, "upload-")
+    assert (status, json.loads(answer)["name"]) == (201, "file.txt")
     assert sorted(server.published().values()) == [0, 7]
 
 

@@ -159,20 +159,72 @@ async def test_the_charset_field_and_that_of_a_part_decide_how_text_is_read(tmp_
 
 
 @on_a_loop
-async def test_text_that_is_not_its_charset_is_refused(tmp_path):
-    async with running(tmp_path) as engine, leaving_nothing(engine):
-        with pytest.raises(MalformedBody, match="not utf-8"):
-            await publish(engine, form(file("a", b"x"), text("t", b"\xff")))
+async def test_text_that_is_not_its_charset_refuses_no_file_beside_it(tmp_path):
+    body = form(
+        file("a", b"x"),
+        text("t", b"\xff\xfe"),
+        text("u", b"\x81", "Content-Type: text/plain; charset=Shift_JIS\r\n"),
+        text("v", "ä", "Content-Type: text/plain; charset=utf-7\r\n"),
+        text("w", "中文".encode("gbk"), "Content-Type: text/plain; charset=GBK\r\n"),
+    )
+    async with running(tmp_path) as engine, engine.receive_form(wire(body), TYPE) as received:
+        assert received.fields.multi_items() == [
+            ("t", "\xff\xfe"), ("u", "\x81"), ("v", "ä"), ("w", "中文")
+        ]  # fmt: skip
+        await received.publish()
+    assert published(tmp_path) == {"a": b"x"}
 
 
 @on_a_loop
-async def test_a_file_input_without_a_file_is_no_file_and_one_without_a_name_has_none(tmp_path):
+async def test_the_charset_of_the_whole_form_is_that_of_its_names_and_fields(tmp_path):
+    name = "表".encode("cp932")
+    body = form(
+        b'Content-Disposition: form-data; name="f"; filename="' + name + b'.txt"\r\n\r\nx',
+        text("t", name),
+    )
+    kind = TYPE + b"; charset=Shift_JIS"
+    async with running(tmp_path) as engine, engine.receive_form(wire(body), kind) as received:
+        assert received.fields["t"] == "表"
+        await received.publish()
+    assert published(tmp_path) == {"表.txt": b"x"}
+
+
+@on_a_loop
+async def test_a_file_input_without_a_file_is_no_file_and_one_without_a_name_gets_one(tmp_path):
     async with running(tmp_path) as engine:
         async with engine.receive_form(wire(form(file("", b""))), TYPE) as received:
             assert received.files.multi_items() == []
             assert await received.publish() == []
-        with pytest.raises(InvalidName, match="'file' has no name"):
-            await publish(engine, form(file("", b"x")))
+        async with engine.receive_form(
+            wire(form(file("", b""))), TYPE, empty_inputs=True
+        ) as received:
+            assert [file.filename for file in received.files.getall("file")] == [""]
+        await publish(engine, form(file("", b"x"), file("", b"yy")))
+    assert published(tmp_path) == {"file.bin": b"x", "file (1).bin": b"yy"}
+
+
+@on_a_loop
+async def test_a_part_that_says_it_is_a_file_is_stored_and_never_over_another(tmp_path):
+    def placing(policy: Conflict) -> Any:
+        return lambda head: AsFile(conflict=policy) if head.is_file else AsField()
+
+    unnamed = text("photo", b"1", "Content-Type: image/jpeg\r\n")
+    undecodable = (
+        b"Content-Disposition: form-data; name=photo; filename*=UTF-8''%ff\r\n"
+        b"Content-Type: image/jpeg\r\n\r\n22"
+    )
+    stays = text("meta", b"{}", "Content-Type: application/json\r\n")
+    async with running(tmp_path) as engine:
+        (tmp_path / "photo.jpg").write_bytes(b"of another")
+        for policy in (Conflict.REPLACE, Conflict.REFUSE):
+            body = form(unnamed, undecodable, stays)
+            outcomes = await publish(engine, body, place=placing(policy))
+            assert [outcome.filename for outcome in outcomes] == ["photo.jpg"] * 2
+            assert all(outcome.stored for outcome in outcomes)
+    assert published(tmp_path) == {
+        "photo.jpg": b"of another",
+        **{f"photo ({number}).jpg": b"1" if number % 2 else b"22" for number in range(1, 5)},
+    }
 
 
 @on_a_loop
@@ -363,7 +415,7 @@ async def test_a_placement_refuses_drops_renames_and_limits(tmp_path):
                 place=place,
             )
         for large in (file("p", b"12345", "limited"), text("limited", "12345")):
-            with pytest.raises(TooLarge, match="'limited' is larger than 4 bytes"):
+            with pytest.raises(TooLarge, match=r"larger than 4 bytes.*'limited'"):
                 await publish(engine, form(large), place=place)
     assert published(tmp_path) == {"in/box/chosen": b"2", "p": b""}
 
@@ -493,7 +545,7 @@ async def test_with_each_a_refused_file_is_dropped_and_the_others_are_stored(tmp
             (tmp_path / "good").unlink()
             (tmp_path / "better").unlink()
         with pytest.raises(MalformedBody):  # what is wrong with the form itself ends it
-            await publish(engine, form(file("good", b"1"), text("t", b"\xff")), FormPolicy.EACH)
+            await publish(engine, form(file("good", b"1"), b"no header"), FormPolicy.EACH)
     assert published(tmp_path) == {"taken": b""}
 
 

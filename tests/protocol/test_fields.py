@@ -120,7 +120,10 @@ def test_media_types_match_patterns(value, patterns, expected):
         (b"attachment; filename=a b.txt", "a b.txt"),
         (b'attachment; filename="a;b.txt"; x=y', "a;b.txt"),
         (b'attachment; filename="a\\"b\\\\c"', 'a"b\\c'),
-        (b'attachment; filename="C:\\dir\\file.txt"', "C:\\dir\\file.txt"),
+        # a quoted pair is its second character, whatever that is: RFC 9110, section 5.6.4
+        (b'attachment; filename="f\\oo.html"', "foo.html"),
+        (b'attachment; filename="C:\\dir\\file.txt"', "C:dirfile.txt"),
+        (b'attachment; filename="a\\\\b"', "a\\b"),
         (b'attachment; filename="unclosed', "unclosed"),
         (b'attachment ; filename = "a"', "a"),
         (b'attachment;filename="a"junk;x=y', "a"),
@@ -199,6 +202,32 @@ def test_a_written_disposition_has_an_ascii_fallback():
         b"attachment; filename=\"____.txt\"; filename*=UTF-8''%C3%A9%22%0D%0A.txt"
     )
     assert b"%3F" in fields.disposition_for("\udcff")
+
+
+# --- what a head of 64 KiB could make of a field ---
+
+
+def test_more_parameters_than_anybody_means_make_a_field_unreadable():
+    for value in (b";" * 60_000, b";a=b" * 65, b';a="' * 20_000, b"; " * 300, b";a=" + b"b" * 9000):
+        assert media_type(b"multipart/form-data" + value) == ("", {})
+        assert content_disposition(b"form-data" + value) is None
+    many = b"".join(b"; a%d=b" % number for number in range(63))
+    assert media_type(b"a/b" + many + b"; x=y")[1]["x"] == "y"
+    disposition = content_disposition(b"attachment" + many + b"; filename=x")
+    assert disposition is not None
+    assert disposition.filename == "x"
+
+
+@pytest.mark.parametrize("more", [b",a" * 200, b";a" * 200, b" ,a" * 2000, b", a=" + b"1" * 5000])
+def test_a_structured_field_beyond_any_use_is_none(more):
+    assert fields.structured_dictionary([b"a=1" + more]) is None
+    assert fields.structured_item(b"1" + more) is None
+
+
+def test_a_list_of_tokens_is_read_as_far_as_lists_go():
+    headers = [(b"trailer", b"A, b"), (b"x", b"c"), (b"trailer", b" C")]
+    assert fields.elements(headers, b"trailer") == [b"a", b" b", b" c"]
+    assert len(fields.elements([(b"trailer", b"," * 60_000)], b"trailer")) == 65
 
 
 # --- RFC 9651 ---

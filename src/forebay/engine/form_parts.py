@@ -123,10 +123,14 @@ class FormFile(Body):
         )
         self.id = secrets.token_urlsafe(16)
         """The same in everything that hooks are told of this file."""
+        self.headers = head.headers
+        """The header of its part, the names in lower case."""
         self.field = head.name
         """The name of the form's field."""
         self.filename = head.filename
-        """The file name as the client sent it; None for a large text field. Not judged."""
+        """The file name as the client sent it, or made where it sent none; None for a large text
+        field. Not judged.
+        """
         self.name = placement.name or client_name(head.filename)
         """A file name that can be stored; None when the client sent none such."""
         self.placement = placement

@@ -6,15 +6,18 @@ swallows the telling. Else all of them are published in one job of a thread.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from forebay.engine import outcome
 from forebay.engine.form_parts import FormFile
 from forebay.engine.withdrawal import withdraw
 from forebay.errors import UploadError
 from forebay.model import (
+    NO_PRECONDITIONS,
     Conflict,
     FormPolicy,
     Principal,
@@ -22,7 +25,9 @@ from forebay.model import (
     Stored,
     UploadRecord,
 )
+from forebay.protocol.multipart_head import named
 from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.naming import replaces
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 Planned = list[tuple[FormFile, Publication]]
 _Results = list[Published | UploadError]
+_Named = TypeVar("_Named", Published, Stored)
 
 
 class FormPublication:
@@ -75,15 +81,21 @@ class FormPublication:
         if self._policy is FormPolicy.ALL:
             order = await run(in_order, store, planned)
         results: dict[int, Stored | UploadError] = {}
+        own = OwnFiles(store)
         try:
             for number in order:
                 file, how = planned[number]
                 try:
-                    results[number] = await self._publish_one(file, how, recorded)
+                    how = await run(own.spared, how)
+                    stored = await self._publish_one(file, how, recorded)
                 except UploadError as error:
                     if self._policy is FormPolicy.ALL:
+                        named(error, file.field, file.filename)
                         raise
                     results[number] = error
+                else:
+                    own.add(stored)
+                    results[number] = stored
         except BaseException:
             for number, result in reversed(results.items()):
                 if isinstance(result, Stored) and self._policy is FormPolicy.ALL:
@@ -135,10 +147,11 @@ class FormPublication:
 def publish_each(store: Store, planned: Planned) -> _Results:
     """Every file by itself: one that fails keeps no other from its name."""
     results: _Results = []
+    own = OwnFiles(store)
     for file, how in planned:
         try:
             file.settle()
-            results.append(file.publish_now(how))
+            results.append(own.add(file.publish_now(own.spared(how))))
         except UploadError as error:
             results.append(error)
     return results
@@ -147,10 +160,12 @@ def publish_each(store: Store, planned: Planned) -> _Results:
 def publish_all(store: Store, planned: Planned) -> _Results:
     """All files, or none. Raises what the first that failed raised."""
     done: dict[int, Published] = {}
+    own = OwnFiles(store)
     try:
         for number in in_order(store, planned):
             file, how = planned[number]
-            done[number] = file.publish_now(how)
+            with about(file):
+                done[number] = own.add(file.publish_now(own.spared(how)))
     except BaseException:
         for published in reversed(done.values()):
             withdraw(store, published)
@@ -161,10 +176,51 @@ def publish_all(store: Store, planned: Planned) -> _Results:
 def in_order(store: Store, planned: Planned) -> list[int]:
     """The order in which to publish all or none. Raises what can be told before the first."""
     for file, how in planned:
-        store.check_target(how)
-        file.settle()
+        with about(file):
+            store.check_target(how)
+            file.settle()
     # A replacement cannot be taken back: what it replaced is gone. So those come last.
     return sorted(range(len(planned)), key=lambda number: _exists(store, planned[number][1]))
+
+
+@contextlib.contextmanager
+def about(file: FormFile) -> Iterator[None]:
+    """What is raised in the block says which file it is about."""
+    try:
+        yield
+    except UploadError as error:
+        named(error, file.field, file.filename)
+        raise
+
+
+class OwnFiles:
+    """The files of one form that have their names. One may replace another's file, and never one
+    of its own form: the answer tells of both.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tags: set[str] = set()
+
+    def add(self, published: _Named) -> _Named:
+        self._tags.add(published.file.tag)
+        return published
+
+    def spared(self, how: Publication) -> Publication:
+        """In a thread: `how`, with a number for the name where one of ours has it. By what is
+        there and not by the name, as a filesystem may know two spellings of one.
+        """
+        if not self._tags or not replaces(how):
+            return how
+        try:
+            there = self._store.stat(how.name)
+        except UploadError:
+            return how
+        if there.tag not in self._tags or not how.preconditions.permit_write(
+            there.tag, there.mtime_ns
+        ):
+            return how
+        return dataclasses.replace(how, conflict=Conflict.RENAME, preconditions=NO_PRECONDITIONS)
 
 
 def _exists(store: Store, how: Publication) -> bool:

@@ -11,21 +11,27 @@ import dataclasses
 from collections.abc import Callable
 
 from forebay.engine.body import Budget, Spool
-from forebay.engine.form_parts import AsField, AsFile, MultiDict, Place, client_name
+from forebay.engine.form_parts import (
+    AsField,
+    AsFile,
+    MultiDict,
+    Place,
+    client_name,
+)
 from forebay.engine.receive import NO_HASHING, Hashing
 from forebay.errors import (
-    MalformedBody,
     OffsetMismatch,
     Refused,
     TooLarge,
     TooManyUploads,
     UnsupportedMediaType,
 )
-from forebay.model import LargeField, MiB
+from forebay.model import Conflict, LargeField, MiB
+from forebay.protocol.charsets import text_of
 from forebay.protocol.fields import matches_media_type
 from forebay.protocol.multipart import MultipartParser
-from forebay.protocol.multipart_head import FormLimits, PartHead
-from forebay.protocol.names import judge_path
+from forebay.protocol.multipart_head import FormLimits, PartHead, named
+from forebay.protocol.names import is_of_hidden, judge_path
 from forebay.stores.base import Publication, Staged
 
 _STRIDE = 32 * MiB
@@ -52,9 +58,10 @@ class FormSink:
     """A `forebay.engine.receive.Sink` that is also the parser's handler.
 
     Args:
-        boundary, limits: of the form.
+        boundary, limits, charset: of the form.
         large: what becomes of a field beyond `limits.max_field_size`.
-        place: decides about each part.
+        place: decides about each part; with `empty_inputs` also about one of a file input in
+            which nobody chose a file.
         stage: makes a staged file.
         check: raises when a publication would be refused now.
         budget: memory that all bodies share; fields count as well.
@@ -74,14 +81,17 @@ class FormSink:
         check: Callable[[Publication], None],
         budget: Budget,
         threshold: int,
+        charset: str = "utf-8",
+        empty_inputs: bool = False,
         each: bool = False,
         length: int | None = None,
     ) -> None:
         self._limits = limits
         self._large = large
-        self._parser = MultipartParser(boundary, _of_parser(limits, large), self)
+        self._parser = MultipartParser(boundary, _of_parser(limits, large), self, charset)
         self._place, self._stage, self._check = place, stage, check
         self._budget, self._threshold = budget, threshold
+        self._empty_inputs = empty_inputs
         self._each = each
         self._length = length
         self._taken = 0
@@ -133,7 +143,7 @@ class FormSink:
 
     def begin_part(self, head: PartHead) -> None:
         self._head, self._open = head, _drop
-        if head.empty_file:  # a file input in which nobody chose a file
+        if head.empty_file and not self._empty_inputs:
             return
         try:
             placement = self._place(head)
@@ -152,7 +162,8 @@ class FormSink:
         if self._file is not None:
             self._end_file(self._file)
         elif self._field is not None and self._head is not None:
-            self._fields.append((self._head.name, _text(self._head, self._field)))
+            text = text_of(self._field, self._head.charset or "utf-8")
+            self._fields.append((self._head.name, text))
         self._head = self._field = self._file = None
         self._open = _drop
 
@@ -170,7 +181,7 @@ class FormSink:
         assert self._head is not None
         size = len(field) + len(data)
         if self._field_limit is not None and size > self._field_limit:
-            raise _too_large(self._head, self._field_limit)
+            raise named(_too_large(self._head, self._field_limit), self._head.name, None)
         if self._large is LargeField.DISK and size > self._limits.max_field_size:
             self._move_field(field, self._head)
             self._add_to_file(data)
@@ -208,9 +219,11 @@ class FormSink:
         accepted = placement.accept_types
         if accepted and not matches_media_type(head.media_type, accepted):
             raise UnsupportedMediaType(
-                f"The media type {head.media_type} of the file in the field {head.name[:80]!r} "
-                "is not accepted here (--accept-types)."
+                f"The media type {head.media_type} is not accepted here (--accept-types)."
             )
+        if head.made_name and placement.name in (None, head.filename):
+            # Nobody meant the file that has this name, so it is neither replaced nor in the way.
+            placement = dataclasses.replace(placement, conflict=Conflict.RENAME)
         name = placement.name or client_name(head.filename)
         if name is not None:  # refused before its bytes are read; judged again at the end
             folder = placement.folder.split("/") if placement.folder else []
@@ -241,9 +254,11 @@ class FormSink:
         file.size = end
 
     def _refuse(self, head: PartHead, error: Refused) -> None:
-        """Ends the form, unless each file stands for itself; then what comes of this is dropped."""
-        if not self._each or not head.is_file:
-            raise error
+        """Ends the form, unless the file stands for itself: any with `each`, a hidden one always
+        (a folder has them that its user never saw). Then what comes of it is dropped.
+        """
+        if not head.is_file or not (self._each or is_of_hidden(error)):
+            raise named(error, head.name, head.filename)
         file, self._file, self._open = self._file, None, _drop
         if file is None:
             spool = Spool(self._stage, self._budget, 0)
@@ -276,20 +291,7 @@ def _of_parser(limits: FormLimits, large: LargeField) -> FormLimits:
 
 def _too_large(head: PartHead, limit: int) -> TooLarge:
     kind, flag = ("file", " (--max-size)") if head.is_file else ("text", "")
-    return TooLarge(
-        f"The {kind} in the field {head.name[:80]!r} is larger than {limit} bytes{flag}.",
-        limit=limit,
-    )
-
-
-def _text(head: PartHead, content: bytearray) -> str:
-    try:
-        return content.decode(head.charset or "utf-8")
-    except UnicodeDecodeError:
-        raise MalformedBody(
-            f"The field {head.name[:80]!r} is not {head.charset or 'utf-8'} text; send fields "
-            "as UTF-8."
-        ) from None
+    return TooLarge(f"The {kind} is larger than {limit} bytes{flag}.", limit=limit)
 
 
 def _drop(_: memoryview) -> None:

@@ -32,7 +32,9 @@ from forebay.model import (
     Principal,
     Stored,
 )
-from forebay.protocol.multipart_head import FormLimits, boundary_of
+from forebay.protocol.form_type import boundary_of, charset_of
+from forebay.protocol.multipart_head import FormLimits, named
+from forebay.protocol.names import is_of_hidden
 from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
@@ -78,13 +80,18 @@ class Form:
         self.fields = fields
         """Text, by the names of the fields."""
         self.files = MultiDict((file.field, file) for file in files if isinstance(file, FormFile))
-        """By the names of their fields; without those that `each` refused."""
+        """By the names of their fields; without those that were refused by themselves."""
         self._files = files
         self._policy = policy
         self._engine = engine
         self._principal = principal
         self._context = context
         self._publication = FormPublication(engine, policy, principal, started)
+
+    @property
+    def refused(self) -> list[Outcome]:
+        """The files that were refused by themselves while the form came."""
+        return [file for file in self._files if isinstance(file, Outcome)]
 
     async def publish(
         self, chosen: Callable[[FormFile], bool] | None = None, *, tell: bool = True
@@ -93,7 +100,8 @@ class Form:
         `chosen` only those it is true of, without `tell` nobody is told yet (`Form.tell`).
 
         With the policy `all`: raises the first UploadError, and then no file of the form is
-        stored. With `each`: every file has its outcome, or its error.
+        stored; but a hidden file is left out, and its outcome says so. With `each`:
+        every file has its outcome, or its error.
 
         Each is authorised by its name when the form has a context, then verified
         (`on_verify`), before the first is published; `on_complete` is told of each after it.
@@ -113,7 +121,8 @@ class Form:
                 planned.append((file, await self._approve(file)))
                 places.append(len(outcomes))
             except UploadError as error:
-                if self._policy is FormPolicy.ALL:
+                if self._policy is FormPolicy.ALL and not is_of_hidden(error):
+                    named(error, file.field, file.filename)
                     raise
                 outcome = dataclasses.replace(outcome, error=error)
             outcomes.append(outcome)
@@ -176,6 +185,7 @@ async def receive_form(
     limits: FormLimits | None = None,
     large_fields: LargeField | None = None,
     place: Place = by_kind,
+    empty_inputs: bool = False,
     policy: FormPolicy | None = None,
     expected: tuple[Digest, ...] = (),
     coding: str | None = None,
@@ -191,6 +201,7 @@ async def receive_form(
         content_type: the field of the request; it names the boundary.
         limits, large_fields, policy: the settings' when left out.
         place: what becomes of each part; without it, all that has a file name is a file.
+        empty_inputs: a file input in which nobody chose a file is a file too, an empty one.
         expected: digests of the whole body as it came, compared before the block begins.
         coding: a content coding to take off the body.
         context: when given, `Form.publish` authorises each file by its name with it.
@@ -212,8 +223,10 @@ async def receive_form(
         sink = FormSink(
             boundary,
             limits,
+            charset=charset_of(content_type),
             large=large_fields or settings.form_large_fields,
             place=place,
+            empty_inputs=empty_inputs,
             stage=engine.store.stage,
             check=engine.store.check_target,
             budget=engine.budget,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.decoding import offered
@@ -14,7 +13,7 @@ from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, stored_page, wants_page
 from forebay.model import KiB, Stored
 from forebay.protocol import digest, form_request, names
-from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.multipart_head import PartHead, named
 from forebay.protocol.status import Answer, status_of
 
 if TYPE_CHECKING:
@@ -78,9 +77,10 @@ async def _receive(
             "The form holds no file. Choose one, or send it as a part with a file name "
             "(curl -F file=@NAME)."
         )
-    errors = [outcome.error for outcome in outcomes if outcome.error is not None]
-    if len(errors) == len(outcomes):
-        raise errors[0]
+    if not any(outcome.stored for outcome in outcomes):
+        first = outcomes[0]
+        assert first.error is not None
+        raise named(first.error, first.field, first.filename)
     return outcomes
 
 
@@ -90,10 +90,9 @@ def placing(command: ReceiveForm, settings: Settings) -> Place:
     def place(head: PartHead) -> Placement:
         if not head.is_file:
             return Dropped()
-        name = f"upload-{secrets.token_hex(8)}"
         return AsFile(
             folder=command.folder,
-            name=names.from_client_name(head.filename) if head.filename else name,
+            name=names.from_client_name(head.filename or ""),
             threshold=min(settings.memory_threshold, _HELD),
             accept_types=settings.accept_types,
             conflict=command.conflict,

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
 from forebay.engine.decoding import offered
-from forebay.engine.form_parts import AsField, AsFile, FormFile, MultiDict, Place, Placement
+from forebay.engine.form_parts import (
+    AsField,
+    AsFile,
+    FormFile,
+    MultiDict,
+    Place,
+    Placement,
+)
 from forebay.engine.forms import Form as ReceivedForm
-from forebay.engine.forms import limits_of
-from forebay.errors import UnsupportedMediaType
+from forebay.engine.forms import Outcome, limits_of
+from forebay.errors import UnsupportedMediaType, UploadError
 from forebay.library.calls import Call
 from forebay.library.form_checks import absent, checked, refuse
 from forebay.library.form_fields import problem
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import FormWish, Wish
 from forebay.model import Conflict, FormPolicy, Principal, Stored
-from forebay.protocol import fields, form_request, raw
-from forebay.protocol.multipart_head import FormLimits, PartHead
+from forebay.protocol import content_type, form_request, names, raw
+from forebay.protocol.multipart_head import FormLimits, PartHead, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +54,16 @@ class FormValues(MultiDict[T]):
             raise absent(name) from None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file of a form that was not stored, though the others were."""
+
+    field: str
+    filename: str
+    """As the client sent it, not judged."""
+    error: UploadError
+
+
 class Form(Mapping[str, Any], Generic[M]):
     """A received form: `form["title"]` is text, `form["clip"]` an `Upload`.
 
@@ -65,6 +81,7 @@ class Form(Mapping[str, Any], Generic[M]):
         lists: Iterable[str] = (),
         model: Any = None,
         values: Mapping[str, Any] | None = None,
+        left_out: Sequence[LeftOut] = (),
     ) -> None:
         self.fields: FormValues[str] = FormValues(texts.multi_items())
         """The text fields, as text."""
@@ -72,6 +89,8 @@ class Form(Mapping[str, Any], Generic[M]):
         """The files."""
         self.model: M = model
         """The text fields as `fields=` declares them: an instance of that model; else None."""
+        self.left_out = left_out
+        """Hidden files among the others, which were not stored: tell the client of them."""
         self._lists = tuple(lists)
         self._values = dict(values or {})
 
@@ -113,7 +132,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
     raises; `on_complete` is told when it has ended well. The others are gone after it.
     """
     scope = call.scope
-    content_type, coding = check_head(scope, engine.settings)
+    kind, coding = check_head(scope, engine.settings)
     targets = {}
     for field, one in wish.files.items():
         segments, is_folder = await one.place(scope)
@@ -121,7 +140,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
     principal = await engine.authorise("create", "", scope)
     async with engine.receive_form(
         call.source(),
-        content_type,
+        kind,
         limits=_limits(engine.settings, wish.max_size),
         place=_placing(targets, wish, engine.settings),
         policy=FormPolicy.ALL,
@@ -130,6 +149,9 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         principal=principal,
         context=scope,
     ) as form:
+        left_out = _left_out(form.refused)
+        if left_out and not form.files:
+            raise left_out[0].error
         texts, model = await checked(form, wish)
         outcomes = await form.publish(
             lambda file: _target(targets, file.field).wish.to is not None, tell=False
@@ -143,6 +165,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
                 lists=wish.lists,
                 model=model,
                 values=wish.fields.values(model) if wish.fields is not None else None,
+                left_out=left_out,
             )
         except BaseException:
             await form.take_back(outcomes)
@@ -155,10 +178,10 @@ def check_head(scope: dict[str, Any], settings: Settings) -> tuple[bytes, str | 
     that is none.
     """
     headers = scope["headers"]
-    content_type = fields.first(headers, b"content-type") or b""
-    if fields.media_type(content_type)[0] != "multipart/form-data":
+    if not content_type.begins_like_a_form(headers):
         raise UnsupportedMediaType("Send a form here (multipart/form-data).")
-    return content_type, form_request.check_whole(headers, offered(settings), scope["method"])
+    kind = form_request.readable_type(headers)
+    return kind, form_request.check_whole(headers, offered(settings), scope["method"])
 
 
 def _limits(settings: Settings, max_size: int | None) -> FormLimits:
@@ -194,7 +217,11 @@ def _placing(targets: Mapping[str, Target], wish: FormWish, settings: Settings) 
         target = _target(targets, head.name)
         wish, segments = target.wish, target.segments
         folder = segments if target.is_folder else segments[:-1]
-        own = _own_name(head.filename) if target.is_folder else segments[-1]
+        own = None
+        if not target.is_folder:
+            own = segments[-1]
+        elif wish.to is not None:
+            own = names.from_client_name(head.filename or "")
         default = Conflict.RENAME if target.is_folder else Conflict.REFUSE
         asked = None if wish.conflict is Conflict.AUTO else wish.conflict
         general = None if settings.on_conflict is Conflict.AUTO else settings.on_conflict
@@ -211,9 +238,16 @@ def _placing(targets: Mapping[str, Target], wish: FormWish, settings: Settings) 
     return place
 
 
-def _own_name(filename: str | None) -> str | None:
-    """The client's own, judged where it is used; one of ours when it gives none."""
-    return None if filename else f"upload-{secrets.token_hex(8)}"
+def _left_out(outcomes: Iterable[Outcome]) -> list[LeftOut]:
+    return [
+        LeftOut(
+            outcome.field,
+            outcome.filename or "",
+            named(outcome.error, outcome.field, outcome.filename),
+        )
+        for outcome in outcomes
+        if outcome.error is not None
+    ]
 
 
 def _uploads(

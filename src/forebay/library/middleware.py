@@ -29,7 +29,7 @@ from forebay.library.calls import Call
 from forebay.library.forms import check_head, upload_of
 from forebay.library.upload import Upload
 from forebay.model import FormPolicy, Principal
-from forebay.protocol import fields
+from forebay.protocol.content_type import begins_like_a_form
 from forebay.protocol.multipart_head import FormLimits, PartHead
 from forebay.protocol.status import status_of
 
@@ -59,17 +59,12 @@ class FormMiddleware:
         Request.form = _form  # type: ignore[method-assign,assignment]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_form(scope):
+        if scope["type"] != "http" or not begins_like_a_form(scope["headers"]):
             await self._app(scope, receive, send)
             return
         async with contextlib.AsyncExitStack() as kept:
             scope[_KEY] = _Taker(self._uploads, kept)
             await self._app(scope, receive, send)
-
-
-def _is_form(scope: dict[str, Any]) -> bool:
-    kind = fields.first(scope["headers"], b"content-type") or b""
-    return fields.media_type(kind)[0] == "multipart/form-data"
 
 
 class _Taker:
@@ -101,6 +96,7 @@ class _Taker:
                 coding=coding,
                 limits=_limits(limits_of(engine.settings), limits),
                 place=_place,
+                empty_inputs=True,
                 policy=FormPolicy.ALL,
             )
         )
@@ -146,7 +142,7 @@ def _limits(own: FormLimits, asked: dict[str, Any]) -> FormLimits:
 
 
 def _upload_file(upload: Upload, file: FormFile, reader: Any) -> StoredUploadFile:
-    headers = Headers({"content-type": file.media_type} if file.media_type else {})
+    headers = Headers(raw=list(file.headers))
     made = StoredUploadFile(reader, size=file.size, filename=file.filename, headers=headers)
     made.upload = upload
     return made

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from forebay.engine.decoding import offered
 from forebay.engine.hashes import known
-from forebay.errors import ConfigError, InvalidName, UnsupportedMediaType
+from forebay.errors import ConfigError, InvalidName
 from forebay.hooks.identity import refused
 from forebay.hooks.python import call, check_callable
 from forebay.http.destination import Destination
 from forebay.library.form_fields import TypedFields, make_fields
 from forebay.library.upload import RequestHead
 from forebay.model import NO_PRECONDITIONS, Conflict, Receive
-from forebay.protocol import fields, names, raw
+from forebay.protocol import content_type, names, raw
 from forebay.units import parse_size
 
 if TYPE_CHECKING:
@@ -83,11 +83,7 @@ class Wish:
     async def command(self, scope: Mapping[str, Any], settings: Settings) -> Receive:
         """What the head asks for, and that it may. Raises what refuses it."""
         headers = scope["headers"]
-        media_type = fields.media_type(fields.first(headers, b"content-type") or b"")[0]
-        if media_type.startswith("multipart/"):
-            raise UnsupportedMediaType(
-                "Send the file itself as the body; a form is not taken here."
-            )
+        content_type.of_a_file(headers, "Send the file itself as the body; this is no form.")
         segments, folder = await self.place(scope)
         conflict = self.conflict or settings.on_conflict
         command = raw.command(

@@ -15,7 +15,7 @@ _ALIASES = {"x-gzip": "gzip"}  # section 8.4.1.3
 
 def codings(headers: Headers) -> list[str]:
     """The codings of a request's content in the order they were applied, `identity` left out."""
-    values = b",".join(fields.every(headers, b"content-encoding")).lower().split(b",")
+    values = fields.elements(headers, b"content-encoding")
     named = (value.strip(b" \t").decode("latin-1") for value in values)
     return [_ALIASES.get(name, name) for name in named if name not in ("", "identity")]
 

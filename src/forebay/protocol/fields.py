@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from forebay.errors import InvalidField
+from forebay.protocol.charsets import codec_of
 
 __all__ = [
     "Disposition",
@@ -19,6 +20,7 @@ __all__ = [
     "content_disposition",
     "content_length",
     "disposition_for",
+    "elements",
     "every",
     "first",
     "http_date",
@@ -57,6 +59,16 @@ def single(headers: Headers, name: bytes) -> bytes | None:
     return values[0] if values else None
 
 
+_MAX_ELEMENTS = 64
+
+
+def elements(headers: Headers, name: bytes) -> list[bytes]:
+    """The elements of a list of tokens, in lower case, from all fields of that name (RFC 9110,
+    section 5.6.1). What comes after the 64th is one element with it, and so no token.
+    """
+    return b",".join(every(headers, name)).lower().split(b",", _MAX_ELEMENTS)
+
+
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 
 
@@ -81,25 +93,34 @@ _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110, section 5.6.2
 _PARAMETER = re.compile(
     rf'[ \t]*({_TOKEN})[ \t]*=[ \t]*(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"|([^;]*+))[^;]*+', re.DOTALL
 )
-# Old browsers send a path with single backslashes (C:\dir\file). Only what must be escaped in
-# a quoted string (RFC 9110, section 5.6.4) is taken for an escape.
-_ESCAPED = re.compile(r'\\(["\\])')
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)  # quoted-pair: RFC 9110, section 5.6.4
+
+MAX_LENGTH_OF_VALUE = 8192
+"""Characters of a value that has parameters; a file name of 255 bytes, escaped, is 0.8 KiB."""
+MAX_PARAMETERS = 64
+"""Semicolons that are looked behind: what a head of 64 KiB can hold would take the event loop
+tens of milliseconds."""
 
 
-def _parameters(text: str) -> list[tuple[str, str]]:
-    """The `;name=value` pairs of what follows a field's main value; junk is skipped."""
-    found = []
+def _parameters(text: str) -> list[tuple[str, str]] | None:
+    """The `;name=value` pairs of what follows a field's main value; junk is skipped. None when
+    there is more of it than anybody means.
+    """
+    found: list[tuple[str, str]] = []
     position = 0
-    while (position := text.find(";", position) + 1) > 0:
+    for _ in range(MAX_PARAMETERS):
+        position = text.find(";", position) + 1
+        if not position:
+            return found
         if match := _PARAMETER.match(text, position):
             name, quoted, bare = match.groups()
             if quoted is not None:
-                value = _ESCAPED.sub(r"\1", quoted)
+                value = _ESCAPED.sub(r"\1", quoted) if "\\" in quoted else quoted
             else:
                 value = bare.strip(" \t").removeprefix('"')
             found.append((name.lower(), value))
             position = match.end()
-    return found
+    return found if text.find(";", position) < 0 else None
 
 
 _MEDIA_TYPE = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*(?=;|\Z)")
@@ -108,14 +129,16 @@ _MEDIA_TYPE = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*(?=;|\Z)")
 def media_type(value: bytes | str) -> tuple[str, dict[str, str]]:
     """`type/subtype` in lower case and its parameters (RFC 9110, section 8.3.1).
 
-    The first parameter of a name wins. What is no media type gives `("", {})`.
+    The first parameter of a name wins. What is no media type gives `("", {})`, and so does one
+    with more parameters, or longer, than anybody means.
     """
     text = value.decode("latin-1") if isinstance(value, bytes) else value
-    match = _MEDIA_TYPE.match(text)
-    if match is None:
+    match = _MEDIA_TYPE.match(text) if len(text) <= MAX_LENGTH_OF_VALUE else None
+    found = _parameters(text[match.end() :]) if match is not None else None
+    if match is None or found is None:
         return "", {}
     parameters: dict[str, str] = {}
-    for name, parameter in _parameters(text[match.end() :]):
+    for name, parameter in found:
         parameters.setdefault(name, parameter)
     return match[1].lower(), parameters
 
@@ -142,7 +165,7 @@ class Disposition(NamedTuple):
 
 _KIND = re.compile(rf"[ \t]*({_TOKEN})[ \t]*(?=;|\Z)")
 # RFC 8187, section 3.2.1. Of the value, only that every percent sign begins an octet matters.
-_EXT_VALUE = re.compile(r"(utf-8|iso-8859-1)'[^']*'((?:[!-$&-~]|%[0-9A-Fa-f]{2})*+)", re.IGNORECASE)
+_EXT_VALUE = re.compile(r"([\w-]{1,40})'[^']*'((?:[!-$&-~]|%[0-9A-Fa-f]{2})*+)", re.ASCII)
 _OCTET = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -150,14 +173,16 @@ def content_disposition(value: bytes) -> Disposition | None:
     """What a Content-Disposition field says (RFC 6266; RFC 8187; RFC 7578, section 4.2).
 
     None when it cannot be told: no disposition type, or a parameter given twice (RFC 6266,
-    section 4.1, calls that invalid, and two readers would pick different ones).
+    section 4.1, calls that invalid, and two readers would pick different ones), or more of them
+    than anybody means.
     """
     text = value.decode("latin-1")
-    match = _KIND.match(text)
-    if match is None:
+    match = _KIND.match(text) if len(text) <= MAX_LENGTH_OF_VALUE else None
+    found = _parameters(text[match.end() :]) if match is not None else None
+    if match is None or found is None:
         return None
     parameters: dict[str, str] = {}
-    for name, parameter in _parameters(text[match.end() :]):
+    for name, parameter in found:
         if name in parameters:
             return None
         parameters[name] = parameter
@@ -179,11 +204,12 @@ def _raw_text(value: str | None) -> str | None:
 
 def _ext_value(value: str | None) -> str | None:
     match = None if value is None else _EXT_VALUE.fullmatch(value)
-    if match is None:
+    codec = codec_of(match[1]) if match is not None else None
+    if match is None or codec is None:
         return None
     octets = _OCTET.sub(lambda octet: bytes((int(octet[1], 16),)), match[2].encode("ascii"))
     try:
-        return octets.decode(match[1].lower())
+        return octets.decode(codec)
     except UnicodeDecodeError:
         return None
 
@@ -230,7 +256,17 @@ def structured_item(value: bytes) -> tuple[Any, dict[str, Any]] | None:
     return item
 
 
+_MAX_STRUCTURED = 4096
+_MAX_MEMBERS = 128
+"""Members, parameters and items of one field together. RFC 9651 wants more from a general parser;
+no field that is read here has a use for more."""
+
+
 def _structured(value: bytes, kind: str) -> Any:
+    if len(value) > _MAX_STRUCTURED:
+        return None
+    if len(value) > _MAX_MEMBERS and sum(map(value.count, (b",", b";", b" "))) > _MAX_MEMBERS:
+        return None
     import http_sf  # 29 ms: not paid by a server that no structured field reaches
 
     try:

@@ -10,7 +10,16 @@ from collections.abc import Collection, Sequence
 
 from forebay.errors import InvalidField, MethodNotAllowed
 from forebay.model import Conflict, Digest, Preconditions
-from forebay.protocol import codings, fields, names, preconditions, raw, resumable, whole
+from forebay.protocol import (
+    codings,
+    content_type,
+    fields,
+    names,
+    preconditions,
+    raw,
+    resumable,
+    whole,
+)
 from forebay.protocol.multipart_head import boundary_of
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -34,19 +43,16 @@ class ReceiveForm:
 
 
 def is_form(method: str, headers: Headers) -> bool:
-    """Whether a request is a form to take apart.
+    """Whether a request is a form to take apart, or one that `command` refuses as unreadable.
 
-    A PUT never is: it stores its body as it is under the name it gives. Nor is what begins a
-    resumable upload with a part of it. A whole form in the terms of one (`Upload-Complete: ?1`,
-    as URLSession sends every upload) is taken like any other, as a target may
-    (draft-ietf-httpbis-resumable-upload, section 4.2.2).
+    A PUT never is: it gives its body one name, which a form has no use for (`content_type`
+    refuses it). Nor is what begins a resumable upload with a part of it. A whole form in the
+    terms of one (`Upload-Complete: ?1`, as URLSession sends every upload) is taken like any
+    other, as a target may (draft-ietf-httpbis-resumable-upload, section 4.2.2).
     """
-    kind = fields.first(headers, b"content-type")
     return (
         method == "POST"
-        and kind is not None
-        and kind[:19].lower().startswith(b"multipart/form-data")
-        and fields.media_type(kind)[0] == "multipart/form-data"
+        and content_type.begins_like_a_form(headers)
         and (not resumable.asks(headers) or _whole(headers))
     )
 
@@ -67,10 +73,7 @@ def command(
 
     Raises an UploadError for what cannot be done.
     """
-    content_types = fields.every(headers, b"content-type")
-    if len(content_types) > 1:
-        raise InvalidField("Content-Type was sent more than once.")
-    boundary_of(content_types[0])
+    kind = readable_type(headers)
     if not folder:
         raise MethodNotAllowed(
             "A form goes to a folder, with '/' at its end; PUT stores under this name.",
@@ -79,13 +82,22 @@ def command(
     coding = check_whole(headers, decodable)
     return ReceiveForm(
         folder=names.judge_path(segments) if segments else "",
-        content_type=content_types[0],
+        content_type=kind,
         conflict=Conflict.RENAME if on_conflict is Conflict.AUTO else on_conflict,
         preconditions=preconditions.parse(headers),
         expected=raw.expected_digests(headers),
         wanted=raw.wanted_digests(headers),
         coding=coding,
     )
+
+
+def readable_type(headers: Headers) -> bytes:
+    """The Content-Type of a form. Raises InvalidField for two of them, and what `boundary_of`
+    raises.
+    """
+    value = fields.single(headers, b"content-type") or b""
+    boundary_of(value)
+    return value
 
 
 def check_whole(

@@ -15,6 +15,7 @@ from enum import Enum, auto
 
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody
 from forebay.protocol.delimiter import DelimiterFinder
+from forebay.protocol.form_type import MAX_BOUNDARY
 from forebay.protocol.multipart_head import (
     LF_ONLY,
     FormHandler,
@@ -59,8 +60,9 @@ class _Follow(Enum):
 class MultipartParser:
     """Takes one form off the wire, in pieces of any size, and tells `handler` of its parts.
 
-    Raises `MalformedBody` and `TooLarge` (the message names the limit); after that, and after
-    an error of the handler, the parser is of no more use.
+    `charset` is the codec of names and fields that say nothing else. Raises `MalformedBody` and
+    `TooLarge` (the message names the limit); after that, and after an error of the handler, the
+    parser is of no more use.
     """
 
     __slots__ = (
@@ -75,11 +77,13 @@ class MultipartParser:
         "_unsent",
     )
 
-    def __init__(self, boundary: bytes, limits: FormLimits, handler: FormHandler) -> None:
-        if not 1 <= len(boundary) <= 70 or b"\r" in boundary or b"\n" in boundary:
-            raise InvalidField("The boundary must be 1 to 70 characters of one line.")
+    def __init__(
+        self, boundary: bytes, limits: FormLimits, handler: FormHandler, charset: str = "utf-8"
+    ) -> None:
+        if not 1 <= len(boundary) <= MAX_BOUNDARY or b"\r" in boundary or b"\n" in boundary:
+            raise InvalidField(f"The boundary must be 1 to {MAX_BOUNDARY} characters of one line.")
         self._finder = DelimiterFinder(b"\r\n--" + boundary)
-        self._parts = FormParts(limits, handler)
+        self._parts = FormParts(limits, handler, charset)
         self._max_header_size = limits.max_header_size
         self._state = _State.PREAMBLE
         # The first delimiter may be the first line, and that of a part without content may use

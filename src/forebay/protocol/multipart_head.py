@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from forebay.errors import InvalidField, InvalidRequest, MalformedBody, TooLarge, UploadError
+from forebay.errors import InvalidName, MalformedBody, TooLarge, UploadError
+from forebay.media_types import extension_of
 from forebay.model import KiB, MiB
+from forebay.protocol import charsets
 from forebay.protocol.fields import content_disposition, media_type
+from forebay.protocol.form_type import boundary_of, read_parameters
+from forebay.protocol.names import judge_name
 
 __all__ = [
     "FormHandler",
@@ -21,6 +26,7 @@ __all__ = [
     "FormParts",
     "PartHead",
     "boundary_of",
+    "named",
     "oversized_head",
     "parse_head",
 ]
@@ -50,6 +56,10 @@ class FormLimits:
 class PartHead:
     """The header of one part. Names are as the client meant them, and not judged.
 
+    A part is a file when it has a file name, or anything that was to be one, or a type that no
+    text field has. Where nothing usable is said its `filename` is made of the field's name and
+    the type, and `made_name` is True.
+
     `charset` is a Python codec: for a field always one to decode it with, for a file what its
     Content-Type says, None when that is nothing usable. `headers` are the fields as sent, the
     names in lower case. `empty_file` is a file input in which no file was chosen: an empty
@@ -62,6 +72,7 @@ class PartHead:
     charset: str | None
     headers: tuple[tuple[bytes, bytes], ...]
     empty_file: bool = False
+    made_name: bool = False
 
     @property
     def is_file(self) -> bool:
@@ -80,111 +91,6 @@ class FormHandler(Protocol):
     def end_part(self) -> None: ...
 
 
-# --- parameters ----------------------------------------------------------------------------
-
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110, section 5.6.2
-_KIND = re.compile(rf"[ \t]*({_TOKEN}(?:/{_TOKEN})?)[ \t]*")
-# Possessive, so linear. Bare values go beyond tokens: boundaries with ":" or "/" are common.
-_BARE = r'([^;" \t]++)'
-_BEFORE = rf"[ \t]*({_TOKEN})[ \t]*=[ \t]*"
-_ESCAPING = re.compile(rf';(?:{_BEFORE}(?:"((?:\\"|[^"])*+)"|{_BARE}))?[ \t]*')
-_LITERAL = re.compile(rf';(?:{_BEFORE}(?:"([^"]*+)"|{_BARE}))?[ \t]*')
-
-_BROWSER_ESCAPE = re.compile("%(?:22|0D|0A)")
-_BROWSER_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
-
-
-def _parameters(text: str) -> tuple[str, dict[str, str]] | None:
-    """The main value in lower case and its parameters, None when that cannot be told.
-
-    Browsers do not escape a backslash, so a name may end with one right before its closing
-    quote: when it makes no sense that a quote is escaped, none is.
-    """
-    found = _read_parameters(text, _ESCAPING)
-    return _read_parameters(text, _LITERAL) if found is None and '\\"' in text else found
-
-
-def _read_parameters(text: str, grammar: re.Pattern[str]) -> tuple[str, dict[str, str]] | None:
-    match = _KIND.match(text)
-    if match is None:
-        return None
-    kind = match[1].lower()
-    parameters: dict[str, str] = {}
-    position = match.end()
-    while position < len(text):
-        match = grammar.match(text, position)
-        if match is None:
-            return None
-        position = match.end()
-        name, quoted, bare = match.groups()
-        if name is None:
-            continue  # a stray semicolon
-        if name.lower() in parameters:
-            return None  # two readers would pick different ones
-        if bare is None and grammar is _ESCAPING:
-            bare = quoted.replace('\\"', '"')
-        parameters[name.lower()] = quoted if bare is None else bare
-    return kind, parameters
-
-
-# --- the boundary --------------------------------------------------------------------------
-
-# RFC 2046, section 5.1.1: bchars, 1 to 70, the last one not a space
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
-
-
-def boundary_of(content_type: bytes) -> bytes:
-    """The boundary that a Content-Type names (RFC 2046, section 5.1.1).
-
-    Raises `InvalidRequest` when it is not multipart/form-data, `InvalidField` when it has no
-    boundary, two of them, or one that breaks the rules.
-    """
-    found = _parameters(content_type.decode("latin-1"))
-    if media_type(content_type)[0] != "multipart/form-data":
-        raise InvalidRequest("This is not a form: send it as multipart/form-data.")
-    if found is None:
-        raise InvalidField("The parameters of Content-Type are malformed or sent twice.")
-    boundary = found[1].get("boundary")
-    if boundary is None:
-        raise InvalidField(
-            "Content-Type names no boundary; let the client library set this field by itself."
-        )
-    if _BOUNDARY.fullmatch(boundary) is None:
-        raise InvalidField(
-            "The boundary must be 1 to 70 letters, digits or '()+_,-./:=? and must not end "
-            "with a space."
-        )
-    return boundary.encode("ascii")
-
-
-# --- charsets ------------------------------------------------------------------------------
-
-# An allow-list: Python knows codecs that are not charsets, and some (UTF-7) that hide markup.
-_CHARSETS = {
-    "utf-8": "utf-8",
-    "utf8": "utf-8",
-    "us-ascii": "ascii",
-    "ascii": "ascii",
-    "latin-1": "iso8859-1",
-    "latin1": "iso8859-1",
-    "koi8-r": "koi8-r",
-    "koi8-u": "koi8-u",
-    **{f"iso-8859-{n}": f"iso8859-{n}" for n in (*range(1, 12), 13, 14, 15, 16)},
-    **{f"windows-{n}": f"cp{n}" for n in range(1250, 1259)},
-    **{f"cp{n}": f"cp{n}" for n in range(1250, 1259)},
-}
-
-
-def _codec_of(charset: str) -> str:
-    """The Python codec of a charset that fields may use. Raises `MalformedBody` for others."""
-    codec = _CHARSETS.get(charset.strip(" \t").lower())
-    if codec is None:
-        raise MalformedBody(
-            f"The charset {charset[:40]!r} is not understood; send fields as UTF-8."
-        )
-    return codec
-
-
 # --- one part ------------------------------------------------------------------------------
 
 _FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -197,8 +103,8 @@ LF_ONLY = "Lines of the form end with LF alone; they must end with CRLF (RFC 204
 def parse_head(block: bytes, limits: FormLimits, default_charset: str = "utf-8") -> PartHead:
     """The head in `block`: its lines, without the CRLF of the last one.
 
-    `default_charset` is the codec of fields that do not name one (RFC 7578, section 4.6).
-    Raises `MalformedBody` and `TooLarge`.
+    `default_charset` is the codec of names, and of fields that do not name one (RFC 7578, section
+    4.6). Raises `MalformedBody` and `TooLarge`.
     """
     headers = _read_fields(block, limits)
     coding = _only(headers, b"content-transfer-encoding")
@@ -207,20 +113,40 @@ def parse_head(block: bytes, limits: FormLimits, default_charset: str = "utf-8")
             "A part has a Content-Transfer-Encoding; send it as it is, in binary "
             "(RFC 7578, section 4.7)."
         )
-    name, filename = _names(_only(headers, b"content-disposition"))
-    kind, parameters = media_type(_only(headers, b"content-type") or "")
-    charset = _charset(parameters.get("charset"), default_charset, filename is not None)
+    parameters = _disposition(_only(headers, b"content-disposition"))
+    sent_type = _only(headers, b"content-type") or ""
+    kind, of_type = media_type(sent_type)
+    label = of_type.get("charset")
+
+    def text(value: str) -> str:
+        return _text(value, default_charset, charsets.codec_of(label))
+
+    name, filename = text(parameters["name"]), _filename(parameters, text)
     if filename is None and kind.startswith("multipart/"):
         raise MalformedBody(
             f"A part is itself {kind}; send every file as a part of its own "
             "(RFC 7578, section 4.3)."
         )
+    unnamed = filename is None and (_says_file(parameters) or not _is_text(kind, sent_type))
+    is_file = unnamed or filename is not None
     if not kind:
-        kind = "text/plain" if filename is None else "application/octet-stream"
-    return PartHead(name, filename, kind, charset, headers, filename == "")
+        kind = "application/octet-stream" if is_file else "text/plain"
+    return PartHead(
+        name,
+        made_name(name, kind) if unnamed else filename,
+        kind,
+        charsets.codec_of(label) if is_file else _charset(label, default_charset),
+        headers,
+        empty_file=filename == "",
+        made_name=unnamed,
+    )
+
+
+_FOLD = re.compile(rb"\r\n[ \t]+")
 
 
 def _read_fields(block: bytes, limits: FormLimits) -> tuple[tuple[bytes, bytes], ...]:
+    block = _FOLD.sub(b" ", block)  # old mail libraries fold long lines: RFC 5322, section 2.2.3
     if block.count(b"\r\n") >= limits.max_headers:
         raise TooLarge(
             f"A part has more than {limits.max_headers} header fields (max_headers).",
@@ -230,17 +156,13 @@ def _read_fields(block: bytes, limits: FormLimits) -> tuple[tuple[bytes, bytes],
     for line in block.split(b"\r\n") if block else ():
         match = _FIELD_LINE.fullmatch(line)
         if match is None:
-            raise _malformed_line(line)
+            raise MalformedBody(
+                LF_ONLY
+                if b"\n" in line
+                else "A header field of a part is malformed; it must read 'name: value'."
+            )
         headers.append((match[1].lower(), match[2].strip(b" \t")))
     return tuple(headers)
-
-
-def _malformed_line(line: bytes) -> MalformedBody:
-    if b"\n" in line:
-        return MalformedBody(LF_ONLY)
-    if line.startswith((b" ", b"\t")):
-        return MalformedBody("A header field of a part is folded; send each on one line.")
-    return MalformedBody("A header field of a part is malformed; it must read 'name: value'.")
 
 
 def _only(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> str | None:
@@ -250,10 +172,10 @@ def _only(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> str | None:
     return values[0].decode("latin-1") if values else None
 
 
-def _names(disposition: str | None) -> tuple[str, str | None]:
-    """The name of a field and that of its file (RFC 7578, section 4.2)."""
-    found = _parameters(disposition or "")
-    if disposition is None or found is None:
+def _disposition(value: str | None) -> dict[str, str]:
+    """The parameters of a Content-Disposition (RFC 7578, section 4.2); `name` is one of them."""
+    found = read_parameters(value or "")
+    if value is None or found is None:
         raise MalformedBody(
             "A part has no readable Content-Disposition; it must be: form-data; "
             'name="..." (RFC 7578, section 4.2).'
@@ -261,37 +183,78 @@ def _names(disposition: str | None) -> tuple[str, str | None]:
     kind, parameters = found
     if kind != "form-data":
         raise MalformedBody("The Content-Disposition of a part must be form-data.")
-    name = parameters.get("name")
-    if name is None:
+    if "name" not in parameters:
         raise MalformedBody('A part has no name; add name="..." to its Content-Disposition.')
-    filename = parameters.get("filename")
-    return _text(name), _extended(parameters.get("filename*")) or (
-        None if filename is None else _text(filename)
+    return parameters
+
+
+# --- names of files ------------------------------------------------------------------------
+
+
+def _filename(parameters: Mapping[str, str], text: Callable[[str], str]) -> str | None:
+    """What the client calls the file: "" for an input without one, None when nothing usable is
+    said. `filename*` comes first (RFC 8187); RFC 7578 forbids it, yet clients that send it mean it.
+    """
+    extended = parameters.get("filename*")
+    if extended is not None:
+        sent = b"form-data; filename*=" + extended.encode("latin-1")
+        found = content_disposition(sent)
+        if found is not None and found.filename:
+            return found.filename
+    plain = parameters.get("filename")
+    return None if plain is None or (not plain and _says_more(parameters)) else text(plain)
+
+
+def _says_more(parameters: Mapping[str, str]) -> bool:
+    return any(key.startswith("filename*") for key in parameters)
+
+
+def _says_file(parameters: Mapping[str, str]) -> bool:
+    return "filename" in parameters or _says_more(parameters)
+
+
+def _is_text(kind: str, sent_type: str) -> bool:
+    """Whether a part without any file name is a field: by its type, if it has one."""
+    if not kind:
+        return not sent_type.strip(" \t")
+    main, _, sub = kind.partition("/")
+    return main == "text" or (
+        main == "application" and (sub in _TEXTS or sub.endswith(("+json", "+xml")))
     )
 
 
-def _text(value: str) -> str:
-    """Text read as ISO-8859-1 that browsers send as UTF-8, with three characters escaped."""
+_TEXTS = frozenset({"json", "xml", "x-www-form-urlencoded"})
+_SUFFIX = re.compile(r"[^.]\.[A-Za-z0-9]{1,8}\Z")
+
+
+def made_name(field: str, kind: str) -> str:
+    """A name for a file without one that can be used: that of its field and its type's ending."""
+    base = field.replace("\\", "/").rpartition("/")[2].removesuffix("[]").strip(" .")[:60]
+    ending = "" if _SUFFIX.search(base) else f".{extension_of(kind)}"
+    try:
+        return judge_name(base + ending) if base else "file" + ending
+    except InvalidName:
+        return f"file.{extension_of(kind)}"
+
+
+# --- text ----------------------------------------------------------------------------------
+
+_BROWSER_ESCAPE = re.compile("%(?:22|0D|0A)")
+_BROWSER_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
+
+
+def _text(value: str, default: str, other: str | None) -> str:
+    """Text read as ISO-8859-1, in which browsers escape three characters."""
     if "%" in value:
         value = _BROWSER_ESCAPE.sub(lambda match: _BROWSER_ESCAPES[match[0]], value)
-    try:
-        return value.encode("latin-1").decode("utf-8")
-    except UnicodeDecodeError:
-        return value
+    return value if value.isascii() else charsets.name_of(value.encode("latin-1"), default, other)
 
 
-def _extended(value: str | None) -> str | None:
-    """`filename*` (RFC 8187). RFC 7578 forbids sending it, yet clients that do mean it."""
-    if value is None:
-        return None
-    found = content_disposition(b"form-data; filename*=" + value.encode("latin-1"))
-    return None if found is None else found.filename
-
-
-def _charset(label: str | None, default: str, is_file: bool) -> str | None:
-    if is_file:  # its content is not ours to read, so nothing is refused
-        return None if label is None else _CHARSETS.get(label.lower())
-    return default if label is None else _codec_of(label)
+def _charset(label: str | None, default: str) -> str:
+    """The codec of a field. One that is not known refuses nothing: the files beside it matter."""
+    if label is None:
+        return default
+    return charsets.codec_of(label, wide=True) or "utf-8"
 
 
 def oversized_head(head: bytearray, limit: int) -> UploadError:
@@ -299,6 +262,16 @@ def oversized_head(head: bytearray, limit: int) -> UploadError:
     if b"\n" in head.replace(b"\r\n", b""):
         return MalformedBody(LF_ONLY)
     return _too_large("The header of a part is larger than {} bytes", "header_size", limit)
+
+
+def named(error: UploadError, field: str, filename: str | None) -> UploadError:
+    """The error, which says from now on what file of a form it is about, and in which field."""
+    if "field" not in error.detail:
+        error.detail |= {"field": field, "filename": filename}
+        what = "the text" if filename is None else f"the file {filename[:80]!r}"
+        error.message = f"{error.message} ({what} in the field {field[:80]!r})"
+        error.args = (error.message,)
+    return error
 
 
 # --- all parts -----------------------------------------------------------------------------
@@ -346,12 +319,12 @@ class FormParts:
         "_size",
     )
 
-    def __init__(self, limits: FormLimits, handler: FormHandler) -> None:
+    def __init__(self, limits: FormLimits, handler: FormHandler, charset: str = "utf-8") -> None:
         self._limits, self._handler = limits, handler
         self._counts = dict.fromkeys(_COUNTED, 0)
         self._maxima: dict[str, int | None]
         self._maxima = {what: getattr(limits, f"max_{what}") for what in _COUNTED}
-        self._charset = "utf-8"
+        self._charset = charset
         self._charset_value: bytearray | None = None
         self._part: PartHead | None = None
         self._pending = False
@@ -386,7 +359,10 @@ class FormParts:
             self._charset_value += piece[: _MAX_CHARSET - len(self._charset_value)]
         if self._pending:
             self._pending = False
-            self._part = part = dataclasses.replace(part, empty_file=False)
+            name = made_name(part.name, part.media_type)
+            self._part = part = dataclasses.replace(
+                part, empty_file=False, filename=name, made_name=True
+            )
             self._handler.begin_part(part)
         self._handler.part_data(piece)
 
@@ -395,7 +371,8 @@ class FormParts:
         limit = self._limits.max_file_size if part.is_file else self._limits.max_field_size
         if limit is not None and self._size > limit:
             what = "file_size" if part.is_file else "field_size"
-            raise _too_large("A part of the form is larger than {} bytes", what, limit)
+            error = _too_large("A part of the form is larger than {} bytes", what, limit)
+            raise named(error, part.name, part.filename)
         if not part.is_file:
             self.count("fields_size", size)
 
@@ -408,5 +385,6 @@ class FormParts:
             self._handler.begin_part(part)
         if self._charset_value is not None:
             # RFC 7578, section 4.6: a field named _charset_ is the default of those after it.
-            self._charset = _codec_of(self._charset_value.decode("latin-1"))
+            codec = charsets.codec_of(self._charset_value.decode("latin-1"))
+            self._charset = codec or self._charset
         self._handler.end_part()

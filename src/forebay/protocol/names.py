@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from forebay.errors import InvalidName
+from forebay.errors import InvalidName, UploadError
 
 __all__ = [
     "from_client_name",
+    "is_of_hidden",
     "judge_name",
     "judge_path",
     "numbered",
@@ -58,10 +59,19 @@ def judge_name(name: str) -> str:
     if name != name.strip():
         raise InvalidName("The file name begins or ends with a space.")
     if name.lstrip(_IGNORABLE).startswith("."):
-        raise InvalidName("The file name begins with a dot; hidden files are not stored.")
+        raise InvalidName(
+            "The file name begins with a dot; hidden files are not stored.", hidden=True
+        )
     if len(_utf8(name)) > MAX_SEGMENT:
         raise InvalidName(f"The file name is longer than {MAX_SEGMENT} bytes.")
     return name
+
+
+def is_of_hidden(error: UploadError) -> bool:
+    """Whether a name was refused for being a hidden one, such as `.DS_Store`. Of several files
+    together, the others are then taken all the same.
+    """
+    return isinstance(error, InvalidName) and error.detail.get("hidden") is True
 
 
 def judge_path(segments: Sequence[str]) -> str:
@@ -112,10 +122,14 @@ def split_path(raw_path: bytes) -> list[str]:
     component is dropped, and one after the last: the root itself has no components. Each is
     unescaped once, after splitting (RFC 3986, section 2.4). Raises `InvalidName`.
     """
+    if len(raw_path) > 3 * MAX_PATH + 2:  # every byte escaped; the rest is not worth a look
+        raise InvalidName(f"The path is longer than {MAX_PATH} bytes.")
     path = raw_path.removeprefix(b"/")
     if not path:
         return []
     segments = path.removesuffix(b"/").split(b"/")
+    if len(segments) > MAX_DEPTH:
+        raise InvalidName(f"The path is deeper than {MAX_DEPTH} folders.")
     if b"" in segments:
         raise InvalidName("The path has an empty component between two slashes.")
     octets = [_ESCAPE.sub(_unescape, segment) for segment in segments]

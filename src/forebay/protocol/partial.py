@@ -12,7 +12,7 @@ import re
 
 from forebay.errors import InvalidField, LengthRequired
 from forebay.model import CreateUpload, Receive
-from forebay.protocol import digest, fields, ranges, whole
+from forebay.protocol import content_type, digest, fields, ranges, whole
 from forebay.protocol.codings import check_identity
 from forebay.protocol.fields import Headers
 
@@ -81,8 +81,8 @@ def _mixed() -> InvalidField:
 def read(headers: Headers, content_length: int | None) -> Part | Question:
     """What a request carries; `content_length` is in bytes, None when it is not announced.
 
-    Raises InvalidField, LengthRequired, UnsupportedCoding: a part whose place is in doubt is
-    never stored.
+    Raises InvalidField, LengthRequired, UnsupportedCoding, UnsupportedMediaType: a part whose
+    place is in doubt is never stored.
     """
     value = fields.single(headers, b"content-range")
     if value is None:
@@ -93,6 +93,7 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
     if not whole.FIELDS.isdisjoint(name for name, _ in headers):
         raise _mixed()
     check_identity(headers)
+    content_type.of_a_file(headers)
     if content_length is None:
         raise LengthRequired("A request with Content-Range needs a Content-Length.")
     asked = _parse(value)

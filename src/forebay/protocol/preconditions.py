@@ -25,6 +25,8 @@ _TAG = rb'(W/)?"([\x21\x23-\x7e\x80-\xff]*+)"'  # section 8.8.3
 _ONE_TAG = re.compile(_TAG)
 # A list may have empty elements (section 5.6.1.2); a comma inside quotes is part of the tag.
 _TAG_LIST = re.compile(rb"[ \t,]*+" + _TAG + rb"[ \t]*+(?=,|\Z)")
+_MAX_TAGS = 128
+"""Far more than a client has seen of one file; each takes the event loop microseconds."""
 _REST = re.compile(rb"[ \t,]*+")
 
 
@@ -70,12 +72,14 @@ def _tags(headers: Headers, name: bytes) -> tuple[EntityTag, ...] | None:
     value = b", ".join(lines).strip(b" \t")
     if value == b"*":
         return ()
-    tags = []
+    tags: list[EntityTag] = []
     position = 0
-    while match := _TAG_LIST.match(value, position):
+    while len(tags) <= _MAX_TAGS and (match := _TAG_LIST.match(value, position)):
         tags.append(_tag(match))
         position = match.end()
     # An empty list must not come out as `()`, which is how the model says "*".
+    if len(tags) > _MAX_TAGS:
+        raise InvalidField(f"{name.decode('ascii')} has more than {_MAX_TAGS} entity tags.")
     if not tags or _REST.fullmatch(value, position) is None:
         raise InvalidField(f"{name.decode('ascii')} is not a list of entity tags.")
     return tuple(tags)

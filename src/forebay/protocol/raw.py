@@ -7,7 +7,6 @@ alone is judged here, before anything is opened.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
 
 from forebay.errors import (
     InvalidField,
@@ -16,7 +15,7 @@ from forebay.errors import (
     UnsupportedMediaType,
 )
 from forebay.model import Conflict, Digest, Receive
-from forebay.protocol import codings, digest, fields, names, preconditions, whole
+from forebay.protocol import codings, content_type, digest, fields, names, preconditions, whole
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -50,7 +49,7 @@ def command(
     known = dict(headers)
     media_type = known.get(b"content-type")
     coding = codings.to_decode(headers, decodable) if b"content-encoding" in known else None
-    _check_content(method, headers, media_type, accept_types, known)
+    _check_content(method, headers, accept_types, known)
     if begins:
         whole.check_beginning(sent or method, headers)
     else:
@@ -77,7 +76,7 @@ def command(
         name=name,
         conflict=policy,
         preconditions=preconditions.parse(headers),
-        media_type=media_type.decode("latin-1") if media_type is not None else None,
+        media_type=media_type.decode("latin-1") if media_type else None,
         expected=() if _DIGESTS.isdisjoint(known) else expected_digests(headers),
         # That of a body that is decoded would not be the stored file's.
         wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
@@ -88,15 +87,9 @@ def command(
 _DIGESTS = frozenset((b"content-digest", b"repr-digest"))
 
 
-@lru_cache(maxsize=256)
-def _kind(media_type: bytes) -> str:
-    return fields.media_type(media_type)[0]
-
-
 def _check_content(
     method: str,
     headers: Headers,
-    media_type: bytes | None,
     accept_types: Sequence[str],
     known: Collection[bytes],
 ) -> None:
@@ -105,12 +98,7 @@ def _check_content(
         if method == "POST":
             raise InvalidField("Content-Range belongs to a PUT or PATCH of a file's own name.")
         raise NotOffered("Partial uploads are not offered here (--no-resumable).")
-    kind = _kind(media_type) if media_type is not None else ""
-    if method == "POST" and kind.startswith("multipart/"):
-        raise UnsupportedMediaType(
-            f"A body of {kind} is not taken here, nor a form that is to be resumable; send the "
-            "file itself as the body (curl -T FILE)."
-        )
+    kind = content_type.of_a_file(headers) if b"content-type" in known else ""
     if accept_types and not (kind and fields.matches_media_type(kind, accept_types)):
         raise UnsupportedMediaType(
             f"The media type {kind or '(none)'} is not accepted here (--accept-types)."

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 from forebay.errors import InvalidField, UnsupportedMediaType
 from forebay.model import AppendUpload, CreateUpload, Digest, Receive
-from forebay.protocol import digest, fields
+from forebay.protocol import content_type, digest, fields
 
 __all__ = [
     "LARGEST",
@@ -191,7 +191,7 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
 
 def append(asked: Asked, upload_id: str, headers: Headers) -> AppendUpload:
     """What a PATCH asks for (section 4.4). Raises UnsupportedMediaType and InvalidField."""
-    kind = fields.media_type(fields.first(headers, b"content-type") or b"")[0]
+    kind = content_type.of_a_file(headers)
     if asked.version.media_type and kind != PARTIAL_UPLOAD:
         raise UnsupportedMediaType(f"Send the bytes to append as {PARTIAL_UPLOAD}.")
     if asked.offset is None:
@@ -211,7 +211,7 @@ def content_digests(headers: Headers) -> tuple[tuple[Digest, ...], bool]:
     """Those of this request's content (RFC 9530, section 2), and whether a trailer may bring
     more. Raises InvalidField.
     """
-    announced = b",".join(fields.every(headers, b"trailer")).lower().split(b",")
+    announced = fields.elements(headers, b"trailer")
     late = any(name.strip() == b"content-digest" for name in announced)
     return digest.parse(fields.every(headers, b"content-digest"), "Content-Digest"), late
 

@@ -193,6 +193,8 @@ _MEMBERS = {
     "expected": "expected-offset",  # as the resumable upload draft names them
     "provided": "provided-offset",
     "limit": "limit",
+    "field": "field",  # of a form, and what its client calls the file there
+    "filename": "filename",
     "state": "state",
     "algorithm": "algorithm",
 }

@@ -178,7 +178,7 @@ def _is_offset_stream(headers: Headers) -> bool:
 
 def _check_coding(headers: Headers) -> None:
     """Item 38: compressed bytes would be stored as they are, and nobody could tell."""
-    codings = b",".join(fields.every(headers, b"content-encoding")).lower().split(b",")
+    codings = fields.elements(headers, b"content-encoding")
     if any(coding.strip() not in (b"", b"identity") for coding in codings):
         raise UnsupportedCoding
 
@@ -208,7 +208,7 @@ def _checksums(headers: Headers, sizes: Mapping[str, int]) -> tuple[Digest, ...]
 
 def _announces_trailer(headers: Headers, trailers: bool) -> bool:
     """Items 93 and 94. Raises InvalidField where trailers cannot be read (item 92)."""
-    announced = b",".join(fields.every(headers, b"trailer")).lower().split(b",")
+    announced = fields.elements(headers, b"trailer")
     if b"upload-checksum" not in {name.strip() for name in announced}:
         return False
     if not trailers:

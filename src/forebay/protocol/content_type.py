@@ -1,0 +1,56 @@
+"""The Content-Type of a request: whether its body is a form, a file, or nobody can tell.
+
+The field decides, not the body. What begins like a form is one, or is refused: stored as a file
+it would be the form's framing with the file somewhere inside.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from forebay.errors import InvalidField, UnsupportedMediaType
+from forebay.protocol import fields
+from forebay.protocol.fields import Headers
+
+__all__ = ["FORM", "begins_like_a_form", "of_a_file"]
+
+FORM = "multipart/form-data"
+_FORM = re.compile(rb"[ \t\"']*multipart/form-data(?![!#$%&*+.^_`|~0-9A-Za-z-])", re.IGNORECASE)
+_INSTEAD = (
+    "Post a form (multipart/form-data) to a folder, with '/' at its end (curl -F file=@NAME), or "
+    "send the file itself as the body (curl -T FILE)."
+)
+
+
+def begins_like_a_form(headers: Headers) -> bool:
+    """Whether a request means to send a form, readable or not."""
+    return any(
+        _FORM.match(value) is not None
+        for name, value in headers
+        if name == b"content-type" and len(value) >= len(FORM)
+    )
+
+
+def of_a_file(headers: Headers, instead: str = _INSTEAD) -> str:
+    """`type/subtype` of a body that is stored as it is, "" when nothing is said of it.
+
+    Raises InvalidField when the field comes twice or cannot be read (RFC 9110, section 8.3), and
+    UnsupportedMediaType, which says what to do `instead`, for one of several parts (multipart/*).
+    """
+    value = fields.single(headers, b"content-type")
+    return "" if value is None else kind_of_a_file(value, instead)
+
+
+@functools.lru_cache(maxsize=256)
+def kind_of_a_file(value: bytes, instead: str = _INSTEAD) -> str:
+    """The same of the field's one value."""
+    kind = fields.media_type(value)[0]
+    if not kind and value.strip(b" \t"):
+        raise InvalidField(
+            "Content-Type cannot be read. It must be one type/subtype, with parameters after "
+            "semicolons; application/octet-stream is right for any file."
+        )
+    if kind.lstrip("'").startswith("multipart/"):
+        raise UnsupportedMediaType(f"A body of {kind} is not one file. {instead}")
+    return kind
