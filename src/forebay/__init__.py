@@ -19,14 +19,18 @@ if TYPE_CHECKING:  # `as` says to type checkers that the name is exported
         ConfigError as ConfigError,
         Forbidden as Forbidden,
         ForebayError as ForebayError,
+        InvalidForm as InvalidForm,
+        MissingField as MissingField,
         HookFailed as HookFailed,
         NotAuthenticated as NotAuthenticated,
+        NotFound as NotFound,
         UploadError as UploadError,
         VerificationRefused as VerificationRefused,
     )
     from forebay.hooks.base import Access as Access
     from forebay.library.application import Forebay as Forebay
     from forebay.library.by_hand import IncomingUpload as IncomingUpload
+    from forebay.library.contents import FilePage as FilePage, UnfinishedUpload as UnfinishedUpload
     from forebay.library.forms import Form as Form
     from forebay.library.upload import RequestHead as RequestHead, Upload as Upload
     from forebay.model import (
@@ -55,14 +59,18 @@ _HOMES = {
         "ConfigError",
         "Forbidden",
         "ForebayError",
+        "InvalidForm",
+        "MissingField",
         "HookFailed",
         "NotAuthenticated",
+        "NotFound",
         "UploadError",
         "VerificationRefused",
     ),
     "hooks.base": ("Access",),
     "library.application": ("Forebay",),
     "library.by_hand": ("IncomingUpload",),
+    "library.contents": ("FilePage", "UnfinishedUpload"),
     "library.forms": ("Form",),
     "library.upload": ("RequestHead", "Upload"),
     "model": (

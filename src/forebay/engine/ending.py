@@ -29,7 +29,6 @@ from forebay.model import (
     NO_PRECONDITIONS,
     Digest,
     EntityTag,
-    FileInfo,
     MiB,
     Preconditions,
     Principal,
@@ -38,7 +37,7 @@ from forebay.model import (
 )
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
-from forebay.stores.base import Staged, Store
+from forebay.stores.base import Staged
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -172,9 +171,9 @@ class Ending:
         stored = outcome.stored(record)
         if stored is None:
             return
-        await engine.authorise("delete", stored.file.name, context)
+        principal = await engine.authorise("delete", stored.file.name, context)
         with contextlib.suppress(NotFound, PreconditionFailed):
-            await engine.workers.run(_delete_published, engine.store, stored.file)
+            await engine.removal.remove_published(stored.file, principal=principal, context=context)
 
     async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
         """The upload ends here: its data goes, and whoever comes back is told why."""
@@ -187,15 +186,6 @@ class Ending:
                 await self._engine.workers.run(staged.discard)
             raise
         await self._engine.workers.run(staged.discard)
-
-
-def _delete_published(store: Store, file: FileInfo) -> None:
-    """In a thread: removes it, unless it is another file by now, or was written to."""
-    if file.identity:
-        if store.stat(file.name).size == file.size:
-            store.delete(file.name, identity=file.identity)
-    else:  # of an upload that ended before identities were kept
-        store.delete(file.name, Preconditions(if_match=(EntityTag(file.tag),)))
 
 
 def hash_stored(staged: Staged, names: list[str], offset: int) -> Hashing:

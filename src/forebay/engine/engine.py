@@ -22,6 +22,7 @@ from forebay.engine.progress import ProgressFeed
 from forebay.engine.receive import Hashing, Intake, Sink, Source, pump
 from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
+from forebay.engine.removal import Removal
 from forebay.engine.resumable import Resumables
 from forebay.engine.unrecorded import Unrecorded
 from forebay.engine.watch import Watch
@@ -70,6 +71,8 @@ class Engine:
         self.budget = Budget(settings.memory_budget)
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
+        self.removal = Removal(self)
+        """Removes published files."""
         self._sessions: Sessions | None = None
         self._resumables: Resumables | None = None
         self._unrecorded: Unrecorded | None = None
@@ -354,6 +357,7 @@ class Engine:
         return self._sessions
 
     async def close_resumables(self) -> None:
+        await self.removal.close()
         resumables, self._resumables = self._resumables, None
         unrecorded, self._unrecorded = self._unrecorded, None
         if unrecorded is not None:

@@ -322,6 +322,24 @@ class Resumables:
         self.concatenation.part_ended(upload_id)
         return record
 
+    async def cancel_unfinished(self, upload_id: str) -> UploadRecord:
+        """The same for whoever runs the server, of anybody's upload; a finished one stays.
+
+        Raises NotFound, Gone, WrongState (it has ended), UploadBusy.
+        """
+        held = self._custody.held(upload_id, Command.CANCEL, None, own=False)
+        async with held as (record, staged, _, _):
+            if record.state not in (UploadState.OPEN, UploadState.COMPLETING):
+                raise WrongState(
+                    "This upload has ended; only one that is under way can be cancelled.",
+                    state=record.state,
+                )
+            if is_partial(record):
+                await release_part(self._sessions, record)
+            await self._ending.remove(upload_id, staged)
+        self.concatenation.part_ended(upload_id)
+        return record
+
     # --- append ----------------------------------------------------------------------------------
 
     async def append(

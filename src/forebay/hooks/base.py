@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
-from forebay.model import Digest, Principal, Stored
+from forebay.model import Digest, FileInfo, Principal, Stored
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +67,16 @@ class Completion:
     principal: Principal
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deletion:
+    """A file that was removed, as it was; `file.name` is its whole path."""
+
+    file: FileInfo
+    principal: Principal
+    context: Mapping[str, Any]
+    """What the outer layer knows of the request; empty when the application removed it."""
+
+
 class Hooks(Protocol):
     async def authorise(self, access: Access) -> Principal:
         """Who this is. Raises NotAuthenticated or Forbidden."""
@@ -100,4 +110,13 @@ class Hooks(Protocol):
 
     async def progress(self, arrival: Arrival) -> None:
         """While bytes arrive, at most ten times a second. What it raises is logged."""
+        ...
+
+    @property
+    def deletes(self) -> bool:
+        """Whether `delete` has anybody to tell; when not, it is not called."""
+        ...
+
+    async def delete(self, deletion: Deletion) -> None:
+        """After a file was removed. What it raises is logged."""
         ...

@@ -8,7 +8,7 @@ from typing import Any
 
 from forebay.errors import ConfigError, VerificationRefused
 from forebay.hooks import threads
-from forebay.hooks.base import Access, Arrival, Candidate, Completion
+from forebay.hooks.base import Access, Arrival, Candidate, Completion, Deletion
 from forebay.hooks.identity import principal_of, refused
 from forebay.model import Principal
 
@@ -28,6 +28,7 @@ class PythonHooks:
         self.verifiers: list[Callable[[Candidate], Any]] = []
         self.completers: list[Callable[[Completion], Any]] = []
         self.watchers: list[Callable[[Arrival], Any]] = []
+        self.deleters: list[Callable[[Deletion], Any]] = []
 
     async def authorise(self, access: Access) -> Principal:
         if self.authoriser is None:
@@ -65,6 +66,20 @@ class PythonHooks:
     async def progress(self, arrival: Arrival) -> None:
         for watcher in self.watchers:
             await call(watcher, arrival)
+
+    @property
+    def deletes(self) -> bool:
+        return bool(self.deleters)
+
+    async def delete(self, deletion: Deletion) -> None:
+        errors: list[Exception] = []
+        for deleter in self.deleters:
+            try:
+                await call(deleter, deletion)
+            except Exception as error:  # the others are called all the same
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 def judge_verdict(answer: object) -> None:

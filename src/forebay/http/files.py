@@ -220,9 +220,9 @@ class FilesApp:
                 "Files are removed only where the server runs with --allow-delete.",
                 allow=self._methods(False),
             )
-        await self.engine.authorise("delete", name, scope)
+        principal = await self.engine.authorise("delete", name, scope)
         conditions = preconditions.parse(scope["headers"])
-        await self.engine.workers.run(self.engine.store.delete, name, conditions)
+        await self.engine.removal.remove(name, conditions, principal=principal, context=scope)
         return Answer(204)
 
     # --- out -------------------------------------------------------------------------------------

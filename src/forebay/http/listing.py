@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from forebay.errors import InvalidName, InvalidRequest
+from forebay.engine.browsing import LARGEST_PAGE, PAGE, read_folder
+from forebay.errors import InvalidRequest
 from forebay.http.answers import Headers
 from forebay.http.listing_page import FIELDS, as_html
 from forebay.protocol import names
@@ -16,8 +17,6 @@ from forebay.protocol.negotiation import prefers_html
 from forebay.protocol.status import Answer
 from forebay.stores.base import Store
 
-PAGE = 1000
-LARGEST_PAGE = 10_000
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799  # what a datetime can be
 
@@ -69,7 +68,7 @@ def read_page(store: Store, name: str, query: Mapping[str, str], mount: str) -> 
     if not 1 <= limit <= LARGEST_PAGE:
         raise InvalidRequest(f"limit must be a number from 1 to {LARGEST_PAGE}.")
     after = query.get("after", "")
-    found = store.list_folder(name, after=after, limit=limit + 1)
+    found, following = read_folder(store, name, after=after, limit=limit)
     base = f"{mount}/{names.quote_path(name)}/" if name else f"{mount}/"
     entries = [
         Entry(
@@ -79,20 +78,9 @@ def read_page(store: Store, name: str, query: Mapping[str, str], mount: str) -> 
             _time(info.mtime_ns),
             base + names.quote_path(info.name) + ("/" if info.is_folder else ""),
         )
-        for info in found[:limit]
-        if _can_be_asked_for(info.name)
+        for info in found
     ]
-    following = found[limit - 1].name if len(found) > limit else None
     return Page(name, base, entries, following, not after)
-
-
-def _can_be_asked_for(name: str) -> bool:
-    """What other programs put there may have names that no request may have."""
-    try:
-        names.judge_name(name)
-    except InvalidName:
-        return False
-    return True
 
 
 def _time(mtime_ns: int) -> datetime:

@@ -17,9 +17,9 @@ from forebay.http.answers import Receive
 from forebay.http.files import source_of
 from forebay.library import by_hand, declared, forms, steps, told
 from forebay.library.calls import Call, Reply, describe_error
+from forebay.library.contents import Contents
 from forebay.library.forms import Form
 from forebay.library.front import Front
-from forebay.library.life import Life
 from forebay.library.mounts import Places
 from forebay.library.upload import Upload
 from forebay.library.wishes import (
@@ -46,7 +46,7 @@ M = TypeVar("M")
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
-class Forebay(Life):
+class Forebay(Contents):
     """Takes uploads into one folder, inside an application of yours.
 
     Args:
@@ -455,6 +455,16 @@ class Forebay(Life):
         five seconds at most.
         """
         self._hooks.watchers.append(told.watcher(function, lambda: self.engine))
+        return function
+
+    def on_delete(self, function: Callback) -> Callback:
+        """Decorator: `function(upload)` is told after a file was removed, by a client or by the
+        application: `name`, `size`, `principal` and, of a client's, `head`; its content is gone.
+
+        Told once, and not again after a crash. What was never told of, as a file that is taken
+        back, is not told of here either. What it raises is logged.
+        """
+        self._hooks.deleters.append(told.deleter(function, lambda: self.engine))
         return function
 
     def answer_to(self, error: UploadError, scope: dict[str, Any]) -> Reply:

@@ -6,9 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from forebay.hooks.base import Arrival, Candidate, Completion
+from forebay.hooks.base import Arrival, Candidate, Completion, Deletion
 from forebay.hooks.python import call, check_callable
-from forebay.library.upload import Upload
+from forebay.library.upload import RequestHead, Upload
+from forebay.media_types import media_type_of
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -73,3 +74,23 @@ def watcher(function: Callable[[Upload, int], Any], engine: Engines) -> Callable
         await call(function, upload, arrival.received)
 
     return progress
+
+
+def deleter(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Deletion], Any]:
+    check_callable("on_delete", function)
+
+    async def delete(deletion: Deletion) -> None:
+        file, scope = deletion.file, deletion.context
+        upload = Upload(
+            name=file.name,
+            filename=file.name.rpartition("/")[2],
+            size=file.size,
+            length=file.size,
+            media_type=media_type_of(file.name),
+            principal=deletion.principal,
+            head=RequestHead(scope) if scope.get("type") == "http" else None,
+            engine=engine(),
+        )
+        await call(function, upload)
+
+    return delete
