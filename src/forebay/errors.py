@@ -51,6 +51,7 @@ __all__ = [
     "LengthRequired",
     "MalformedBody",
     "MethodNotAllowed",
+    "MethodUnknown",
     "MissingField",
     "NameTaken",
     "NoDescriptors",
@@ -202,6 +203,11 @@ class MethodNotAllowed(Refused):
 
     code = "FB_METHOD_NOT_ALLOWED"
     default = "That method cannot be used here."
+
+
+class MethodUnknown(Refused):
+    code = "FB_METHOD_UNKNOWN"
+    default = "That method is used for nothing here."
 
 
 class NameTaken(Refused):

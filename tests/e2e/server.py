@@ -118,10 +118,16 @@ class ServerProcess:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, str], bytes]:
-        """One request on a connection of its own: status, lower-cased headers, body."""
+        """One request on a connection of its own: status, lower-cased headers, body.
+
+        It accepts anything, as curl does, unless `headers` has an Accept; none, if that is "".
+        """
+        asked = {"Accept": "*/*", **(headers or {})}
+        if not asked["Accept"]:
+            del asked["Accept"]
         connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, asked)
             response = connection.getresponse()
             found = {k.lower(): v for k, v in response.getheaders()}
             return response.status, found, response.read()

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urljoin
 
 import pytest
 
-from e2e.programs import program
+from e2e.programs import program, run
 from e2e.server import ServerProcess
 
 Start = Callable[..., ServerProcess]
@@ -63,23 +63,64 @@ class Page(HTMLParser):
         return [attributes for found, attributes in self.tags if found == tag]
 
 
-def test_a_browser_gets_a_page_and_everybody_else_json(start_any: Start):
+@pytest.mark.parametrize(
+    ("accept", "query", "kind"),
+    [
+        ("*/*", "", "application/json"),
+        ("", "", "text/html; charset=utf-8"),  # no Accept at all, as rclone
+        ("application/json", "", "application/json"),
+        (BROWSER["Accept"], "", "text/html; charset=utf-8"),
+        ("text/html;q=0.2, application/json;q=0.1", "", "text/html; charset=utf-8"),
+        ("*/*", "?format=html", "text/html; charset=utf-8"),
+        (BROWSER["Accept"], "?limit=5&format=json", "application/json"),
+        ("", "?format=json", "application/json"),
+    ],
+)
+def test_a_page_is_for_browsers_and_readers_of_links_and_json_for_the_rest(
+    start_any: Start, accept: str, query: str, kind: str
+):
     server = start_any()
     server.request("PUT", "/files/d/x.bin", bytes(1_500_000))
-    for accept, kind in (
-        ("*/*", "application/json"),
-        (None, "application/json"),
-        ("application/json", "application/json"),
-        (BROWSER["Accept"], "text/html; charset=utf-8"),
-        ("text/html;q=0.2, application/json;q=0.1", "text/html; charset=utf-8"),
-    ):
-        fields = {} if accept is None else {"Accept": accept}
-        status, headers, body = server.request("GET", "/files/d/", None, fields)
-        assert (status, headers["content-type"]) == (200, kind)
-        assert "accept" in headers["vary"].lower()
-        assert headers["cache-control"] == "no-store"
-        alone = server.request("HEAD", "/files/d/", None, fields)
-        assert (alone[0], alone[1]["content-length"], alone[2]) == (200, str(len(body)), b"")
+    fields = {"Accept": accept}
+    status, headers, body = server.request("GET", f"/files/d/{query}", None, fields)
+    assert (status, headers["content-type"]) == (200, kind)
+    assert "accept" in headers["vary"].lower()
+    assert headers["cache-control"] == "no-store"
+    alone = server.request("HEAD", f"/files/d/{query}", None, fields)
+    assert (alone[0], alone[1]["content-length"], alone[2]) == (200, str(len(body)), b"")
+
+
+def test_another_form_of_a_listing_is_refused(start_any: Start):
+    status, _, body = start_any().request("GET", "/files/?format=xml")
+    assert (status, json.loads(body)["code"]) == (400, "FB_INVALID_REQUEST")
+
+
+def test_the_links_between_pages_keep_the_form_that_was_asked_for(start_any: Start):
+    server = start_any()
+    for name in "abc":
+        server.request("PUT", f"/files/{name}", b"x")
+    _, _, body = server.request("GET", "/files/?limit=1&format=html")
+    assert ("/files/?after=a&format=html", "Next page") in Page(body.decode()).links
+    _, _, body = server.request("GET", "/files/?after=a&format=html")
+    assert ("/files/?format=html", "First page") in Page(body.decode()).links
+
+
+def test_rclone_lists_and_copies_a_tree(start_server: Start, tmp_path: Path):
+    """Its http remote sends no Accept and reads the links of a page."""
+    server = start_server("--durability", "relaxed")
+    tree = {"a.bin": b"a" * 1000, "d/b %26 ü.txt": b"b", "d/e/c": b""}
+    for name, data in tree.items():
+        assert server.request("PUT", "/files/" + quote(name), data)[0] == 201
+    remote = ["--config", os.devnull, f"--http-url={server.url}/files/", ":http:"]
+    listed = run("rclone", "lsf", "-R", "--files-only", *remote, folder=tmp_path)
+    assert sorted(listed.stdout.splitlines()) == sorted(tree)
+    run("rclone", "copy", *remote, tmp_path / "copy", folder=tmp_path)
+    assert {name: (tmp_path / "copy" / name).read_bytes() for name in tree} == tree
+
+
+def test_a_browser_gets_a_page(start_any: Start):
+    server = start_any()
+    server.request("PUT", "/files/d/x.bin", bytes(1_500_000))
     page = Page(server.request("GET", "/files/d/", None, BROWSER)[2].decode())
     assert ("/files/d/x.bin", "x.bin") in page.links
     assert ("/files/", "Files") in page.links

@@ -193,7 +193,7 @@ def test_an_unreadable_upload_complete_begins_nothing_and_stores_nothing(
     assert (reply.status, reply.complete, reply.interim) == (400, None, [])
     assert server.published() == {}
     assert (
-        ask(server, "POST", "/uploads/", v(), f"Upload-Complete: {value}", body=b"").status == 405
+        ask(server, "POST", "/uploads/", v(), f"Upload-Complete: {value}", body=b"").status == 400
     )
 
 

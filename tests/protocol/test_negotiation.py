@@ -17,7 +17,7 @@ CHROME = (
 @pytest.mark.parametrize(
     ("accept", "html"),
     [
-        (None, False),
+        (None, True),  # rclone, which reads links
         (b"", False),
         (b"*/*", False),  # curl, wget, Python
         (CHROME, True),

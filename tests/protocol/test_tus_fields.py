@@ -149,6 +149,8 @@ def test_a_trusted_proxy_is_believed(peer: str) -> None:
         (said(x_forwarded_prefix="a"), Outside()),
         (said(x_forwarded_prefix="/"), Outside()),
         (said(x_forwarded_prefix="/a b"), Outside()),
+        (said(x_forwarded_prefix="/outer/, /inner"), Outside(None, None, "/outer/inner")),
+        (said(x_forwarded_prefix="/outer, //evil"), Outside()),
     ],
 )
 def test_what_a_proxy_says_is_read_or_ignored(headers: Headers, expected: Outside) -> None:

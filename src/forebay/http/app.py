@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http import guard
 from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp, mount_of
@@ -68,6 +69,7 @@ class ServerApp:
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
         path: bytes = scope["raw_path"]
         root = mount_of(scope)
+        scope[guard.BASE] = root
         scope["forebay.files"], scope["forebay.uploads"] = f"{root}/files", f"{root}/uploads"
         if path.startswith(b"/files/") or path == b"/files":
             scope["root_path"] += "/files"
@@ -99,7 +101,9 @@ class ServerApp:
             answer = text_answer(200, "ok\n", no_store)
         else:
             host = next((v for k, v in scope["headers"] if k == b"host"), b"HOST")
-            base = f"{scope['scheme']}://{host.decode('ascii', 'replace')}"
+            outside = guard.outside_of(scope, self.engine.settings)
+            base = outside.origin(scope["scheme"], host.decode("ascii", "replace"))
+            base += outside.prefix
             answer = text_answer(200, _WELCOME.format(base=base), no_store)
         await send_answer(send, answer)
 

@@ -262,7 +262,7 @@ class DirectProtocol(asyncio.Protocol):
         raw_path, query = request.target()
         path = raw_path.decode("latin-1")
         root_path = self.config.root_path
-        extensions: dict[str, Any] = {"forebay.informational": {}}
+        extensions: dict[str, Any] = {"forebay.informational": {}, "forebay.peer": self.client}
         if self.can_drain:
             extensions["http.response.zerocopysend"] = {}
         return {

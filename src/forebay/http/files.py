@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.engine.decoding import offered
-from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.errors import InvalidRequest, MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard
 from forebay.http.answers import (
     Headers,
@@ -42,6 +42,14 @@ if TYPE_CHECKING:
     from forebay.engine.receive import Source
     from forebay.http.tus_files import TusAtFiles
     from forebay.model import Stored
+
+
+_ELSEWHERE = {
+    ("PUT", True): "PUT needs the name of a file; POST here to let the server choose one.",
+    ("POST", False): "POST goes to a folder, with '/' at its end; PUT stores under this name.",
+    ("DELETE", False): "Files are removed only where the server runs with --allow-delete.",
+}
+"""What to do instead, by method and whether it is a folder."""
 
 
 class Creator(Protocol):
@@ -121,6 +129,8 @@ class FilesApp:
             guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
             await self._dispatch(scope, receive, send, cors)
         except UploadError as error:
+            if isinstance(error, MethodNotAllowed):
+                error.detail["allow"] = self._methods(is_folder(path_below(scope)))
             answer = answer_error(error, scope)
             special = self._dialect(scope) or self._creator(scope)
             if special is not None:
@@ -141,17 +151,19 @@ class FilesApp:
     ) -> None:
         method: str = scope["method"]
         path = path_below(scope)
-        folder = path in (b"", b"/") or path.endswith(b"/")
+        folder = is_folder(path)
         dialect = self._dialect(scope)
         if dialect is not None:
             answer = await dialect.store(scope, receive, names.split_path(path), folder)
         elif method == "OPTIONS":
             answer = self._options(scope, folder)
+        elif method not in self._methods(folder):
+            raise MethodNotAllowed(_ELSEWHERE.get((method, folder)))
         elif form_request.is_form(method, scope["headers"]):
             source = source_of(scope, receive)
             segments = names.split_path(path)
-            mount = mount_of(scope)
-            answer = await forms.store(self.engine, scope, source, segments, folder, mount)
+            base = link_base(scope)
+            answer = await forms.store(self.engine, scope, source, segments, folder, base)
         elif method in ("PUT", "POST"):
             answer = await self._store(scope, receive, send, names.split_path(path), folder)
         elif method in ("GET", "HEAD"):
@@ -159,10 +171,13 @@ class FilesApp:
             name = names.judge_path(segments) if segments else ""
             await self._read(scope, send, name, folder, cors)
             return
-        elif method == "DELETE" and not folder:
+        elif method == "DELETE":
             answer = await self._delete(scope, names.judge_path(names.split_path(path)))
         else:
-            raise MethodNotAllowed(allow=self._methods(folder))
+            raise InvalidRequest(
+                "A PATCH of a file needs Content-Range: bytes FIRST-LAST/TOTAL; to send it whole, "
+                "use PUT."
+            )
         await send_answer(send, answer, cors)
 
     def _methods(self, folder: bool) -> tuple[str, ...]:
@@ -212,14 +227,9 @@ class FilesApp:
         if creator is not None:
             return await creator.create(scope, receive, send, command)
         stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
-        return created(stored, command.media_type, mount_of(scope))
+        return created(stored, command.media_type, link_base(scope))
 
     async def _delete(self, scope: dict[str, Any], name: str) -> Answer:
-        if not self.engine.settings.allow_delete:
-            raise MethodNotAllowed(
-                "Files are removed only where the server runs with --allow-delete.",
-                allow=self._methods(False),
-            )
         principal = await self.engine.authorise("delete", name, scope)
         conditions = preconditions.parse(scope["headers"])
         await self.engine.removal.remove(name, conditions, principal=principal, context=scope)
@@ -234,7 +244,7 @@ class FilesApp:
         if folder:
             await engine.authorise("list", f"{name}/", scope)
             query = query_of(scope.get("query_string", b""))
-            mount, headers = mount_of(scope), scope["headers"]
+            mount, headers = link_base(scope), scope["headers"]
             answer = await engine.workers.run(
                 answer_listing, engine.store, name, query, mount, headers
             )
@@ -259,7 +269,7 @@ class FilesApp:
 def _with_slash(scope: dict[str, Any], name: str) -> Answer:
     """Where the listing of that folder is. For now only: a file may get the name one day."""
     query = scope.get("query_string", b"")
-    location = f"{mount_of(scope)}/{names.quote_path(name)}/".encode()
+    location = f"{link_base(scope)}/{names.quote_path(name)}/".encode()
     location += b"?" + query if query else b""
     return Answer(
         307,
@@ -316,10 +326,28 @@ def path_below(scope: dict[str, Any]) -> bytes:
     return raw_path
 
 
+def is_folder(path: bytes) -> bool:
+    """Whether a path below the mount means a folder: the root, or one with a slash at its end."""
+    return not path or path.endswith(b"/")
+
+
 def mount_of(scope: dict[str, Any]) -> str:
-    """Where this application is mounted, for links; without a slash at its end."""
+    """Where this application is mounted, as this server knows it; without a slash at its end."""
     root: str = scope.get("root_path", "")
     return names.quote_path(root.rstrip("/")) if root else ""
+
+
+def link_base(scope: dict[str, Any]) -> str:
+    """What links to this application begin with, also behind a proxy that takes something off
+    the path; without a slash at its end.
+    """
+    return f"{scope.get(guard.PREFIX, '')}{mount_of(scope)}"
+
+
+def files_link(scope: dict[str, Any]) -> str | None:
+    """What links to files begin with, wherever the request came in; None: nobody knows."""
+    mount: str | None = scope.get("forebay.files")
+    return None if mount is None else f"{scope.get(guard.PREFIX, '')}{mount}"
 
 
 def query_of(query: bytes) -> dict[str, str]:

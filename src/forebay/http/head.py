@@ -6,15 +6,19 @@ import re
 
 import httptools
 
-from forebay.errors import InvalidRequest
+from forebay.errors import InvalidRequest, MethodUnknown
 from forebay.protocol import fields
+from forebay.protocol.authority import parse_authority
 
 END = b"\r\n\r\n"
 EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
+
 
 class Head:
-    """A parsed head. Raises InvalidRequest for what is malformed or ambiguous."""
+    """A parsed head. Raises InvalidRequest for what is malformed or ambiguous, MethodUnknown."""
 
     __slots__ = ("headers", "keep_alive", "method", "upgrade", "url", "version")
 
@@ -23,12 +27,19 @@ class Head:
         self.headers: list[tuple[bytes, bytes]] = []
         self.url = b""
         self.upgrade = False
+        line = data[: data.find(b"\r\n")].split(b" ")
+        if not line[-1].startswith(b"HTTP/"):  # the parser also takes RTSP and ICE
+            raise InvalidRequest("That is not HTTP/1.1.")
         # A new parser each time: it is left in the middle of a body that it never sees.
         parser = httptools.HttpRequestParser(self)
         try:
             parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self.upgrade = True
+        except httptools.HttpParserInvalidMethodError as error:
+            if len(line) != 3 or _TOKEN.fullmatch(line[0]) is None:
+                raise InvalidRequest("The request line is malformed.") from error
+            raise MethodUnknown from error  # RFC 9110, section 15.6.2
         except httptools.HttpParserError as error:
             raise InvalidRequest(f"The request head is malformed ({error}).") from error
         self.version: str = parser.get_http_version()
@@ -57,10 +68,24 @@ class Head:
     def _check(self) -> None:
         if self.version not in ("1.1", "1.0"):
             raise InvalidRequest(f"HTTP/{self.version} is not spoken here.")
+        if self.method == "CONNECT":  # its target is no path: it can mean nothing here
+            raise MethodUnknown
         # RFC 9112, section 3.2: exactly one, which HTTP/1.0 may leave out.
-        hosts = len(fields.every(self.headers, b"host"))
-        if hosts > 1 or (not hosts and self.version == "1.1"):
+        hosts = fields.every(self.headers, b"host")
+        if len(hosts) > 1 or (not hosts and self.version == "1.1"):
             raise InvalidRequest("A request needs exactly one Host field.")
+        if hosts and hosts[0] and parse_authority(hosts[0].decode("latin-1")) is None:
+            raise InvalidRequest("Host is not a host name or address with an optional port.")
+        if self.url[:1] not in (b"/", b"*"):
+            self._take_host_of_target()
+
+    def _take_host_of_target(self) -> None:
+        """RFC 9112, section 3.2.2: the host of an absolute target counts, and not the field."""
+        match = _ABSOLUTE.match(self.url)
+        if match is None or parse_authority(match[1].decode("latin-1")) is None:
+            raise InvalidRequest("The request target is malformed.")
+        self.headers = [field for field in self.headers if field[0] != b"host"]
+        self.headers.insert(0, (b"host", match[1]))
 
     @property
     def wants_websocket(self) -> bool:
@@ -86,4 +111,4 @@ class Head:
 
 def cannot_become_one(data: bytearray) -> bool:
     """Whether what has arrived of a head is something else: TLS, bare line feeds, noise."""
-    return data != b"\r" and (not 0x41 <= data[0] <= 0x5A or b"\n\n" in data)
+    return data != b"\r" and (_TOKEN.match(data) is None or b"\n\n" in data)

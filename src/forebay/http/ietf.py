@@ -16,7 +16,6 @@ from forebay.errors import (
     DigestMismatch,
     InconsistentLength,
     InvalidName,
-    MethodNotAllowed,
     NameTaken,
     NotAFolder,
     NotFound,
@@ -30,12 +29,13 @@ from forebay.errors import (
 )
 from forebay.http.answers import Field, Headers, Receive, Send
 from forebay.http.destination import destination_of
-from forebay.http.files import created, query_of, source_of
+from forebay.http.files import created, files_link, query_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
 from forebay.protocol import digest, fields, form_request, raw, resumable
 from forebay.protocol.resumable import Asked, Limits
 from forebay.protocol.status import Answer
+from forebay.protocol.upload_ids import refuse_method
 
 if TYPE_CHECKING:
     from forebay import model
@@ -94,7 +94,7 @@ class Ietf:
         method = scope["method"]
         if upload_id is None:
             if method != "POST":
-                raise MethodNotAllowed(allow=("POST", "OPTIONS"))
+                raise refuse_method(upload_id)
             return await self.create(scope, receive, send, self._target(scope))
         if method == "PATCH":
             return await self._append(scope, receive, send, upload_id)
@@ -103,7 +103,7 @@ class Ietf:
             return Answer(204, tuple(resumable.draft(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
             return await self._where(scope, upload_id)
-        raise MethodNotAllowed(allow=("HEAD", "PATCH", "DELETE", "GET", "OPTIONS"))
+        raise refuse_method(upload_id)
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
         asked = self._read(scope["headers"])
@@ -218,7 +218,7 @@ class Ietf:
             # Content-Digest is about the transfer, Repr-Digest about the file.
             error.detail["ended"] = fields.first(scope["headers"], b"content-digest") is None
             raise
-        answer = created(stored, target.media_type, scope.get("forebay.files"))
+        answer = created(stored, target.media_type, files_link(scope))
         return _completed(answer, asked, stored.file.size)
 
     # --- append ----------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class Ietf:
         stored = standing.stored
         if stored is None:
             raise NotFound
-        answer = created(stored, standing.record.media_type, scope.get("forebay.files"))
+        answer = created(stored, standing.record.media_type, files_link(scope))
         return _completed(answer, asked, standing.record.offset)
 
     def _limits(self, record: UploadRecord | None = None) -> Limits:

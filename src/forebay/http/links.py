@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
+from forebay.http import guard
 from forebay.http.files import mount_of
-from forebay.protocol import forwarded
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -19,19 +18,12 @@ def upload_location(scope: dict[str, Any], settings: Settings, upload_id: str) -
 
     A path, which is right whatever scheme and host the client used, unless
     `--absolute-location` asks for more. `scope` is that of a request to any part of a server,
-    or to uploads mounted anywhere.
+    or to uploads mounted anywhere, which `guard.check` has seen.
     """
-    peer = scope["client"][0] if scope.get("client") else None
-    trusted = _networks(settings.trusted_proxies)
-    outside = forwarded.outside(scope["headers"], peer, trusted)
     mount = scope.get("forebay.uploads") or mount_of(scope)
-    path = f"{outside.prefix}{mount}/{upload_id}"
+    path = f"{scope.get(guard.PREFIX, '')}{mount}/{upload_id}"
     if settings.absolute_location:
         host = next((v for k, v in scope["headers"] if k == b"host"), b"").decode("latin-1")
+        outside = guard.outside_of(scope, settings)
         path = outside.origin(scope.get("scheme", "http"), host) + path
     return path.encode("ascii")
-
-
-@functools.lru_cache(maxsize=8)
-def _networks(texts: tuple[str, ...]) -> tuple[forwarded.Network, ...]:
-    return forwarded.networks(texts)

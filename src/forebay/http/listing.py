@@ -40,14 +40,21 @@ class Page:
     entries: list[Entry]
     next: str | None
     first: bool
+    form: str | None = None
+    """What the request's `format` said, for the links to other pages."""
 
 
 def answer_listing(
     store: Store, name: str, query: Mapping[str, str], mount: str, headers: Headers
 ) -> Answer:
-    """In a thread. `?after=NAME&limit=N`, 1 to 10000. Raises InvalidRequest and NotFound."""
+    """In a thread. `?after=NAME&limit=N`, 1 to 10000, `&format=html|json`. Raises
+    InvalidRequest and NotFound.
+    """
+    form = query.get("format")
+    if form not in (None, "html", "json"):
+        raise InvalidRequest("format must be html or json.")
     page = read_page(store, name, query, mount)
-    html = prefers_html(headers)
+    html = prefers_html(headers) if form is None else form == "html"
     kind, body = as_html(page) if html else as_json(page)
     fields = [
         (b"content-type", kind),
@@ -80,7 +87,7 @@ def read_page(store: Store, name: str, query: Mapping[str, str], mount: str) -> 
         )
         for info in found
     ]
-    return Page(name, base, entries, following, not after)
+    return Page(name, base, entries, following, not after, query.get("format"))
 
 
 def _time(mtime_ns: int) -> datetime:

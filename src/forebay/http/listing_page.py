@@ -35,7 +35,8 @@ FIELDS = [
         f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'".encode(),
     ),
-    # Not "no-referrer": the form would then come with "Origin: null", and be refused.
+    # Not "no-referrer": the form would then come with "Origin: null", which old browsers, that
+    # send no Sec-Fetch-Site, do not explain.
     (b"referrer-policy", b"same-origin"),
 ]
 """Fields of an answer that has such a page."""
@@ -100,10 +101,11 @@ def _row(entry: Entry) -> str:
 
 def _paging(page: Page) -> str:
     links = []
+    kept = "" if page.form is None else f"format={page.form}"
     if not page.first:
-        links.append(f'<a href="{escape(page.url)}">First page</a>')
+        links.append(f'<a href="{escape(page.url + ("?" + kept if kept else ""))}">First page</a>')
     if page.next is not None:
-        target = f"{page.url}?after={quote(page.next, safe='')}"
+        target = f"{page.url}?after={quote(page.next, safe='')}{'&' if kept else ''}{kept}"
         links.append(f'<a rel="next" href="{escape(target)}">Next page</a>')
     return f"<nav>{''.join(links)}</nav>\n" if links else ""
 

@@ -17,13 +17,14 @@ from forebay.errors import (
     UploadExists,
 )
 from forebay.http.answers import Field, Headers, Receive, Send, json_answer
-from forebay.http.files import created, mount_of, source_of
+from forebay.http.files import created, files_link, link_base, source_of
 from forebay.http.links import upload_location
 from forebay.http.uploads import describe
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import digest, fields, names, partial, raw
 from forebay.protocol.partial import Part, Question
 from forebay.protocol.status import Answer
+from forebay.protocol.upload_ids import refuse_plain
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -69,9 +70,8 @@ class Partial:
     ) -> Answer:
         method = scope["method"]
         if upload_id is None:
-            raise MethodNotAllowed(
-                "A partial upload begins with a PUT or PATCH of /files/NAME.",
-                allow=("POST", "OPTIONS"),
+            raise refuse_plain(
+                method, None, "A partial upload begins with a PUT or PATCH of /files/NAME."
             )
         if method == "HEAD":
             record = await self._engine.resumables.offset(
@@ -90,11 +90,9 @@ class Partial:
     async def store(
         self, scope: dict[str, Any], receive: Receive, segments: list[str], folder: bool
     ) -> Answer:
-        source = source_of(scope, receive)
         if folder:
-            raise MethodNotAllowed(
-                "A part needs the name of a file to belong to.", allow=raw.FOLDER_METHODS
-            )
+            raise MethodNotAllowed("A part needs the name of a file to belong to.")
+        source = source_of(scope, receive)
         asked = partial.read(scope["headers"], source.length)
         if isinstance(asked, Part) and asked.start == 0:
             return await self._begin(scope, segments, asked, source)
@@ -206,8 +204,8 @@ class Partial:
         stored = outcome.stored(record)
         if stored is None:
             raise NotFound
-        mount = scope.get("forebay.files") or mount_of(scope)
-        return created(stored, record.media_type, mount)
+        base = files_link(scope) or link_base(scope)
+        return created(stored, record.media_type, base)
 
     def _link(self, scope: dict[str, Any], upload_id: str) -> bytes | None:
         """Where the upload is; None where nobody says where uploads are."""

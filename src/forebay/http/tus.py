@@ -22,6 +22,7 @@ from forebay.http.links import upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import tus
 from forebay.protocol.status import Answer, restated
+from forebay.protocol.upload_ids import refuse_method
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -74,7 +75,7 @@ class Tus:
         elif method == "DELETE":
             await self._engine.resumables.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
-        raise tus.refuse_method(upload_id)
+        raise refuse_method(upload_id)  # item 118
 
     # --- creation --------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from forebay.errors import MethodNotAllowed, NotFound, UploadError
 from forebay.http.answers import Headers, Receive
 from forebay.http.destination import KEY, Destination
 from forebay.http.tus import Tus
-from forebay.protocol import form_request, names, raw, tus
+from forebay.protocol import form_request, names, tus
 from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
@@ -52,12 +52,11 @@ class TusAtFiles:
                 "an address of its own (its Location)."
             )
         if method != "POST":
-            raise MethodNotAllowed(allow=raw.FOLDER_METHODS)
+            raise MethodNotAllowed
         if not folder:
             raise MethodNotAllowed(
                 "A tus upload begins with a POST to a folder, with '/' at its end; its name is "
-                "the filename of Upload-Metadata.",
-                allow=raw.FILE_METHODS,
+                "the filename of Upload-Metadata."
             )
         if segments:
             names.judge_path(segments)

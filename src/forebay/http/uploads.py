@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from forebay.errors import MethodNotAllowed, UploadError
+from forebay.errors import UploadError
 from forebay.http import guard
 from forebay.http.answers import (
     Field,
@@ -24,14 +24,19 @@ from forebay.http.answers import (
 from forebay.http.files import path_below
 from forebay.protocol import origin, partial
 from forebay.protocol.status import Answer
-from forebay.protocol.upload_ids import upload_id_of
+from forebay.protocol.upload_ids import methods_of, refuse_plain, upload_id_of
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.model import UploadRecord
 
-METHODS = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
 _BARE_METHODS = ("HEAD", "DELETE")
+_ALL = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
+"""What a page may ask for by preflight. A 405 tells it what cannot be done where it asks."""
+_SPOKEN = (
+    "Resumable uploads speak tus 1.0 (Tus-Resumable: 1.0.0), the IETF draft (Upload-Complete), or "
+    "Content-Range."
+)
 
 
 class Dialect(Protocol):
@@ -148,28 +153,24 @@ class UploadsApp:
     ) -> Answer:
         method: str = scope["method"]
         if method == "OPTIONS":
-            return self._options(scope)
+            return self._options(scope, upload_id)
         asked = dialect is not None and dialect.answers_get
         if method == "GET" and upload_id is not None and not asked:
             return await self._status(scope, upload_id)
-        if dialect is None or method not in METHODS:
-            raise MethodNotAllowed(
-                "Resumable uploads speak tus 1.0 (Tus-Resumable: 1.0.0), the IETF draft "
-                "(Upload-Complete), or Content-Range.",
-                allow=METHODS,
-            )
+        if dialect is None:
+            raise refuse_plain(method, upload_id, _SPOKEN)
         if dialect.name != partial.NAME:
             partial.refuse(method, scope["headers"])
         return await dialect.handle(scope, receive, send, upload_id)
 
-    def _options(self, scope: dict[str, Any]) -> Answer:
+    def _options(self, scope: dict[str, Any], upload_id: str | None) -> Answer:
         headers: Headers = scope["headers"]
         offered = [field for dialect in self.dialects for field in dialect.offer(scope)]
         if origin.is_preflight("OPTIONS", headers):
-            allowed = origin.preflight(headers, self.engine.settings.allow_origin, METHODS)
+            allowed = origin.preflight(headers, self.engine.settings.allow_origin, _ALL)
             # 200, since old browsers refuse a preflight answered by 204 (tus, item 39)
             return Answer(200, (*allowed.headers, *offered, (b"content-length", b"0")))
-        allow = (b"allow", ", ".join(METHODS).encode())
+        allow = (b"allow", ", ".join(methods_of(upload_id)).encode())
         return Answer(200, (allow, *offered, (b"content-length", b"0")))
 
     async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from forebay.http import guard
 from forebay.http.answers import Receive, Send
 from forebay.library import in_litestar
 from forebay.library.foreign import answer_of
@@ -87,6 +88,7 @@ class Places:
             "root_path": root,
             "path": root + unquote_to_bytes(below).decode("utf-8", "surrogateescape"),
             "raw_path": names.quote_path(root).encode() + below,
+            guard.BASE: names.quote_path(base),
         }
         for key, other in (("forebay.files", self.files), ("forebay.uploads", self.resumable)):
             path = root if other is mounted else self.path_of(other, scope)

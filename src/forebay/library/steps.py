@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from forebay.http import guard
 from forebay.http.answers import Message
 from forebay.http.destination import KEY
 from forebay.library.mounts import Places
@@ -37,6 +38,7 @@ async def scope_of(
         "path": here + below,
         "raw_path": (quoted + below).encode(),
         "forebay.uploads": quoted,
+        guard.BASE: names.quote_path(scope.get("app_root_path", root).rstrip("/")),
     }
     files = places.path_of(places.files, scope)
     if files is not None:

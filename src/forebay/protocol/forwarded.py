@@ -11,13 +11,13 @@ import re
 from collections.abc import Sequence
 
 from forebay.protocol import fields
+from forebay.protocol.authority import parse_authority
 
-__all__ = ["Network", "Outside", "is_trusted", "networks", "outside"]
+__all__ = ["Network", "Outside", "is_trusted", "networks", "outside", "prefix_before"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 # RFC 7239, section 4: token=value, the value a token or a quoted string.
@@ -82,6 +82,18 @@ def outside(headers: Headers, peer: str | None, trusted: Sequence[Network]) -> O
     return Outside(_scheme(proto), _host(host), prefix)
 
 
+def prefix_before(base: str, prefix: str) -> str:
+    """What to write before `base`, so that a link has `prefix` once.
+
+    `base` is the path that the application was told it is at (ASGI's root_path): often that
+    which a proxy takes off and names in `prefix` as well.
+    """
+    base = base.rstrip("/")
+    if not prefix or base == prefix or base.startswith(f"{prefix}/"):
+        return ""
+    return prefix.removesuffix(base) if base else prefix
+
+
 def _list(headers: Headers, name: bytes) -> list[str]:
     joined = b",".join(fields.every(headers, name)).decode("latin-1")
     return [item.strip() for item in joined.split(",") if item.strip()]
@@ -125,11 +137,12 @@ def _scheme(value: str | None) -> str | None:
 
 
 def _host(value: str | None) -> str | None:
-    return value if value is not None and _HOST.fullmatch(value) else None
+    return value if value is not None and parse_authority(value) is not None else None
 
 
 def _prefix(headers: Headers) -> str:
-    listed = _list(headers, b"x-forwarded-prefix")
-    prefix = listed[-1].rstrip("/") if listed else ""
-    sound = _PREFIX.fullmatch(prefix) and not {".", ".."} & set(prefix.split("/"))
-    return prefix if sound else ""
+    """Each proxy that takes something off the path adds that at the end: /a, then /b, of /a/b/c."""
+    listed = [item.rstrip("/") for item in _list(headers, b"x-forwarded-prefix")]
+    prefix = "".join(listed)
+    sound = all(_PREFIX.fullmatch(item) for item in listed if item)
+    return prefix if sound and not {".", ".."} & set(prefix.split("/")) else ""

@@ -40,10 +40,14 @@ def quality(weights: dict[str, float], candidates: Iterable[str]) -> float:
 
 
 def prefers_html(headers: Headers) -> bool:
-    """Whether Accept (section 12.5.1) would rather have a page than JSON, as a browser's does.
+    """Whether a listing is better told as a page than as JSON.
 
-    JSON is what everybody else gets, whatever they accept.
+    A page for whoever names it and would rather have it than JSON, as a browser's Accept
+    (section 12.5.1) does; and for whoever sends no Accept: programs that read links from pages
+    (rclone, wget's recursion) send none. JSON for all others, `*/*` included, which curl sends.
     """
+    if not every(headers, b"accept"):
+        return True
     weights = _weights(headers, b"accept")
     page = quality(weights, ("text/html", "text/*", "*/*"))
     return page > quality(weights, ("application/json", "application/*", "*/*"))

@@ -11,7 +11,8 @@ import re
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 
-from forebay.errors import HostRefused, OriginRefused
+from forebay.errors import HostRefused, InvalidRequest, OriginRefused
+from forebay.protocol.authority import Authority, parse_authority
 from forebay.protocol.fields import Headers, every, first, single
 from forebay.protocol.status import Answer
 
@@ -21,7 +22,6 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """They store nothing; whether their answers may be read is for `cors` to say."""
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._~!$&'()*+,;=%-]+)(?::([0-9]{1,5})?)?")
 _ORIGIN = re.compile(r"(https?)://(.+)")
 _LOOPBACK_V4 = re.compile(r"127(?:\.(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})){3}")
 
@@ -34,31 +34,32 @@ def check(
     allow_hosts: Collection[str] = (),
     allow_origins: Collection[str] = (),
     scheme: str = "http",
+    seen_as: str | None = None,
 ) -> None:
-    """Raises `HostRefused` or `OriginRefused` unless the request may have its effect.
+    """Raises `InvalidRequest` for a Host that is none, `HostRefused` or `OriginRefused` unless
+    the request may have its effect.
 
     `allow_hosts`: `name` (any port), `name:port`, `*.name` or `*`; if none are given, Host
     matters only to a server that listens on loopback. `allow_origins`: serialised origins, or
     `*`. `scheme` is the request's own: behind it, a proxy may add TLS but hardly remove it,
     so a page over https may talk to its host over http, and not the other way round.
+    `seen_as` is the host that the client used, when a trusted proxy says so: a page's origin is
+    compared with that. Host itself is judged as it came, since a page whose own name was
+    resolved to a loopback address can send any field beside it.
     """
     host = single(headers, b"host")
-    authority = _authority(host.decode("latin-1").lower()) if host is not None else None
+    authority = parse_authority(host.decode("latin-1")) if host else None
+    if host and authority is None:  # RFC 9112, section 3.2; an empty one names nothing
+        raise InvalidRequest("Host is not a host name or address with an optional port.")
     if listening_on_loopback or allow_hosts:
         _check_host(authority, listening_on_loopback, allow_hosts)
     if method not in SAFE and "*" not in allow_origins:
-        _check_origin(headers, authority, allow_origins, scheme)
-
-
-@lru_cache(maxsize=256)  # a server hears the same few hosts all day
-def _authority(text: str) -> tuple[str, str] | None:
-    """Host and port (empty if none is given) of lower-case `host[:port]`."""
-    match = _AUTHORITY.fullmatch(text)
-    return (match[1].removesuffix("."), match[2] or "") if match else None
+        outside = parse_authority(seen_as) if seen_as is not None else None
+        _check_origin(headers, outside or authority, allow_origins, scheme)
 
 
 def _check_host(
-    authority: tuple[str, str] | None, on_loopback: bool, allow_hosts: Collection[str]
+    authority: Authority | None, on_loopback: bool, allow_hosts: Collection[str]
 ) -> None:
     if "*" in allow_hosts:
         return
@@ -89,13 +90,13 @@ def _host_matches(host: str, port: str, pattern: str) -> bool:
     if pattern.startswith("*."):
         name, _, wanted_port = pattern[1:].partition(":")
         return host.endswith(name) and len(host) > len(name) and wanted_port in ("", port)
-    wanted = _authority(pattern)
+    wanted = parse_authority(pattern)
     return wanted is not None and wanted[0] == host and wanted[1] in ("", port)
 
 
 def _check_origin(
     headers: Headers,
-    authority: tuple[str, str] | None,
+    authority: Authority | None,
     allow_origins: Collection[str],
     scheme: str,
 ) -> None:
@@ -109,6 +110,9 @@ def _check_origin(
     if len(origins) > 1:
         raise OriginRefused("The request names more than one origin.")
     origin = origins[0].decode("latin-1").lower()
+    if origin == "null" and every(headers, b"sec-fetch-site") == [b"same-origin"]:
+        # A page of ours whose referrer policy is "no-referrer". No script can write that field.
+        return
     if not (_is_listed(origin, allow_origins) or _is_own(origin, authority, scheme)):
         raise OriginRefused()
 
@@ -120,10 +124,10 @@ def _is_listed(origin: str, allow_origins: Collection[str]) -> bool:
     )
 
 
-def _is_own(origin: str, authority: tuple[str, str] | None, scheme: str) -> bool:
+def _is_own(origin: str, authority: Authority | None, scheme: str) -> bool:
     """Whether a page of `origin` came from the host and port that the request is for."""
     match = _ORIGIN.fullmatch(origin)
-    page = _authority(match[2]) if match else None
+    page = parse_authority(match[2]) if match else None
     if match is None or page is None or authority is None:
         return False
     if scheme == "https" and match[1] != "https":

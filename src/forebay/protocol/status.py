@@ -36,6 +36,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.NotFound: 404,
         errors.Gone: 410,
         errors.MethodNotAllowed: 405,
+        errors.MethodUnknown: 501,  # 15.6.2
         errors.NameTaken: 409,
         errors.NotAFolder: 409,
         errors.PreconditionFailed: 412,
@@ -167,6 +168,7 @@ def render(error: UploadError, accept: bytes | None, *, upload_id: str | None = 
         (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
+        (b"vary", b"Accept"),
         (b"x-content-type-options", b"nosniff"),
         *_fields(error, status),
     )

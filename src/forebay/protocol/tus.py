@@ -17,7 +17,6 @@ from typing import Any
 from forebay.errors import (
     Forbidden,
     InvalidField,
-    MethodNotAllowed,
     PreconditionFailed,
     TooLarge,
     UnsupportedCoding,
@@ -42,8 +41,6 @@ VERSION = b"1.0.0"
 RESUMABLE = (b"tus-resumable", VERSION)
 CONTENT_TYPE = "application/offset+octet-stream"
 _METHODS = ("POST", "HEAD", "PATCH", "DELETE", "GET", "OPTIONS")
-COLLECTION_METHODS = ("POST", "OPTIONS")
-UPLOAD_METHODS = ("HEAD", "PATCH", "DELETE", "GET", "OPTIONS")
 
 ALGORITHMS = ("sha1", "sha256", "sha512", "md5", "crc32", "crc32c", "blake3", "xxh3")
 """Every algorithm that can be offered, in the order they are (item 83)."""
@@ -342,11 +339,6 @@ def append(
         expected=_checksums(headers, sizes),
         late=_announces_trailer(headers, trailers),
     )
-
-
-def refuse_method(upload_id: str | None) -> MethodNotAllowed:
-    """Item 118."""
-    return MethodNotAllowed(allow=COLLECTION_METHODS if upload_id is None else UPLOAD_METHODS)
 
 
 # --- answers -------------------------------------------------------------------------------

@@ -8,9 +8,24 @@ from __future__ import annotations
 
 import re
 
-from forebay.errors import NotFound
+from forebay.errors import InvalidRequest, MethodNotAllowed, NotFound, UploadError
 
-__all__ = ["judge_upload_id", "upload_id_of"]
+__all__ = [
+    "COLLECTION_METHODS",
+    "RESUMABLE_METHODS",
+    "UPLOAD_METHODS",
+    "judge_upload_id",
+    "methods_of",
+    "refuse_method",
+    "refuse_plain",
+    "upload_id_of",
+]
+
+COLLECTION_METHODS = ("POST", "OPTIONS")
+RESUMABLE_METHODS = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
+"""Of an upload, in tus and the IETF draft."""
+UPLOAD_METHODS = (*RESUMABLE_METHODS, "PUT")
+"""Of an upload, in any protocol: Content-Range comes by PUT, too."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 
@@ -29,3 +44,21 @@ def upload_id_of(path: bytes) -> str | None:
     """
     text = path.strip(b"/").decode("latin-1")
     return judge_upload_id(text) if text else None
+
+
+def methods_of(upload_id: str | None) -> tuple[str, ...]:
+    """What Allow tells of an upload, or of the collection (RFC 9110, section 10.2.1)."""
+    return COLLECTION_METHODS if upload_id is None else UPLOAD_METHODS
+
+
+def refuse_method(upload_id: str | None) -> MethodNotAllowed:
+    """What refuses a method that tus or the IETF draft does not have (section 15.5.6)."""
+    return MethodNotAllowed(allow=COLLECTION_METHODS if upload_id is None else RESUMABLE_METHODS)
+
+
+def refuse_plain(method: str, upload_id: str | None, message: str) -> UploadError:
+    """What refuses a request whose head tells no protocol. 405 would not be true where the
+    method is right and a field is missing.
+    """
+    allow = methods_of(upload_id)
+    return InvalidRequest(message) if method in allow else MethodNotAllowed(message, allow=allow)
