@@ -139,7 +139,7 @@ def test_everything_of_a_creation_works_at_files(start_any: Start) -> None:
         ("POST", "/files/", {"Upload_Length": -3}, 400),
         ("POST", "/files/", {"Upload_Length": 3, "Upload_Checksum": "junk"}, 400),
         ("PUT", "/files/new", {"Upload_Length": 3}, 400),
-        ("PUT", "/files/", {"Upload_Length": 3}, 400),
+        ("PUT", "/files/", {"Upload_Length": 3}, 405),
         ("PATCH", "/files/kept", {"Upload_Offset": 0, "Content_Type": STREAM}, 404),
         ("PATCH", "/files/none", {"Upload_Offset": 0, "Content_Type": STREAM}, 404),
         ("HEAD", "/files/kept", {}, 404),
