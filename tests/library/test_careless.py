@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from e2e.server import RawClient
+from e2e.test_checksums import told_of
 from e2e.test_never_a_part import BODY, SPELLINGS
 from e2e.wire import content, head
 from library.conftest import Start
@@ -136,3 +137,18 @@ def test_a_telephone_may_send_an_old_form(careless: Application):
     headers = {"upload-complete": "?1", "upload-draft-interop-version": "6"}
     answer = post(careless, "/old-form", files={"file": ("a", DATA)}, headers=headers)
     assert answer.json() == len(DATA)
+
+
+@pytest.mark.parametrize("path", ["/in", "/nowhere", "/by-hand", "/body", "/form", "/old-form"])
+def test_a_wrong_checksum_is_refused_whoever_receives(careless: Application, path: str):
+    kind, body = {}, DATA
+    if path.endswith("form"):
+        request = httpx.Request("POST", careless.url, files={"file": ("a", DATA)})
+        kind, body = {"content-type": request.headers["content-type"]}, request.read()
+    for field in told_of(b"other"):
+        name, _, value = field.partition(": ")
+        answer = post(careless, path, content=body, headers={**kind, name: value})
+        assert answer.status_code == 400, (field, answer.text)
+        assert careless.published() == {}
+    name, _, value = told_of(body)[0].partition(": ")
+    assert post(careless, path, content=body, headers={**kind, name: value}).status_code == 200

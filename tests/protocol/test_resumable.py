@@ -231,16 +231,6 @@ def test_the_media_type_of_an_append(value: bytes, right: bool) -> None:
     resumable.append(resumable.read(old), "id", old)
 
 
-def test_digests_of_the_content_and_behind_it() -> None:
-    """Items 77 and 78."""
-    head = [(b"content-digest", WHOLE)]
-    assert resumable.content_digests(head) == ((Digest("sha-256", b"r" * 32),), False)
-    assert resumable.content_digests([(b"trailer", b"x, Content-Digest")]) == ((), True)
-    assert resumable.content_digests([(b"trailer", b"repr-digest")]) == ((), False)
-    with pytest.raises(InvalidField):
-        resumable.content_digests([(b"content-digest", b"sha-256")])
-
-
 # --- writing -----------------------------------------------------------------------------------
 
 

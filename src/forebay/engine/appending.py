@@ -68,7 +68,7 @@ class Appending:
         late: LateDigests | None,
     ) -> None:
         engine = self._engine
-        verified = bool(wish.expected) or wish.late
+        verified = bool(wish.expected) or wish.late or source.late is not None
         hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
         limit, most = _limits(record, engine.settings.max_append_size)
         intake = Intake(

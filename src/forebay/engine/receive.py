@@ -38,6 +38,9 @@ class Source(Protocol):
     waiting_since: float | None
     """Loop time since when nothing but the client is waited for; None while it is not."""
 
+    late: Late | None
+    """Digests that come behind the body; None when none were announced."""
+
     @property
     def arrived(self) -> bool:
         """Whether some of the body is here, unasked: the next turn begins at once."""
@@ -86,6 +89,16 @@ class Hashing:
 NO_HASHING = Hashing()
 
 
+class Late(Protocol):
+    """Digests of a body that come when it has ended."""
+
+    hashing: Hashing
+
+    def verify(self) -> None:
+        """Raises DigestMismatch, InvalidField."""
+        ...
+
+
 class Intake:
     """Takes the bytes of one request into a sink. Used by one worker at a time.
 
@@ -127,6 +140,12 @@ class Intake:
         self._beside: Beside | None = None
         self._reserved = _RESERVE_FROM if reserve else None
         self._room = room
+
+    def hash_also(self, hashing: Hashing) -> None:
+        """Keeps up more digests. Before the first byte."""
+        both = Hashing()
+        both.updates = (*(self._hashing.updates if self._hashing else ()), *hashing.updates)
+        self._hashing = both if both.updates else None
 
     def prepare(self) -> None:
         """Asks for the `room`, unless that was done; for who wants to be refused earlier."""
@@ -189,12 +208,16 @@ async def pump(
     """Moves the whole body. `after_turn` runs on the loop between turns.
 
     Reading stops while the sink is slow, so TCP slows the client down: nothing is queued.
-    Raises what the source and the sink raise.
+    Raises what the source and the sink raise, and DigestMismatch for digests that came behind it.
     """
+    if source.late is not None:
+        intake.hash_also(source.late.hashing)
     while not await source.turn(intake, workers):
         if after_turn is not None:
             after_turn()
     if source.length is not None and intake.received != source.length:
         raise IncompleteBody(f"The body ended after {intake.received} of {source.length} bytes.")
+    if source.late is not None:
+        source.late.verify()
     if after_turn is not None:
         after_turn()

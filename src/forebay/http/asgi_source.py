@@ -16,7 +16,7 @@ from forebay.errors import IncompleteBody, Interrupted, StorageFailed, UploadErr
 from forebay.http.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from forebay.engine.receive import Intake
+    from forebay.engine.receive import Intake, Late
     from forebay.engine.workers import Workers
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -49,6 +49,7 @@ class ReceiveSource:
         self._receive = receive
         self.length = length
         self.waiting_since: float | None = None
+        self.late: Late | None = None
         self._pieces: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from forebay.errors import IncompleteBody, UploadError, from_os_error
 
 if TYPE_CHECKING:
-    from forebay.engine.receive import Intake
+    from forebay.engine.receive import Intake, Late
     from forebay.engine.workers import Workers
     from forebay.http.framing import Framing
 
@@ -90,6 +90,7 @@ class SocketSource:
         self._close_wanted = False
         self._small_turns = 0
         self.waiting_since: float | None = None
+        self.late: Late | None = None
 
     @property
     def length(self) -> int | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.engine.decoding import offered
+from forebay.engine.late import AnnouncedDigests
 from forebay.errors import InvalidRequest, MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard
 from forebay.http.answers import (
@@ -25,7 +26,7 @@ from forebay.http.between import exchange_of, receives_directly, was_read
 from forebay.http.download import send_file
 from forebay.http.listing import answer_listing
 from forebay.protocol import (
-    digest,
+    checksums,
     fields,
     form_request,
     names,
@@ -285,13 +286,28 @@ def _close(opened: tuple[int, object]) -> None:
     os.close(opened[0])
 
 
-def source_of(scope: dict[str, Any], receive: Receive) -> Source:
+def source_of(scope: dict[str, Any], receive: Receive, *, whole: bool = True) -> Source:
     """The quickest way to this request's body: the socket itself on our own server, unless
     something stands between that may have a say in it.
 
-    Raises RuntimeError where somebody is known to have read the body: a rest of it is never
-    taken for the whole.
+    `whole`: the body is all of a file, so that digests of the file that are announced to come
+    behind it are of this body. Raises InvalidField where such trailers cannot come or be read,
+    RuntimeError where somebody is known to have read the body: a rest of it is never taken for
+    the whole.
     """
+    source = _source_of(scope, receive)
+    headers: Headers = scope["headers"]
+    if fields.first(headers, b"trailer") is not None:
+        names = checksums.announced(headers, whole=whole)
+        exchange = exchange_of(scope)
+        checksums.check_possible(names, readable=exchange is not None, content_length=source.length)
+        if names and exchange is not None:
+            framing = exchange.framing
+            source.late = AnnouncedDigests(names, lambda: framing.trailers)
+    return source
+
+
+def _source_of(scope: dict[str, Any], receive: Receive) -> Source:
     exchange = exchange_of(scope)
     if exchange is not None and receives_directly(exchange, receive):
         if exchange.given:
@@ -363,10 +379,15 @@ _quoted = json.encoder.encode_basestring_ascii
 def created(stored: Stored, media_type: str | None, mount: str | None) -> Answer:
     """The answer to whoever stored a file; `mount` is where files are, None: nobody knows.
 
+    It describes the request, so a Repr-Digest would be of this JSON (RFC 9530, section 3.2): the
+    file's is in it.
+
     Written out rather than built and dumped: it is the answer of every small upload.
     """
     file = stored.file
-    extra = [(b"etag", f'"{file.tag}"'.encode())]
+    extra: Headers = []
+    if stored.received is None:  # RFC 9110, section 9.3.4: not of what was transformed
+        extra.append((b"etag", f'"{file.tag}"'.encode()))
     url = "null"
     if mount is not None:
         location = f"{mount}/{names.quote_path(file.name)}"
@@ -376,7 +397,6 @@ def created(stored: Stored, media_type: str | None, mount: str | None) -> Answer
     if stored.digests:
         encoded = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
         digests = f'"digest": {json.dumps(encoded)}, '
-        extra.append((b"repr-digest", digest.serialise(stored.digests)))
     received = "" if stored.received is None else f'"received": {stored.received}, '
     body = (
         f'{{"name": {_quoted(file.name)}, "size": {file.size}, {received}'

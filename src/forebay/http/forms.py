@@ -12,7 +12,7 @@ from forebay.errors import InvalidRequest, UploadError
 from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, stored_page, wants_page
 from forebay.model import KiB, Stored
-from forebay.protocol import digest, form_request, names
+from forebay.protocol import form_request, names
 from forebay.protocol.multipart_head import PartHead, named
 from forebay.protocol.status import Answer, status_of
 
@@ -121,13 +121,10 @@ def _answer(outcomes: list[Outcome], mount: str) -> Answer:
 
 def _fields(stored: Stored, mount: str) -> list[tuple[bytes, bytes]]:
     """Those that a raw upload is answered with."""
-    found = [
+    return [
         (b"location", _url(mount, stored.file.name).encode()),
         (b"etag", f'"{stored.file.tag}"'.encode()),
     ]
-    if stored.digests:
-        found.append((b"repr-digest", digest.serialise(stored.digests)))
-    return found
 
 
 def _entry(outcome: Outcome, mount: str) -> dict[str, object]:

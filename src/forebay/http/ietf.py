@@ -32,7 +32,7 @@ from forebay.http.destination import destination_of
 from forebay.http.files import created, files_link, query_of, source_of
 from forebay.http.links import upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
-from forebay.protocol import digest, fields, form_request, raw, resumable
+from forebay.protocol import checksums, fields, form_request, raw, resumable
 from forebay.protocol.resumable import Asked, Limits
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_method
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from forebay import model
     from forebay.engine.engine import Engine
     from forebay.engine.receive import Source
-    from forebay.engine.resumable import LateDigests, Standing
+    from forebay.engine.resumable import Standing
 
 _TARGETS = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
 _TARGETS_AT_ONCE = (*_TARGETS, InvalidName, TooLarge, UnsupportedCoding, UnsupportedMediaType)
@@ -153,12 +153,13 @@ class Ietf:
         """Answers a request that `wants` an upload; `target` is what it stores in the end."""
         headers: Headers = scope["headers"]
         asked = self._read(headers)
-        source = source_of(scope, receive)
+        source = source_of(scope, receive, whole=bool(asked.complete))
         length = whole_length(asked.length, asked.complete, 0, source.length)
         interim = Interim(scope, asked)
         if asked.complete and not interim.possible and length == source.length:
             return await self._plain(scope, target, source, asked)
-        first, late = _content(AppendUpload("", self.name, 0, completes=asked.complete), scope)
+        begin = AppendUpload("", self.name, 0, completes=asked.complete)
+        first = _content(begin, source, headers)
         location = b""
 
         async def announce(record: UploadRecord) -> bool:
@@ -174,7 +175,6 @@ class Ietf:
                 context=scope,
                 announce=announce,
                 told=None if first.expected or first.late else interim.told,
-                late=late,
             )
         except UploadError as error:
             if location and interim.possible:
@@ -228,8 +228,8 @@ class Ietf:
     ) -> Answer:
         headers: Headers = scope["headers"]
         asked = self._read(headers)
-        wish, late = _content(resumable.append(asked, upload_id, headers), scope)
-        source = source_of(scope, receive)
+        source = source_of(scope, receive, whole=False)
+        wish = _content(resumable.append(asked, upload_id, headers), source, headers)
         interim = Interim(scope, asked)
         try:
             standing = await self._engine.resumables.append(
@@ -237,7 +237,6 @@ class Ietf:
                 source,
                 context=scope,
                 told=None if wish.expected or wish.late else interim.told,
-                late=late,
             )
         finally:
             await interim.settle()
@@ -298,24 +297,10 @@ def _with_problem(answer: Answer, members: dict[str, object]) -> Answer:
 # --- digests of a request's content ----------------------------------------------------------
 
 
-def _content(wish: AppendUpload, scope: dict[str, Any]) -> tuple[AppendUpload, LateDigests | None]:
-    """Adds what the head says of this content's digests."""
-    headers: Headers = scope["headers"]
-    expected, announced = resumable.content_digests(headers)
-    exchange = (scope.get("extensions") or {}).get("forebay.body")
-    late = announced and exchange is not None and exchange.protocol.can_drain
-    wish = dataclasses.replace(wish, expected=expected, late=late)
-    return wish, _late(exchange) if late else None
-
-
-def _late(exchange: Any) -> LateDigests:
-    """Those that come in a trailer (RFC 9530, section 2)."""
-
-    def read() -> tuple[model.Digest, ...]:
-        trailers: Headers = exchange.framing.trailers
-        return digest.parse(fields.every(trailers, b"content-digest"), "Content-Digest")
-
-    return read
+def _content(wish: AppendUpload, source: Source, headers: Headers) -> AppendUpload:
+    """Adds what is known of this content's digests."""
+    expected, late = checksums.of_content(headers), source.late is not None
+    return dataclasses.replace(wish, expected=expected, late=late)
 
 
 # --- interim responses -----------------------------------------------------------------------

@@ -21,7 +21,7 @@ from forebay.http.files import created, files_link, link_base, source_of
 from forebay.http.links import upload_location
 from forebay.http.uploads import describe
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
-from forebay.protocol import digest, fields, names, partial, raw
+from forebay.protocol import checksums, fields, names, partial, raw
 from forebay.protocol.partial import Part, Question
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_plain
@@ -151,14 +151,13 @@ class Partial:
         return partial.create(target, part.total, headers)
 
     def _append(self, upload_id: str, part: Part, scope: dict[str, Any]) -> AppendUpload:
-        lines = fields.every(scope["headers"], b"content-digest")
         return AppendUpload(
             upload_id,
             self.name,
             part.start,
             length=part.total,
             completes=part.completes,
-            expected=digest.parse(lines, "Content-Digest"),
+            expected=checksums.of_content(scope["headers"]),
         )
 
     # --- both ------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ class Tus:
         if not wish.partial and destination is not ANYWHERE:
             name = destination.below(wish.name)
             wish = dataclasses.replace(wish, name=name, max_size=destination.max_size)
-        source = source_of(scope, receive)
+        source = source_of(scope, receive, whole=False)
         content = self._content(wish, source, scope)
         told: Headers = [(b"content-length", b"0")]
 
@@ -139,7 +139,7 @@ class Tus:
     async def _append(self, scope: dict[str, Any], receive: Receive, upload_id: str) -> Answer:
         trailers = _reads_trailers(scope)
         wish = tus.append(scope["headers"], upload_id, self._sizes, trailers=trailers)
-        record = await self._take(wish, source_of(scope, receive), scope)
+        record = await self._take(wish, source_of(scope, receive, whole=False), scope)
         offset = (b"upload-offset", b"%d" % record.offset)
         return Answer(204, (offset, *tus.expires(record)))
 
@@ -157,7 +157,8 @@ class Tus:
 
     def _late(self, wish: AppendUpload, scope: dict[str, Any]) -> LateDigests:
         exchange = scope["extensions"]["forebay.body"]
-        return lambda: tus.late_checksums(exchange.framing.trailers, wish.expected, self._sizes)
+        expected = tus.checksums(scope["headers"], self._sizes)
+        return lambda: tus.late_checksums(exchange.framing.trailers, expected, self._sizes)
 
     # --- errors ----------------------------------------------------------------------------------
 

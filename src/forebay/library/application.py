@@ -34,7 +34,7 @@ from forebay.library.wishes import (
     make_wish,
 )
 from forebay.model import Conflict
-from forebay.protocol import codings, fields, whole
+from forebay.protocol import checksums, codings, fields, whole
 
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
@@ -369,6 +369,7 @@ class Forebay(Contents):
             max_size=max_size,
             threshold=threshold,
             progress=progress,
+            expected=checksums.expected(headers),
             coding=codings.to_decode(headers, decodable) if decodable else None,
         ) as body:
             yield body

@@ -25,7 +25,7 @@ from forebay.library.form_fields import problem
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import FormWish, Wish
 from forebay.model import Conflict, FormPolicy, Principal, Stored
-from forebay.protocol import content_type, form_request, names, raw
+from forebay.protocol import checksums, content_type, form_request, names
 from forebay.protocol.multipart_head import FormLimits, PartHead, named
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         limits=_limits(engine.settings, wish.max_size),
         place=_placing(targets, wish, engine.settings),
         policy=FormPolicy.ALL,
-        expected=raw.expected_digests(scope["headers"]),
+        expected=checksums.expected(scope["headers"]),
         coding=coding,
         principal=principal,
         context=scope,

@@ -29,6 +29,7 @@ from forebay.library.calls import Call
 from forebay.library.forms import check_head, upload_of
 from forebay.library.upload import Upload
 from forebay.model import FormPolicy, Principal
+from forebay.protocol import checksums
 from forebay.protocol.content_type import begins_like_a_form
 from forebay.protocol.multipart_head import FormLimits, PartHead
 from forebay.protocol.status import status_of
@@ -94,6 +95,7 @@ class _Taker:
                 call.source(),
                 content_type,
                 coding=coding,
+                expected=checksums.expected(call.scope["headers"]),
                 limits=_limits(limits_of(engine.settings), limits),
                 place=_place,
                 empty_inputs=True,

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from forebay.errors import InvalidField, MethodNotAllowed
 from forebay.model import Conflict, Digest, Preconditions
 from forebay.protocol import (
+    checksums,
     codings,
     content_type,
     fields,
@@ -85,7 +86,7 @@ def command(
         content_type=kind,
         conflict=Conflict.RENAME if on_conflict is Conflict.AUTO else on_conflict,
         preconditions=preconditions.parse(headers),
-        expected=raw.expected_digests(headers),
+        expected=checksums.expected(headers),
         wanted=raw.wanted_digests(headers),
         coding=coding,
     )

@@ -12,7 +12,7 @@ import re
 
 from forebay.errors import InvalidField, LengthRequired
 from forebay.model import CreateUpload, Receive
-from forebay.protocol import content_type, digest, fields, ranges, whole
+from forebay.protocol import checksums, content_type, fields, ranges, whole
 from forebay.protocol.codings import check_identity
 from forebay.protocol.fields import Headers
 
@@ -121,7 +121,7 @@ def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload
         length=total,
         media_type=target.media_type,
         # RFC 9530, section 3: of the whole, whatever part of it a request carries
-        expected=digest.parse(fields.every(headers, b"repr-digest"), "Repr-Digest"),
+        expected=checksums.of_file(headers),
         wanted=target.wanted,
         max_size=target.max_size,
         preconditions=target.preconditions,

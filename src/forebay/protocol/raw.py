@@ -14,8 +14,17 @@ from forebay.errors import (
     NotOffered,
     UnsupportedMediaType,
 )
-from forebay.model import Conflict, Digest, Receive
-from forebay.protocol import codings, content_type, digest, fields, names, preconditions, whole
+from forebay.model import Conflict, Receive
+from forebay.protocol import (
+    checksums,
+    codings,
+    content_type,
+    digest,
+    fields,
+    names,
+    preconditions,
+    whole,
+)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -77,14 +86,11 @@ def command(
         conflict=policy,
         preconditions=preconditions.parse(headers),
         media_type=media_type.decode("latin-1") if media_type else None,
-        expected=() if _DIGESTS.isdisjoint(known) else expected_digests(headers),
+        expected=() if checksums.FIELDS.isdisjoint(known) else checksums.expected(headers),
         # That of a body that is decoded would not be the stored file's.
         wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
         coding=coding,
     )
-
-
-_DIGESTS = frozenset((b"content-digest", b"repr-digest"))
 
 
 def _check_content(
@@ -122,18 +128,6 @@ def _given_name(headers: Headers, query: Mapping[str, str], generated: str) -> l
     if query.get("name"):
         return query["name"].split("/")
     return [generated]
-
-
-def expected_digests(headers: Headers) -> tuple[Digest, ...]:
-    """Content-Digest and Repr-Digest: of a whole in one request they are of the same bytes, its
-    content coding included (RFC 9530, sections 2 and 3).
-    """
-    found: list[Digest] = []
-    for name in (b"content-digest", b"repr-digest"):
-        values = fields.every(headers, name)
-        if values:
-            found += digest.parse(values, name.decode())
-    return tuple(found)
 
 
 def wanted_digests(headers: Headers) -> tuple[str, ...]:

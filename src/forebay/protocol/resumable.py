@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from forebay.errors import InvalidField, UnsupportedMediaType
-from forebay.model import AppendUpload, CreateUpload, Digest, Receive
-from forebay.protocol import content_type, digest, fields
+from forebay.model import AppendUpload, CreateUpload, Receive
+from forebay.protocol import checksums, content_type, fields
 
 __all__ = [
     "LARGEST",
@@ -28,7 +28,6 @@ __all__ = [
     "append",
     "asks",
     "completeness",
-    "content_digests",
     "create",
     "draft",
     "inconsistent",
@@ -174,7 +173,6 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
     """The upload that a creation asks for (section 4.2.2); `length` is what it comes to in
     all, where that is known. `target` is the request as its resource would have taken it.
     """
-    lines = fields.every(headers, b"repr-digest")
     limits = [LARGEST] if target.max_size is None else [target.max_size, LARGEST]
     return CreateUpload(
         dialect=NAME,
@@ -182,7 +180,7 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
         conflict=target.conflict,
         length=length,
         media_type=target.media_type,
-        expected=digest.parse(lines, "Repr-Digest"),
+        expected=checksums.of_file(headers),
         wanted=target.wanted,
         max_size=min(limits),
         preconditions=target.preconditions,
@@ -205,15 +203,6 @@ def append(asked: Asked, upload_id: str, headers: Headers) -> AppendUpload:
         length=asked.length,
         completes=bool(asked.complete),
     )
-
-
-def content_digests(headers: Headers) -> tuple[tuple[Digest, ...], bool]:
-    """Those of this request's content (RFC 9530, section 2), and whether a trailer may bring
-    more. Raises InvalidField.
-    """
-    announced = fields.elements(headers, b"trailer")
-    late = any(name.strip() == b"content-digest" for name in announced)
-    return digest.parse(fields.every(headers, b"content-digest"), "Content-Digest"), late
 
 
 # --- writing ---------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from forebay.model import (
     UploadState,
 )
 from forebay.protocol import fields
+from forebay.protocol.checksums import of_content
 from forebay.protocol.tus_concat import parse_concat
 from forebay.protocol.tus_metadata import media_type_of, name_of, parse_metadata
 
@@ -198,7 +199,8 @@ def checksum(value: bytes, sizes: Mapping[str, int]) -> Digest:
     return Digest(name, digest)
 
 
-def _checksums(headers: Headers, sizes: Mapping[str, int]) -> tuple[Digest, ...]:
+def checksums(headers: Headers, sizes: Mapping[str, int]) -> tuple[Digest, ...]:
+    """That of Upload-Checksum in the head. Raises InvalidField."""
     value = fields.single(headers, b"upload-checksum")
     return () if value is None else (checksum(value, sizes),)
 
@@ -316,7 +318,7 @@ def content_of_creation(
         "",
         "tus",
         0,
-        expected=_checksums(headers, sizes),
+        expected=(*checksums(headers, sizes), *of_content(headers)),
         late=_announces_trailer(headers, trailers),
     )
 
@@ -336,7 +338,7 @@ def append(
         "tus",
         offset,
         length=number(headers, b"upload-length"),
-        expected=_checksums(headers, sizes),
+        expected=(*checksums(headers, sizes), *of_content(headers)),
         late=_announces_trailer(headers, trailers),
     )
 
