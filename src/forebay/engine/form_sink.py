@@ -116,6 +116,11 @@ class FormSink:
         self._parser.decode(whole, start, start + len(data))
         self.offset = offset + len(data)
 
+    @property
+    def work(self) -> int:
+        """What taking the form apart took, in units of about 0.3 microseconds."""
+        return self._parser.work
+
     def reserve(self, size: int) -> None:
         """Nothing: each file reserves for itself, as nobody knows which one will grow."""
 

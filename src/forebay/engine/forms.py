@@ -21,6 +21,7 @@ from forebay.engine.decoding import decoding, room
 from forebay.engine.form_parts import FormFile, MultiDict, Place, by_kind
 from forebay.engine.form_publication import FormPublication
 from forebay.engine.form_sink import FormSink, ReceivedFile
+from forebay.engine.metering import Meter
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
 from forebay.engine.reporting import reported
 from forebay.errors import DiskFull, TooLarge, UploadError
@@ -242,7 +243,7 @@ async def receive_form(
                 outer = None
                 if coding is not None:
                     outer = decoding(sink, coding, settings, limits.max_total)
-                intake = Intake(outer or sink, hashing=hashing)
+                intake = Intake(outer or sink, hashing=hashing, meter=Meter(sink))
                 async with reported(engine.hooks, about, progress) as feed:
                     await engine.pump(source, intake, progress=feed)
                 if outer is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from forebay.engine.hashes import make
+from forebay.engine.metering import Meter
 from forebay.engine.workers import Beside, Workers
 from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
 from forebay.model import Digest, MiB
@@ -108,11 +109,13 @@ class Intake:
         hashing: digests to keep up.
         reserve: ask the sink for room as an unannounced body grows.
         room: ask the sink for room up to this offset before anything is written.
+        meter: watches what taking the body apart costs, where it is taken apart.
     """
 
     __slots__ = (
         "_beside",
         "_hashing",
+        "_meter",
         "_reserved",
         "_room",
         "limit",
@@ -131,8 +134,10 @@ class Intake:
         hashing: Hashing = NO_HASHING,
         reserve: bool = False,
         room: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         self.sink = sink
+        self._meter = meter
         self.start = self.offset = offset
         self.received = 0
         self.limit = limit
@@ -152,6 +157,24 @@ class Intake:
         room, self._room = self._room, 0
         if room:
             self.sink.reserve(room)
+
+    @property
+    def work(self) -> int:
+        """What taking it apart took so far, in units of about 0.3 microseconds; 0 where nothing
+        is taken apart.
+        """
+        return self._meter.work if self._meter is not None else 0
+
+    @property
+    def costly(self) -> bool:
+        """Taking it apart takes more time than receiving it: others are served first."""
+        return self._meter is not None and self._meter.costly
+
+    def portion(self, size: int) -> int:
+        """How many of `size` bytes to feed at a time, so that no turn is much longer than it may
+        be.
+        """
+        return size if self._meter is None else self._meter.room(size)
 
     @property
     def hashes(self) -> bool:
@@ -192,6 +215,8 @@ class Intake:
             self.sink.write(data, self.offset)
             self.offset = end
             self.received += size
+            if self._meter is not None:
+                self._meter.fed(size)
         if over:
             raise TooLarge(
                 f"The body is larger than the {self.limit} bytes that may come here.",

@@ -34,6 +34,8 @@ BODY_WAS_READ = (
     "The body of this request was read already: it comes once. Declare one upload or one form in "
     "a route, and no JSON, form or `await request.body()` beside it or in middleware."
 )
+TURN_WORK = 16 << 10
+"""Most work of taking a body apart in a turn, in units of `Intake.work`: some 5 ms."""
 PATIENCE = 0.1
 """Seconds a piece may wait for company."""
 
@@ -116,7 +118,9 @@ class ReceiveSource:
 
     async def _write(self, intake: Intake, workers: Workers) -> None:
         pieces, self._pieces = self._pieces, []
-        await workers.run(_feed_all, intake, pieces)
+        while pieces:
+            async with workers.alone() if intake.costly else contextlib.nullcontext():
+                pieces = await workers.run(_feed_some, intake, pieces)
 
     def _start_flush(self, intake: Intake, workers: Workers) -> None:
         """The client is slow: what it sent so far goes to the store while it is waited for."""
@@ -156,12 +160,22 @@ class ReceiveSource:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
 
-def _feed_all(intake: Intake, pieces: list[bytes]) -> None:
-    """In a thread. Large pieces go one by one: copying them together costs more than a call."""
+def _feed_some(intake: Intake, pieces: list[bytes]) -> list[bytes]:
+    """In a thread: what is left when so much work was done that others should have a turn. Large
+    pieces go one by one: copying them together costs more than a call.
+    """
     if sum(map(len, pieces)) < _SMALL_PIECE * len(pieces):
         pieces = [b"".join(pieces)]
-    for piece in pieces:
-        intake.feed(memoryview(piece))
+    most = intake.work + TURN_WORK
+    for number, piece in enumerate(pieces):
+        view = memoryview(piece)
+        while view and intake.work < most:
+            size = intake.portion(len(view))
+            intake.feed(view[:size])
+            view = view[size:]
+        if view:
+            return [bytes(view), *pieces[number + 1 :]]
+    return []
 
 
 _KEEPING = (IncompleteBody, Interrupted)

@@ -30,7 +30,7 @@ TURN = 16 << 20
 """Most bytes an upload may take before others get the thread."""
 CROWDED_TURN = 8 << 20
 TURN_WORK = 16 << 10
-"""Most work of decoding in a turn, in units of `Framing.work`: some 5 ms."""
+"""Most work of decoding and taking apart in a turn, in units of `Framing.work`: some 5 ms."""
 CROWDED_SECONDS = 0.25
 """Longest turn while others wait, as on a slow disk; looked at between two reads."""
 LINGER_MS = 4
@@ -135,7 +135,8 @@ class SocketSource:
         self._working = True
         before = intake.received
         try:
-            async with workers.alone() if self._framing.costly else contextlib.nullcontext():
+            costly = self._framing.costly or intake.costly
+            async with workers.alone() if costly else contextlib.nullcontext():
                 done = await workers.run(self._work, intake, early, workers, stop=self._halt)
         finally:
             self._working = False
@@ -176,7 +177,8 @@ class SocketSource:
         """In a thread: one turn."""
         framing = self._framing
         if early:
-            used = framing.decode(memoryview(early), intake.feed)
+            some = early[: intake.portion(len(early))]
+            used = framing.decode(memoryview(some), intake.feed)
             if used < len(early):
                 self._surplus = early[used:]
                 return framing.done
@@ -200,17 +202,19 @@ class SocketSource:
             intake.feed(data, workers if hashes else None)
 
         taken = 0
-        most = framing.work + TURN_WORK
+        most = framing.work + intake.work + TURN_WORK
         until = time.monotonic() + CROWDED_SECONDS
         patience: select.poll | None = None
         while not framing.done and self._stopped is None:
             if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
                 return
-            if framing.work >= most or (time.monotonic() >= until and workers.crowded):
+            if framing.work + intake.work >= most or (
+                time.monotonic() >= until and workers.crowded
+            ):
                 return
             buffer = buffers[0]
             try:
-                got = source.recv_into(buffer, framing.room(len(buffer)))
+                got = source.recv_into(buffer, framing.room(intake.portion(len(buffer))))
             except BlockingIOError:
                 crowded = workers.crowded
                 if crowded and taken < FAST_FROM:

@@ -14,9 +14,8 @@ _KIND = re.compile(rf"[ \t]*({_TOKEN}(?:/{_TOKEN})?)[ \t]*")
 # Possessive, so linear. Bare values go beyond tokens: boundaries with ":" or "/" are common.
 _BARE = r'([^;" \t]++)'
 _BEFORE = rf"[ \t]*({_TOKEN})[ \t]*=[ \t]*"
-_ESCAPING = re.compile(rf';(?:{_BEFORE}(?:"((?:\\["\\]|[^"])*+)"|{_BARE}))?[ \t]*')
+_ESCAPING = re.compile(rf';(?:{_BEFORE}(?:"((?:[^"\\]++|\\["\\]?+)*+)"|{_BARE}))?[ \t]*')
 _LITERAL = re.compile(rf';(?:{_BEFORE}(?:"([^"]*+)"|{_BARE}))?[ \t]*')
-_ESCAPED = re.compile(r'\\(["\\])')
 
 _MAX_PARAMETERS = 64
 _MAX_LENGTH = 8192
@@ -56,7 +55,8 @@ def _read(text: str, grammar: re.Pattern[str]) -> tuple[str, dict[str, str]] | N
         if name.lower() in parameters:
             return None  # two readers would pick different ones
         if bare is None and grammar is _ESCAPING and "\\" in quoted:
-            quoted = _ESCAPED.sub(r"\1", quoted)
+            # By pairs from the left, as a search would; NUL is in no field.
+            quoted = quoted.replace("\\\\", "\0").replace('\\"', '"').replace("\0", "\\")
         parameters[name.lower()] = quoted if bare is None else bare
     return None
 

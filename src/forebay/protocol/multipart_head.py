@@ -239,14 +239,14 @@ def made_name(field: str, kind: str) -> str:
 
 # --- text ----------------------------------------------------------------------------------
 
-_BROWSER_ESCAPE = re.compile("%(?:22|0D|0A)")
 _BROWSER_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 
 
 def _text(value: str, default: str, other: str | None) -> str:
     """Text read as ISO-8859-1, in which browsers escape three characters."""
     if "%" in value:
-        value = _BROWSER_ESCAPE.sub(lambda match: _BROWSER_ESCAPES[match[0]], value)
+        for escape, character in _BROWSER_ESCAPES.items():
+            value = value.replace(escape, character)
     return value if value.isascii() else charsets.name_of(value.encode("latin-1"), default, other)
 
 
