@@ -144,7 +144,8 @@ class Forebay(Contents):
 
     def _register_folder(self, folder: str) -> None:
         if folder not in self._folders:
-            self._running.check_destinations([folder])
+            if not self._running.closed:  # else the next start does it
+                self._running.check_destinations([folder])
             self._folders.add(folder)
 
     def receive(self, to: To | None = None, **wanted: Unpack[Wanted]) -> Any:

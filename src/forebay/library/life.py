@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -66,6 +66,25 @@ class Life:
         for requests that start from now on; folder and durability stay as they were.
         """
         self.engine.settings = settings
+
+    @contextlib.contextmanager
+    def with_settings(self, settings: Settings) -> Iterator[None]:
+        """Works by other settings for the block, another folder too, as tests want it.
+
+        Around the start and the stop; raises RuntimeError when it runs.
+        """
+        before = self._running
+        if before.loop is not None and not before.closed:
+            raise RuntimeError("This Forebay is running; stop it before its folder is changed.")
+        instead = Running(settings, self._hooks)
+        before.close()  # a start makes it anew
+        self._running = instead
+        try:
+            instead.check_destinations(self._folders)
+            yield
+        finally:
+            self._running.close()
+            self._running, self._owner = before, None
 
     # --- start and stop --------------------------------------------------------------------------
 
