@@ -6,9 +6,20 @@ same name would be safe to show on one server and a script on the next.
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterable
 
-__all__ = ["UNKNOWN", "extension_of", "is_active", "is_shown", "matches", "media_type_of"]
+__all__ = [
+    "UNKNOWN",
+    "extension_of",
+    "has_charset",
+    "is_active",
+    "is_shown",
+    "is_utf8",
+    "matches",
+    "media_type_of",
+]
 
 UNKNOWN = "application/octet-stream"
 
@@ -118,6 +129,36 @@ def media_type_of(name: str) -> str:
     """`type/subtype`, by what follows the last dot; `UNKNOWN` where that says nothing."""
     stem, _, extension = name.rpartition("/")[2].rpartition(".")
     return _TYPES.get(extension.lower(), UNKNOWN) if stem else UNKNOWN
+
+
+_PLAIN = frozenset(
+    {"text/plain", "text/csv", "text/markdown", "text/tab-separated-values", "text/x-python"}
+)
+
+
+def has_charset(kind: str) -> bool:
+    """Whether a reader of that type needs to be told the encoding: it has no way of its own to say
+    it, as HTML has, and none that always holds, as WebVTT has.
+    """
+    return kind in _PLAIN
+
+
+_SHIFTS = re.compile(rb"\x1b[$(]")
+
+
+def is_utf8(data: bytes, *, whole: bool) -> bool:
+    """Whether text that begins with `data` is UTF-8 as far as that can be told; `whole`: it is all.
+
+    A character that the end of `data` cuts in two does not matter. NUL is of UTF-16 or no text,
+    and ISO-2022 (RFC 1468) hides in ASCII behind its escapes.
+    """
+    if b"\0" in data or _SHIFTS.search(data) is not None:
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=whole)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def matches(kind: str, patterns: Iterable[str]) -> bool:

@@ -251,7 +251,7 @@ def test_the_tag_changes_with_every_content_however_quickly(reuse_server: Start)
     ("name", "kind", "disposition"),
     [
         ("a.png", "image/png", 'inline; filename="a.png"'),
-        ("a.txt", "text/plain", 'inline; filename="a.txt"'),
+        ("a.txt", "text/plain; charset=utf-8", 'inline; filename="a.txt"'),
         ("a.pdf", "application/pdf", 'inline; filename="a.pdf"'),
         ("a.html", "text/html", 'attachment; filename="a.html"'),
         ("a.svg", "image/svg+xml", 'attachment; filename="a.svg"'),
@@ -264,7 +264,7 @@ def test_the_tag_changes_with_every_content_however_quickly(reuse_server: Start)
         ),
         (
             "d/日本;=.txt",
-            "text/plain",
+            "text/plain; charset=utf-8",
             "inline; filename=\"__;=.txt\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC%3B%3D.txt",
         ),
     ],
@@ -280,6 +280,51 @@ def test_a_file_is_named_typed_and_never_guessed_at(
         assert (headers["content-type"], headers["content-disposition"]) == (kind, disposition)
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-cache"
+
+
+CUT = b"x" * ((64 << 10) - 1) + "é".encode()
+"""A character that lies across the end of what is looked at."""
+TEXTS: list[tuple[bytes, bool]] = [
+    (b"", True),
+    (b"plain ASCII", True),
+    ("größe, 日本語, 🌊".encode(), True),
+    (b"\xef\xbb\xbfwith a mark", True),
+    (b"\x1b[31mred\x1b[0m", True),
+    (CUT, True),
+    (CUT + b" and more", True),
+    (CUT[:-1], False),  # it is never completed
+    ("größe".encode("latin-1"), False),
+    ("日本語".encode("shift_jis"), False),
+    ("日本語".encode("iso2022_jp"), False),
+    ("größe".encode("utf-16"), False),
+    ("ascii".encode("utf-16-le"), False),
+    (b"\xff" + b"x" * 100_000, False),
+    (b"x" * 100_000 + b"\xff", True),  # beyond what is looked at
+]
+
+
+@pytest.mark.parametrize("options", [(), ("--compress-at-rest", "zstd")], ids=str)
+def test_text_in_utf_8_is_told_as_that_and_other_text_as_nothing(
+    reuse_server: Start, options: tuple[str, ...]
+):
+    server = reuse_server(*options)
+    for number, (data, is_utf8) in enumerate(TEXTS):
+        for ending, kind in (("txt", "text/plain"), ("md", "text/markdown"), ("csv", "text/csv")):
+            path = f"/files/{number}.{ending}"
+            assert server.request("PUT", path, data)[0] == 201
+            expected = f"{kind}; charset=utf-8" if is_utf8 else kind
+            asked: list[tuple[str, dict[str, str]]] = [
+                ("GET", {}),
+                ("HEAD", {}),
+                ("GET", {"Accept-Encoding": "zstd"}),
+                ("GET", {"Range": "bytes=-1"} if data else {}),
+            ]
+            for method, fields in asked:
+                status, headers, _ = server.request(method, path, None, fields)
+                assert (status in (200, 206), headers["content-type"]) == (True, expected), data[:9]
+    for name, kind in (("a.html", "text/html"), ("a.json", "application/json")):
+        server.request("PUT", f"/files/{name}", b"x")
+        assert server.request("GET", f"/files/{name}")[1]["content-type"] == kind
 
 
 def test_what_is_shown_is_a_setting_that_no_pattern_opens_to_scripts(reuse_server: Start):

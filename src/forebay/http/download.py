@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay.errors import PreconditionFailed
+from forebay.errors import PreconditionFailed, UploadError
 from forebay.http.answers import Headers, Send
 from forebay.http.content import Content, PackedContent, PlainContent
-from forebay.media_types import is_shown, media_type_of
+from forebay.media_types import has_charset, is_shown, is_utf8, media_type_of
 from forebay.model import EntityTag, FileInfo, Preconditions, coded_tag
 from forebay.protocol import fields, preconditions, ranges
 from forebay.protocol.negotiation import takes_coding
@@ -72,7 +73,8 @@ async def send_file(
     kind = media_type_of(info.name)
     shown = is_shown(kind, engine.settings.inline_types)
     wanted = None if coding else wanted_ranges(scope, info.size, tag, mtime)
-    plan = _plan(wanted, content.size, kind.encode())
+    told = await _with_charset(kind, engine, unpacker, fd, info)
+    plan = _plan(wanted, content.size, told)
     if coding:
         plan.headers.append((b"content-encoding", coding.encode()))
     plan.headers.extend(
@@ -84,6 +86,34 @@ async def send_file(
         )
     )
     await _send(send, plan, content, scope["method"])
+
+
+_SNIFFED = 64 << 10
+"""Bytes at the beginning of a text that its charset is told by."""
+
+
+async def _with_charset(
+    kind: str, engine: Engine, unpacker: Unpacker, fd: int, info: FileInfo
+) -> bytes:
+    """The media type, with `charset=utf-8` for a text that begins as such. Of the content, whatever
+    coding and range of it are sent.
+    """
+    if has_charset(kind) and await engine.workers.run(_begins_as_utf8, unpacker, fd, info):
+        kind += "; charset=utf-8"
+    return kind.encode()
+
+
+def _begins_as_utf8(unpacker: Unpacker, fd: int, info: FileInfo) -> bool:
+    """In a thread."""
+    size = min(_SNIFFED, info.size)
+    try:
+        if info.stored_size is None:
+            data = os.pread(fd, size, 0)
+        else:
+            data = unpacker.read(fd, info, 0, size) if size else b""
+    except (OSError, UploadError):
+        return False  # it is told where the content is sent
+    return is_utf8(data, whole=len(data) == info.size)
 
 
 async def _representation(
