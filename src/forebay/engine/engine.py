@@ -8,6 +8,7 @@ wrong on the way, nothing of a refused or broken body stays (invariant 5).
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -25,6 +26,7 @@ from forebay.engine.recorded import Recorded
 from forebay.engine.removal import Removal
 from forebay.engine.resumable import Resumables
 from forebay.engine.unrecorded import Unrecorded
+from forebay.engine.verdict import Verdict, until_answered
 from forebay.engine.watch import Watch
 from forebay.engine.withdrawal import withdraw
 from forebay.engine.workers import Workers
@@ -107,11 +109,18 @@ class Engine:
         *,
         context: Mapping[str, Any] | None = None,
         progress: ProgressFeed | None = None,
+        verdict: Verdict | None = None,
     ) -> Stored:
         """Takes a whole body and publishes it. Raises an UploadError; then nothing is kept.
 
-        `context` is what `authorise` is shown of the request.
+        `context` is what `authorise` is shown of the request; `verdict`: as in `received_file`.
         """
+        if verdict is not None:
+            waiting = self.received_file(
+                command, source, context=context, progress=progress, verdict=verdict
+            )
+            async with waiting as (_, stored):
+                return stored
         async with self.reception(command, source, context=context) as reception:
             stored = await reception.take(progress)
         await reception.notify(stored, context)
@@ -132,20 +141,20 @@ class Engine:
         *,
         context: Mapping[str, Any] | None = None,
         progress: ProgressFeed | None = None,
+        verdict: Verdict | None = None,
     ) -> AsyncIterator[tuple[Reception, Stored]]:
         """As `receive_file`, for somebody who has yet to decide: the file is published for the
-        block, taken back when that raises, and told of when it ends.
+        block, taken back when that raises, and told of when it ends; with a `verdict` when that
+        is given, or taken back then.
 
         What replaced another file cannot be taken back; it stays.
         """
         async with self.reception(command, source, context=context) as reception:
             stored = await reception.take(progress)
-        try:
+        notify = functools.partial(reception.notify, stored, context)
+        undo = functools.partial(reception.take_back, stored)
+        async with until_answered(verdict, notify, undo):
             yield reception, stored
-        except BaseException:
-            await reception.take_back(stored)
-            raise
-        await reception.notify(stored, context)
 
     @contextlib.asynccontextmanager
     async def reception(

@@ -48,6 +48,8 @@ class FormPublication:
         self._policy = policy
         self._principal = principal
         self._started = started
+        self.waits = False
+        """Whether `on_complete` is called is decided later, when this has been closed."""
         self._unnotified: dict[str, tuple[UploadRecord, Staged]] = {}
 
     async def publish(self, planned: Planned) -> list[Stored | UploadError]:
@@ -136,7 +138,7 @@ class FormPublication:
 
     async def close(self) -> None:
         """For what had no callback called, because the request was cancelled, a sweep does it."""
-        while self._unnotified:
+        while self._unnotified and not self.waits:
             _, (_, staged) = self._unnotified.popitem()
             await self._engine.workers.run(staged.close)
 

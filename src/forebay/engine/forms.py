@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import secrets
 import time
@@ -24,6 +25,7 @@ from forebay.engine.form_sink import FormSink, ReceivedFile
 from forebay.engine.metering import Meter
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
 from forebay.engine.reporting import reported
+from forebay.engine.verdict import Verdict, until_answered
 from forebay.errors import DiskFull, TooLarge, UploadError
 from forebay.hooks.base import Arrival, Candidate
 from forebay.model import (
@@ -150,6 +152,16 @@ class Form:
         for outcome in outcomes:
             if outcome.stored is not None:
                 await self._publication.take_back(outcome.id, outcome.stored)
+
+    def waiting(
+        self, outcomes: Iterable[Outcome], verdict: Verdict | None
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """For a block: `take_back` when that raises, or when the verdict says so; else `tell`.
+        See `until_answered`.
+        """
+        self._publication.waits = verdict is not None
+        tell = functools.partial(self.tell, outcomes)
+        return until_answered(verdict, tell, functools.partial(self.take_back, outcomes))
 
     async def close(self) -> None:
         """Its files cannot be used any more."""

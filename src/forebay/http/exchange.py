@@ -9,9 +9,11 @@ import os
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.verdict import Verdict
 from forebay.errors import IncompleteBody
 from forebay.http.drain import SocketSource
 from forebay.http.framing import Framing
+from forebay.http.judging import is_kept
 
 if TYPE_CHECKING:
     from forebay.http.direct import DirectProtocol
@@ -24,6 +26,7 @@ HIGH_WATER = 64 << 10
 SMALL_REST = 64 << 10
 """A refused body with no more than this left is read to its end and the connection kept."""
 
+_CONTENT = ("http.response.body", "http.response.zerocopysend")
 _OWN_PHRASES = {104: "Upload Resumption Supported", 460: "Checksum Mismatch"}
 
 
@@ -64,6 +67,8 @@ class Exchange:
         self.started = False
         self.complete = False
         self.status = 0
+        self._answered = False
+        """Content of the response has come, if only its end: its status stands."""
         self._source: SocketSource | None = None
         self._body: list[bytes] = []
         self._asked = False
@@ -71,6 +76,7 @@ class Exchange:
         self._delivered = False
         self.given = False
         """Something of the body has been given to whoever called `receive`."""
+        self._verdict: Verdict | None = None
         self._event: asyncio.Event | None = None
         self._head: bytes | None = None
         self._chunked = False
@@ -103,7 +109,19 @@ class Exchange:
                     logger.error("ASGI callable returned without completing response.")
                 await self._fail()
         finally:
-            self._let_go()
+            try:
+                if self._verdict is not None:
+                    await self._verdict.give(self._answered and is_kept(self.status))
+            finally:
+                self._let_go()
+
+    def judged(self) -> Verdict:
+        """What waits for the answer to leave: kept with a success, taken back with an error."""
+        if self._verdict is None:
+            self._verdict = Verdict()
+            if self._answered:
+                self._verdict.kept = is_kept(self.status)
+        return self._verdict
 
     async def _fail(self) -> None:
         if self.complete:
@@ -213,9 +231,11 @@ class Exchange:
     async def send(self, message: Message) -> None:
         if self.protocol.outlet.paused:
             await self.protocol.outlet.writable()
+        kind = message["type"]
+        if self._verdict is not None or self.disconnected:
+            await self._judge(kind, message)
         if self.disconnected:
             return
-        kind = message["type"]
         if kind == "http.response.body" and self.started and not self.complete:
             self._send_body(message)
         elif kind == "http.response.start" and not self.started:
@@ -226,6 +246,15 @@ class Exchange:
             self._send_informational(message)
         else:
             raise RuntimeError(f"Unexpected ASGI message {kind!r} in this state of the response.")
+
+    async def _judge(self, kind: str, message: Message) -> None:
+        """Its first content settles the answer. Also for a client that has left."""
+        if kind == "http.response.start":
+            self.status = self.status or message["status"]
+        elif kind in _CONTENT and self.status and not self._answered:
+            if self._verdict is not None:
+                await self._verdict.give(is_kept(self.status))
+            self._answered = True
 
     def _send_informational(self, message: Message) -> None:
         """An interim response (1xx), never to HTTP/1.0 (RFC 9110, section 15.2)."""
@@ -280,6 +309,7 @@ class Exchange:
         return self.framing.remaining - self.protocol.buffered > SMALL_REST
 
     def _send_body(self, message: Message) -> None:
+        self._answered = True
         body = b"" if self._bodiless else message.get("body", b"")
         more = message.get("more_body", False)
         parts = self._take_head(len(body))
@@ -311,6 +341,7 @@ class Exchange:
         if self._bodiless or not count:
             self._send_body({"more_body": message.get("more_body", False)})
             return
+        self._answered = True
         parts = self._take_head(count)
         if self._chunked:
             parts.append(b"%x\r\n" % count)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from forebay.engine.decoding import offered
 from forebay.engine.late import AnnouncedDigests
 from forebay.errors import InvalidRequest, MethodNotAllowed, NotFound, UploadError
-from forebay.http import forms, guard
+from forebay.http import forms, guard, judging
 from forebay.http.answers import (
     Headers,
     Receive,
@@ -154,6 +154,8 @@ class FilesApp:
         path = path_below(scope)
         folder = is_folder(path)
         dialect = self._dialect(scope)
+        if method in ("PUT", "POST"):
+            judging.judge_between(scope, send)
         if dialect is not None:
             answer = await dialect.store(scope, receive, names.split_path(path), folder)
         elif method == "OPTIONS":
@@ -227,7 +229,9 @@ class FilesApp:
         )
         if creator is not None:
             return await creator.create(scope, receive, send, command)
-        stored = await self.engine.receive_file(command, source_of(scope, receive), context=scope)
+        stored = await self.engine.receive_file(
+            command, source_of(scope, receive), context=scope, verdict=scope.get(judging.KEY)
+        )
         return created(stored, command.media_type, link_base(scope))
 
     async def _delete(self, scope: dict[str, Any], name: str) -> Answer:

@@ -9,6 +9,7 @@ from forebay.engine.decoding import offered
 from forebay.engine.form_parts import AsFile, Dropped, Place, Placement
 from forebay.engine.forms import Outcome
 from forebay.errors import InvalidRequest, UploadError
+from forebay.http import judging
 from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, stored_page, wants_page
 from forebay.model import KiB, Stored
@@ -71,7 +72,9 @@ async def _receive(
         principal=principal,
         context=scope,
     ) as form:
-        outcomes = await form.publish()
+        outcomes = await form.publish(tell=False)
+        async with form.waiting(outcomes, scope.get(judging.KEY)):
+            pass
     if not outcomes:
         raise InvalidRequest(
             "The form holds no file. Choose one, or send it as a part with a file name "

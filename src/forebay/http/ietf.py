@@ -27,6 +27,7 @@ from forebay.errors import (
     UploadError,
     VerificationRefused,
 )
+from forebay.http import judging
 from forebay.http.answers import Field, Headers, Receive, Send
 from forebay.http.destination import destination_of
 from forebay.http.files import created, files_link, query_of, source_of
@@ -213,7 +214,9 @@ class Ietf:
         told of an upload: no upload is made (section 4.2.2 leaves that open).
         """
         try:
-            stored = await self._engine.receive_file(target, source, context=scope)
+            stored = await self._engine.receive_file(
+                target, source, context=scope, verdict=scope.get(judging.KEY)
+            )
         except DigestMismatch as error:
             # Content-Digest is about the transfer, Repr-Digest about the file.
             error.detail["ended"] = fields.first(scope["headers"], b"content-digest") is None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.progress import ProgressFeed
+from forebay.engine.verdict import until_answered
 from forebay.errors import InvalidRequest
 from forebay.http.answers import describe
+from forebay.http.judging import verdict_of
 from forebay.library.calls import Call
 from forebay.library.foreign import kind_of
 from forebay.library.upload import RequestHead, Upload
@@ -214,6 +217,7 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
     if wish.to is None:
         command = dataclasses.replace(command, name="")
     source = call.source()
+    verdict = verdict_of(call.scope)
     async with engine.reception(command, source, context=call.scope) as reception:
         await reception.open()
         upload = IncomingUpload(engine, call, reception)
@@ -229,8 +233,11 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
         return
     if upload.rejected:
         await reception.take_back(upload.stored)
-    else:
-        await reception.notify(upload.stored, call.scope)
+        return
+    notify = functools.partial(reception.notify, upload.stored, call.scope)
+    undo = functools.partial(reception.take_back, upload.stored)
+    async with until_answered(verdict, notify, undo):
+        pass
 
 
 async def _end(receiving: asyncio.Task[None]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.reporting import reported
 from forebay.hooks.base import Arrival
+from forebay.http.judging import verdict_of
 from forebay.library.calls import Call
 from forebay.library.upload import RequestHead, Upload
 from forebay.library.wishes import Wish
@@ -37,7 +38,10 @@ async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Uplo
         engine=engine,
     )
     if wish.to is not None:
-        async with engine.received_file(command, source, context=call.scope) as (reception, stored):
+        receiving_file = engine.received_file(
+            command, source, context=call.scope, verdict=verdict_of(call.scope)
+        )
+        async with receiving_file as (reception, stored):
             upload.id, upload.principal = reception.id, reception.principal
             upload.published(stored)
             yield upload

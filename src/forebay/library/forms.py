@@ -19,6 +19,7 @@ from forebay.engine.form_parts import (
 from forebay.engine.forms import Form as ReceivedForm
 from forebay.engine.forms import Outcome, limits_of
 from forebay.errors import UnsupportedMediaType, UploadError
+from forebay.http.judging import verdict_of
 from forebay.library.calls import Call
 from forebay.library.form_checks import absent, checked, refuse
 from forebay.library.form_fields import problem
@@ -158,7 +159,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         )
         stored = {outcome.id: outcome.stored for outcome in outcomes if outcome.stored}
         head = RequestHead(scope)
-        try:
+        async with form.waiting(outcomes, verdict_of(scope)):
             yield Form(
                 texts,
                 _uploads(engine, form, stored, principal, head),
@@ -167,10 +168,6 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
                 values=wish.fields.values(model) if wish.fields is not None else None,
                 left_out=left_out,
             )
-        except BaseException:
-            await form.take_back(outcomes)
-            raise
-        await form.tell(outcomes)
 
 
 def check_head(scope: dict[str, Any], settings: Settings) -> tuple[bytes, str | None]:

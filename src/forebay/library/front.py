@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes, urlencode
 
 from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
+from forebay.http.judging import Judging
 from forebay.library.calls import Call, describe_error
 from forebay.library.foreign import answer_of
 from forebay.library.forms import Form
@@ -67,32 +68,30 @@ class Front:
     async def _receive(
         self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish | FormWish
     ) -> None:
-        call = Call.of(scope, receive)
-        answer = _Watched(receive, send)
-        failed: BaseException | None = None
+        async def judged(scope: Any, receive: Any, send: Any) -> None:
+            await self._hand_over(scope, receive, send, wish)
+
+        await Judging(judged)(scope, receive, send)
+
+    async def _hand_over(
+        self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish | FormWish
+    ) -> None:
+        """The application is called with what was received; whoever sees its answer leave takes
+        the file back for an error.
+        """
+        answer = _Instead(receive, send)
         try:
-            async with self._received(call, wish) as given:
-                try:
-                    await self._app(answer.instead_of(scope, given), answer.receive, answer.send)
-                except BaseException as error:
-                    if not answer.complete:
-                        raise
-                    failed = error  # too late to matter: the client has been answered
-                if answer.status >= 400:
-                    raise _TakenBack
+            async with self._received(Call.of(scope, receive), wish) as given:
+                await self._app(answer.instead_of(scope, given), answer.receive, answer.send)
         except UploadError as error:
             if answer.started:
                 raise
             await describe_error(error, scope)(scope, receive, send)
-        except _TakenBack:
-            pass
         except Exception as error:
             reply = None if answer.started else answer_of(error, scope)
             if reply is None:
                 raise
             await reply(scope, receive, send)
-        if failed is not None:
-            raise failed
 
     def _received(
         self, call: Call, wish: Wish | FormWish
@@ -117,19 +116,14 @@ class Front:
 _OF_THE_BODY = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
-class _TakenBack(Exception):
-    """The application has answered that it does not want the file."""
-
-
-class _Watched:
+class _Instead:
     """What the application is given in place of `receive` and `send`."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self._given = False
         self._body = b""
-        self.started = self.complete = False
-        self.status = 500
+        self.started = False
 
     def instead_of(self, scope: dict[str, Any], given: Upload | Form) -> dict[str, Any]:
         """The request that the application is given: what was received, and a small body."""
@@ -154,10 +148,8 @@ class _Watched:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.started, self.status = True, message["status"]
+            self.started = True
         await self._send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.complete = True
 
 
 def _path(scope: dict[str, Any]) -> str:

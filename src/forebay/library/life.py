@@ -14,6 +14,7 @@ from forebay.engine.engine import Engine
 from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
 from forebay.http.answers import Receive, Send
+from forebay.http.judging import judge
 from forebay.library.mounts import Mounted, Places
 from forebay.library.running import Running
 
@@ -97,6 +98,7 @@ class Life:
         if app is not None:
             self._places.of_application(app)
             self._describe(app)
+            judge(app)
         await self.start()
         try:
             yield
