@@ -16,7 +16,6 @@ import contextlib
 import logging
 import socket
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
 from uvicorn.protocols.http.flow_control import service_unavailable
 from uvicorn.protocols.utils import get_client_addr, get_local_addr, get_remote_addr, is_ssl
@@ -37,7 +36,7 @@ from forebay.http.limits import ConnectionLimits
 from forebay.http.outlet import Outlet
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
 from forebay.http.turns import Turns
-from forebay.protocol import fields
+from forebay.protocol import fields, names
 from forebay.protocol.status import render
 
 if TYPE_CHECKING:
@@ -261,6 +260,8 @@ class DirectProtocol(asyncio.Protocol):
     def _scope(self, request: head.Head) -> dict[str, Any]:
         raw_path, query = request.target()
         path = raw_path.decode("latin-1")
+        if "%" in path:
+            path = names.unescape(raw_path).decode("utf-8", "replace")
         root_path = self.config.root_path
         extensions: dict[str, Any] = {"forebay.informational": {}, "forebay.peer": self.client}
         if self.can_drain:
@@ -274,7 +275,7 @@ class DirectProtocol(asyncio.Protocol):
             "scheme": self.scheme,
             "method": request.method,
             "root_path": root_path,
-            "path": root_path + (unquote(path) if "%" in path else path),
+            "path": root_path + path,
             "raw_path": root_path.encode("latin-1") + raw_path if root_path else raw_path,
             "query_string": query,
             "headers": request.headers,

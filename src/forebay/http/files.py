@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qsl, unquote_to_bytes
 
 from forebay.engine.decoding import offered
 from forebay.engine.late import AnnouncedDigests
@@ -341,7 +340,7 @@ def path_below(scope: dict[str, Any]) -> bytes:
     depth = root.strip("/").count("/") + 1 if root.strip("/") else 0
     parts = raw_path.split(b"/")
     mount = b"/".join(parts[: depth + 1])
-    if depth and unquote_to_bytes(mount) == root.rstrip("/").encode():
+    if depth and names.unescape(mount) == root.rstrip("/").encode():
         return b"/" + b"/".join(parts[depth + 1 :])
     return raw_path
 
@@ -370,11 +369,22 @@ def files_link(scope: dict[str, Any]) -> str | None:
     return None if mount is None else f"{scope.get(guard.PREFIX, '')}{mount}"
 
 
+_MAX_QUERY_FIELDS = 16
+
+
 def query_of(query: bytes) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=16))
-    except (ValueError, UnicodeDecodeError):
-        raise NotFound("The query cannot be read.") from None
+    """Names and values, the last of each name. Raises NotFound for more than 16, and for bytes
+    that belong in no URL.
+    """
+    pairs = query.split(b"&", _MAX_QUERY_FIELDS)
+    if len(pairs) > _MAX_QUERY_FIELDS or not query.isascii():
+        raise NotFound("The query cannot be read.")
+    found = {}
+    for pair in filter(None, pairs):
+        name, _, value = pair.replace(b"+", b" ").partition(b"=")
+        text, given = names.unescape(name), names.unescape(value)
+        found[text.decode("utf-8", "replace")] = given.decode("utf-8", "replace")
+    return found
 
 
 _quoted = json.encoder.encode_basestring_ascii

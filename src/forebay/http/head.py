@@ -6,13 +6,17 @@ import re
 
 import httptools
 
-from forebay.errors import InvalidRequest, MethodUnknown
+from forebay.errors import HeadTooLarge, InvalidRequest, MethodUnknown
 from forebay.protocol import fields
 from forebay.protocol.authority import parse_authority
 
 END = b"\r\n\r\n"
 EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
+MAX_FIELDS = 256
+"""Each is looked at many times; clients and proxies together send some tens."""
+MAX_TARGET = 16384
+"""Bytes. A path of 4096, all of it escaped, and a query."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)", re.IGNORECASE)
 
@@ -30,6 +34,8 @@ class Head:
         line = data[: data.find(b"\r\n")].split(b" ")
         if not line[-1].startswith(b"HTTP/"):  # the parser also takes RTSP and ICE
             raise InvalidRequest("That is not HTTP/1.1.")
+        if data.count(b"\r\n") > MAX_FIELDS + 2:
+            raise HeadTooLarge(f"The request head has more than {MAX_FIELDS} fields.")
         # A new parser each time: it is left in the middle of a body that it never sees.
         parser = httptools.HttpRequestParser(self)
         try:
@@ -59,13 +65,12 @@ class Head:
     def _wants_close(self) -> bool:
         """RFC 9112, section 9.6. The parser forgets it once a message without body has ended."""
         return any(
-            token.strip() == b"close"
-            for name, value in self.headers
-            if name == b"connection"
-            for token in value.lower().split(b",")
+            token.strip() == b"close" for token in fields.elements(self.headers, b"connection")
         )
 
     def _check(self) -> None:
+        if len(self.url) > MAX_TARGET:
+            raise HeadTooLarge(f"The request target is longer than {MAX_TARGET} bytes.")
         if self.version not in ("1.1", "1.0"):
             raise InvalidRequest(f"HTTP/{self.version} is not spoken here.")
         if self.method == "CONNECT":  # its target is no path: it can mean nothing here

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote_to_bytes, urlencode
+from urllib.parse import urlencode
 
 from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
@@ -15,6 +15,7 @@ from forebay.library.foreign import answer_of
 from forebay.library.forms import Form
 from forebay.library.upload import Upload
 from forebay.library.wishes import FormWish, Wish
+from forebay.protocol import names
 
 if TYPE_CHECKING:
     from forebay.library.application import Forebay
@@ -156,6 +157,6 @@ def _path(scope: dict[str, Any]) -> str:
     raw: bytes | None = scope.get("raw_path")
     path: str = scope["path"]
     if raw is not None:
-        path = unquote_to_bytes(raw.partition(b"?")[0]).decode("utf-8", "surrogateescape")
+        path = names.unescape(raw.partition(b"?")[0]).decode("utf-8", "surrogateescape")
     root: str = scope.get("root_path", "").rstrip("/")
     return path[len(root) :] if root and path.startswith(root + "/") else path

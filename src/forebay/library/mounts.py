@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from forebay.http import guard
 from forebay.http.answers import Receive, Send
@@ -86,7 +85,7 @@ class Places:
             base = root[: len(root) - len(own)]
         found = scope | {
             "root_path": root,
-            "path": root + unquote_to_bytes(below).decode("utf-8", "surrogateescape"),
+            "path": root + names.unescape(below).decode("utf-8", "surrogateescape"),
             "raw_path": names.quote_path(root).encode() + below,
             guard.BASE: names.quote_path(base),
         }
@@ -115,7 +114,7 @@ def split_at_mount(scope: dict[str, Any], own: str | None) -> tuple[str, bytes]:
         below = _below(raw, own)
         if below is not None:
             return (root if root.endswith(own) else root + own), below
-    whole = unquote_to_bytes(raw).decode("utf-8", "surrogateescape")
+    whole = names.unescape(raw).decode("utf-8", "surrogateescape")
     rest = path.rstrip("/")
     if whole.rstrip("/").endswith(rest) and len(whole.rstrip("/")) > len(rest):
         mount = whole.rstrip("/")[: len(whole.rstrip("/")) - len(rest)]
@@ -129,7 +128,7 @@ def _below(raw: bytes, mount: str) -> bytes | None:
     """What comes after `mount` in a path as it was sent; None when it is not there."""
     depth = mount.strip("/").count("/") + 1
     parts = raw.split(b"/")
-    if unquote_to_bytes(b"/".join(parts[: depth + 1])) != mount.encode("utf-8", "surrogateescape"):
+    if names.unescape(b"/".join(parts[: depth + 1])) != mount.encode("utf-8", "surrogateescape"):
         return None
     return b"/" + b"/".join(parts[depth + 1 :])
 

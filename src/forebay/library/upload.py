@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import unquote_to_bytes
 
 from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
@@ -53,18 +52,17 @@ class RequestHead:
                 return names.from_client_name(parsed.filename or "") if parsed else None
             plain = self.headers.get("x-filename")
             if plain is not None:
-                return names.from_client_name(unquote_to_bytes(plain).decode())
+                return names.from_client_name(names.unescape(plain.encode("latin-1")).decode())
         except (InvalidName, UnicodeError):
             pass
         return None
 
 
 def _joined(headers: Any) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for name, value in headers:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}
 
 
 class Upload:

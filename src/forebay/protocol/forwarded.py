@@ -19,6 +19,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+_MAX_HOPS = 64
+_MAX_FORWARDED = 8192
+_MAX_PAIRS = 4 * _MAX_HOPS
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 # RFC 7239, section 4: token=value, the value a token or a quoted string.
 _PAIR = re.compile(r'\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))\s*')
@@ -95,8 +98,10 @@ def prefix_before(base: str, prefix: str) -> str:
 
 
 def _list(headers: Headers, name: bytes) -> list[str]:
+    """The last elements: the proxies that are trusted added theirs at the end."""
     joined = b",".join(fields.every(headers, name)).decode("latin-1")
-    return [item.strip() for item in joined.split(",") if item.strip()]
+    listed = joined.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
+    return [item.strip() for item in listed if item.strip()]
 
 
 def _nth_last(items: list[str], hops: int) -> str | None:
@@ -107,6 +112,8 @@ def _nth_last(items: list[str], hops: int) -> str | None:
 def _elements(headers: Headers) -> list[dict[str, str]]:
     """The elements of Forwarded, that of the nearest proxy last; [] if one cannot be read."""
     text = ",".join(value.decode("latin-1") for value in fields.every(headers, b"forwarded"))
+    if len(text) > _MAX_FORWARDED or text.count(",") + text.count(";") > _MAX_PAIRS:
+        return []
     elements: list[dict[str, str]] = [{}]
     position = 0
     while position < len(text):

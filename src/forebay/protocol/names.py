@@ -20,6 +20,7 @@ __all__ = [
     "numbered",
     "quote_path",
     "split_path",
+    "unescape",
 ]
 
 MAX_SEGMENT = 255
@@ -100,6 +101,16 @@ def from_client_name(filename: str) -> str:
     section 4.3, and RFC 7578, section 4.2, say to use the last component only.
     """
     return judge_name(filename.replace("\\", "/").rpartition("/")[2])
+
+
+_OCTETS = re.compile(rb"(?:%[0-9A-Fa-f]{2})++")
+
+
+def unescape(text: bytes) -> bytes:
+    """Percent-decoded once (RFC 3986, section 2.1); what is no escape stays as it is. For paths and
+    queries as they come: `urllib` takes ten times as long for a percent sign.
+    """
+    return _OCTETS.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), text)
 
 
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")

@@ -12,6 +12,8 @@ __all__ = ["prefers_html", "quality", "takes_coding"]
 MAX_ELEMENTS = 64
 """Elements of one list that are looked at; no client has so many tastes."""
 
+_MAX_PARAMETERS = 16
+
 _WEIGHT = re.compile(
     r"[ \t]*q[ \t]*=[ \t]*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*", re.IGNORECASE
 )
@@ -22,7 +24,7 @@ def _weights(headers: Headers, name: bytes) -> dict[str, float]:
     found: dict[str, float] = {}
     value = b",".join(every(headers, name)).decode("latin-1")
     for element in value.split(",", MAX_ELEMENTS)[:MAX_ELEMENTS]:
-        kind, *parameters = element.split(";")
+        kind, *parameters = element.split(";", _MAX_PARAMETERS)
         weight = 1.0
         for parameter in parameters:
             if parameter.strip(" \t").lower().startswith("q"):
