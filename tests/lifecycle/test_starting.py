@@ -57,16 +57,35 @@ def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path, command: str)
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "sweep"])
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path, command: str) -> None:
+def read_only(folder: Path) -> list[str]:
+    """What wraps a program so that it finds a read-only filesystem in `folder`, with a file."""
     need(no_root() or no_program("unshare", "mount"))
-    script = f'mount -t tmpfs -o ro tmpfs "{tmp_path}" && exec "$0" "$@"'
-    done = forebay(command, str(tmp_path), wrap=["unshare", "-m", "sh", "-c", script])
+    script = (
+        f'mount -t tmpfs tmpfs "{folder}" && echo old > "{folder}/old.txt" && '
+        f'mount -o remount,ro "{folder}" && exec "$0" "$@"'
+    )
+    return ["unshare", "-m", "sh", "-c", script]
+
+
+def test_a_sweep_of_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    done = forebay("sweep", str(tmp_path), wrap=read_only(tmp_path))
     assert done.returncode == 2, done.stderr
     assert "may not write" in done.stderr
-    assert "Read-only file system" in done.stderr
-    assert str(tmp_path) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_may_not_be_written_is_served(tmp_path: Path, start_server: Start) -> None:
+    server = start_server(wrap=read_only(tmp_path), folder=tmp_path)
+    assert server.request("GET", "/files/old.txt")[2] == b"old\n"
+    status, _, answer = server.request("PUT", "/files/new.txt", b"new")
+    assert (status, b"FB_STORAGE_DENIED" in answer) == (500, True)
+    tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "3"}
+    assert server.request("POST", "/uploads/", b"", tus)[0] == 503
+    status, _, reason = server.request("GET", "/readyz")
+    assert status == 503
+    assert b"may not write" in reason
+    assert "may not write" in server.log
+    assert "Traceback" not in server.log
 
 
 def test_listening_beyond_this_machine_is_warned_about(start_server: Start) -> None:

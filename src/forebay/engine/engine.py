@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from forebay.engine.body import Body, Budget, Spool
 from forebay.engine.decoding import Decoding, decoding, room
 from forebay.engine.forms import receive_form
 from forebay.engine.progress import ProgressFeed
+from forebay.engine.readiness import Readiness
 from forebay.engine.receive import Hashing, Intake, Sink, Source, pump
 from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
@@ -30,7 +30,7 @@ from forebay.engine.verdict import Verdict, until_answered
 from forebay.engine.watch import Watch
 from forebay.engine.withdrawal import withdraw
 from forebay.engine.workers import Workers
-from forebay.errors import DiskFull, StorageError, UploadError
+from forebay.errors import UploadError
 from forebay.hooks.base import Access, Hooks
 from forebay.hooks.python import PythonHooks
 from forebay.model import (
@@ -78,7 +78,9 @@ class Engine:
         self._sessions: Sessions | None = None
         self._resumables: Resumables | None = None
         self._unrecorded: Unrecorded | None = None
-        self._ready: tuple[float, str | None] = (0.0, None)
+        self.state_error: UploadError | None = None
+        """Why resumable uploads, which are wanted, cannot be taken now."""
+        self._readiness = Readiness(self)
         self.settings = settings
 
     @property
@@ -337,23 +339,33 @@ class Engine:
         await sessions.open()
         self._sessions = sessions
         self._resumables = Resumables(self, sessions)
+        self.state_error = None
 
     @property
     def offers_resumable(self) -> bool:
-        return self._resumables is not None
+        """Also while their state cannot be reached; then `resumables` says why."""
+        return self._resumables is not None or self.state_error is not None
 
     @property
     def resumables(self) -> Resumables:
-        """Raises RuntimeError while resumable uploads are not offered."""
+        """Raises RuntimeError while resumable uploads are not offered, SessionsUnavailable while
+        they are, but their state cannot be reached.
+        """
         if self._resumables is None:
+            if self.state_error is not None:
+                error = self.state_error
+                raise type(error)(error.message, **error.detail)
             raise RuntimeError("Resumable uploads need `open_resumables` first.")
         return self._resumables
 
     @property
     def recorded(self) -> Recorded | None:
-        """Where ends of whole uploads are noted while somebody is told of them; else None."""
-        resumables = self._resumables
-        return resumables.recorded if resumables is not None and self.hooks.completes else None
+        """Where ends of whole uploads are noted while somebody is told of them; else None.
+
+        Raises SessionsUnavailable while that cannot be promised.
+        """
+        wanted = self.hooks.completes and self.offers_resumable
+        return self.resumables.recorded if wanted else None
 
     def notify_soon(self, record: UploadRecord) -> None:
         """Has `on_complete` called about a file that was found to be published, if need be."""
@@ -367,6 +379,10 @@ class Engine:
 
     async def close_resumables(self) -> None:
         await self.removal.close()
+        await self.close_state()
+
+    async def close_state(self) -> None:
+        """Closes the session store; it may be opened again."""
         resumables, self._resumables = self._resumables, None
         unrecorded, self._unrecorded = self._unrecorded, None
         if unrecorded is not None:
@@ -392,21 +408,7 @@ class Engine:
         """None when uploads can be taken, else the reason. Asks the disk once a second."""
         if self.draining:
             return "draining"
-        checked, reason = self._ready
-        now = time.monotonic()
-        if not checked or now - checked > 1:
-            reason = await self.workers.run(self._probe)
-            self._ready = (now, reason)
-        return reason
-
-    def _probe(self) -> str | None:
-        try:
-            if self.store.space().free < self._settings.min_free:
-                raise DiskFull
-            self.store.probe()
-        except StorageError as error:
-            return f"{error.code}: {error.message}"
-        return None
+        return await self._readiness.why_not()
 
     def close(self) -> None:
         self.workers.close()

@@ -272,8 +272,10 @@ class Housekeeping:
 
     async def start(self) -> None:
         """Returns when serving may begin; the cleaning goes on behind."""
-        swept = await self._sweeper.repair()
-        _log(swept)
+        try:
+            _log(await self._sweeper.repair())
+        except (StorageError, OSError) as error:  # what is here can be served all the same
+            logger.warning("what a crash may have left is looked at later: %s", error)
         self._task = asyncio.ensure_future(self._clean_regularly())
 
     async def stop(self) -> None:
@@ -299,8 +301,8 @@ class Housekeeping:
         while True:
             try:
                 _log(await self._clean())
-            except (UploadError, OSError):
-                logger.exception("the clean-up failed; it is tried again")
+            except (UploadError, OSError) as error:
+                logger.warning("the clean-up failed; it is tried again: %s", error)
             # An expired upload is refused from its moment on; this is only about its room.
             retention = self._settings().retention
             await asyncio.sleep(min(600.0, max(10.0, retention / 10)) if retention else 600.0)

@@ -18,9 +18,9 @@ import uvicorn
 
 from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.admission import Tally
+from forebay.engine.background import Background
 from forebay.engine.engine import Engine
 from forebay.engine.opening import make_store
-from forebay.engine.sweep import Housekeeping, open_sessions
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
@@ -130,18 +130,9 @@ def serve_one(
     ending = contextlib.AsyncExitStack()
 
     async def start() -> None:
-        sessions = open_sessions(settings, store) if settings.resumable else None
-        if sessions is not None:
-            await engine.open_resumables(sessions)
-            ending.push_async_callback(engine.close_resumables)
-        keeping = Housekeeping(
-            lambda: engine.settings, store, engine.workers, sessions, engine.notify_soon
-        )
-        await keeping.start()
-        ending.push_async_callback(keeping.stop)
-        if engine.offers_resumable:
-            engine.resumables.concatenation.resume_all()
-            engine.resumables.notifier.start()
+        background = Background(engine, store)
+        ending.push_async_callback(background.stop)
+        await background.start(state=settings.resumable)
         # What start-up made stays for good; collections need not look at it again.
         gc.collect()
         gc.freeze()

@@ -7,14 +7,22 @@ do. So everything that a loop owns is made at the start and not before.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from forebay.engine.background import Background
 from forebay.engine.engine import Engine
 from forebay.engine.opening import make_store
-from forebay.engine.sweep import Housekeeping, open_sessions
-from forebay.errors import ConfigError, UploadError
+from forebay.errors import (
+    ConfigError,
+    DiskFull,
+    NoDescriptors,
+    QuotaExceeded,
+    StorageBusy,
+    UploadError,
+)
 from forebay.hooks.base import Hooks
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
@@ -50,15 +58,19 @@ class Running:
         self.loop: asyncio.AbstractEventLoop | None = None
         """The one it runs in; None before the start."""
         self.closed = False
-        self._keeping: Housekeeping | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._background = Background(self.engine, self.store)
 
     def check_destinations(self, folders: Iterable[str]) -> None:
         """May wait for the disk. Raises ConfigError that says which cannot be used, and why."""
         for folder in folders:
             try:
                 check_folder(self.store, folder)
+            except (DiskFull, QuotaExceeded, NoDescriptors, StorageBusy) as error:
+                logger.error("The destination %r cannot be used now: %s", folder, error.message)
             except UploadError as error:
+                if error.detail.get("errno") == errno.EROFS:  # served all the same
+                    logger.error("The destination %r cannot be used now: %s", folder, error.message)
+                    continue
                 raise ConfigError(
                     f"The destination {folder!r} cannot be used: {error.message}"
                 ) from error
@@ -66,44 +78,16 @@ class Running:
     async def start(self, folders: Iterable[str]) -> None:
         """Raises ConfigError, StorageError."""
         await self.engine.workers.run(self.check_destinations, list(folders))
-        await self._keep()
+        await self._background.start(state=False)
         self.loop = asyncio.get_running_loop()
 
     async def open_resumables(self) -> None:
-        """Opens the state of resumable uploads, once; whoever comes meanwhile waits."""
-        if self.engine.offers_resumable and self._opening is None:
-            return
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._open_resumables())
-        try:
-            await asyncio.shield(self._opening)
-        finally:
-            if self._opening is not None and self._opening.done():
-                self._opening = None
-
-    async def _open_resumables(self) -> None:
-        sessions = open_sessions(self.engine.settings, self.store)
-        await self.engine.open_resumables(sessions)
-        await self._keep()
-        self.engine.resumables.concatenation.resume_all()
-
-    async def _keep(self) -> None:
-        if self._keeping is not None:
-            await self._keeping.stop()
-        engine = self.engine
-        self._keeping = Housekeeping(
-            lambda: engine.settings, self.store, engine.workers, engine.sessions, engine.notify_soon
-        )
-        await self._keeping.start()
-        if engine.offers_resumable:
-            engine.resumables.notifier.start()
+        """Has the state of resumable uploads opened, as soon as that can be."""
+        await self._background.open_state()
 
     async def stop(self) -> None:
         """Idempotent; waits for what is being written."""
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            await keeping.stop()
-        await self.engine.close_resumables()
+        await self._background.stop()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
@@ -116,9 +100,8 @@ class Running:
 
     async def abandon(self) -> None:
         """Ends a run whose event loop was closed under it, as well as that can be done."""
-        self._keeping = None
         sessions = self.engine.sessions
-        if self.engine.offers_resumable:
+        if sessions is not None:
             await asyncio.to_thread(self.engine.resumables.holders.abandon)
         if isinstance(sessions, SqliteSessions):
             await asyncio.to_thread(sessions.abandon)

@@ -95,6 +95,16 @@ class Sessions(Protocol):
         """How many records there are."""
         ...
 
+    async def in_place(self) -> None:
+        """Raises SessionsUnavailable when what is written would not be found after a restart: the
+        store was removed, or (`detail["replaced"]`) is another one by now. Quick.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Proves that state can be read and written now. Raises StorageError."""
+        ...
+
     async def ask_release(self, upload_id: str) -> None:
         """Asks whoever holds the upload, in any process, to let go. Best effort, no answer."""
         ...

@@ -155,6 +155,8 @@ class Writer(_Connected):
     def __init__(self, path: str, durability: Durability, busy_timeout: float) -> None:
         super().__init__(path, durability, busy_timeout)
         self._lock = WriteLock(self.path + ".lock", busy_timeout)
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the database that is open."""
 
     def open(self) -> None:
         """Creates or migrates the database. Raises UploadError."""
@@ -180,6 +182,7 @@ class Writer(_Connected):
 
     def _transact(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
         try:
+            self.check_place()
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -234,6 +237,48 @@ class Writer(_Connected):
             schema.migrate(connection, self.path)
         if self._durability is Durability.STRICT:
             _sync_folder(os.path.dirname(self.path))
+        self._file = self._there()
+
+    def _there(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def check_place(self) -> None:
+        """Raises SessionsUnavailable when what is committed would go into a file that a restart
+        does not find; OSError.
+        """
+        there = self._there()
+        if there is None:
+            raise SessionsUnavailable(
+                f"The session database {self.path} was removed while the server runs, and nothing"
+                " more is recorded in it. Put it back, or restart the server to begin a new one:"
+                " unfinished uploads begin anew then, finished files are not touched.",
+                retry_after=5,
+            )
+        if there != self._file:
+            raise SessionsUnavailable(
+                f"The session database {self.path} was replaced while the server runs; it is"
+                " opened again.",
+                retry_after=1,
+                replaced=True,
+            )
+
+    def look(self) -> None:
+        """Reads it as a start would, past what a connection remembers. Raises UploadError."""
+        try:
+            self.check_place()
+            name = urllib.parse.quote(os.fsencode(self.path))
+            connection = sqlite3.connect(f"file:{name}?mode=rw", uri=True, timeout=1.0)
+            try:
+                schema.check(connection, self.path)
+                connection.execute("SELECT id FROM uploads ORDER BY id LIMIT 1").fetchall()
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as error:
+            raise translate(error, self.path) from error
 
     def _patiently(self, action: Callable[[], None]) -> None:
         # The change to WAL does not wait for the locks of readers by itself.

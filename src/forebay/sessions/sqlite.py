@@ -160,6 +160,13 @@ class SqliteSessions:
     async def count(self) -> int:
         return await self._read(_count)
 
+    async def in_place(self) -> None:
+        await self._read(lambda _: self._writer.check_place())
+
+    async def probe(self) -> None:
+        await self._read(lambda _: self._writer.look())
+        await self._write(_touch)
+
     async def ask_release(self, upload_id: str) -> None:
         # In the reader's thread: listing the folder is disk, and a commit may take long.
         with contextlib.suppress(UploadError):
@@ -217,6 +224,11 @@ def _create(connection: sqlite3.Connection, record: UploadRecord) -> None:
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
             raise UploadExists from error
         raise
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Writes what is there already: a commit that changes nothing."""
+    connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
 def _load(connection: sqlite3.Connection, upload_id: str) -> UploadRecord:

@@ -90,6 +90,8 @@ class FileStore:
         self._numbered = numbered
         self._names = SortedNames()
         self.own = OwnFolders(self.root, self.strict)
+        self.generation = 0
+        """Rises whenever folders of it were found to be made anew."""
         try:
             self._open()
             if packs is not None:
@@ -155,6 +157,7 @@ class FileStore:
         try:
             changed = self.own.refresh()
             if changed:
+                self.generation += 1
                 self.folders.reset()
         except OSError as error:
             raise from_os_error(error) from error

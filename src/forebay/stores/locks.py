@@ -8,14 +8,13 @@ serve.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from forebay.errors import StorageBusy
+from forebay.errors import DiskFull, QuotaExceeded, StorageBusy, StorageDenied
 from forebay.stores.folders import close_quietly
 
 NAME = "names.lock"
@@ -28,9 +27,6 @@ LONG_WAITERS = 1
 _LONGEST = 4 * DEADLINE
 """Seconds that one thread waits at most, also while others get the lock."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01
-# Where the file of the lock cannot be made, as on a full disk, the folder stands in: what makes
-# room has to go on.
-_NO_FILE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT}
 
 
 def try_lock(fd: int) -> bool:
@@ -56,11 +52,13 @@ def lock_soon(fd: int) -> None:
 class NamesLock:
     """Held while a file is replaced or deleted. Thread-safe.
 
-    `folder`: the descriptor of the folder that the lock's file is in.
+    `folder`: the descriptor of the folder that the lock's file is in. `root`: of one that is there
+    also when the disk is too full to make the other.
     """
 
-    def __init__(self, folder: Callable[[], int]) -> None:
+    def __init__(self, folder: Callable[[], int], root: int) -> None:
         self._folder = folder
+        self._root = root
         self._own = threading.Lock()
         self._taken = 0
         """How often this process got it: while that grows, those who wait are in a queue."""
@@ -79,12 +77,12 @@ class NamesLock:
             close_quietly(fd)
 
     def _open(self) -> int:
-        folder = self._folder()
-        try:
+        folder = self._root
+        with contextlib.suppress(OSError, DiskFull, QuotaExceeded, StorageDenied):
+            folder = self._folder()
             return os.open(NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        except OSError as error:
-            if error.errno not in _NO_FILE:
-                raise
+        # Where the file cannot be made, as on a full disk, the folder stands in: what makes room
+        # has to go on. What else is wrong shows here as well.
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
 
     def _acquire(self, fd: int) -> None:

@@ -78,7 +78,7 @@ class Publisher:
     ) -> None:
         self._folders = folders
         self._own = own
-        self._lock = NamesLock(own)
+        self._lock = NamesLock(own, folders.root_fd)
         self._strict = strict
         self._numbers = Numbers(numbered)
 

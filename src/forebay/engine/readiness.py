@@ -1,0 +1,63 @@
+"""Whether uploads can be taken: everything that one needs is tried, at most once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from forebay.errors import DiskFull, StorageError, UploadError
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+_FRESH = 1.0
+"""Seconds for which an answer holds."""
+_PATIENCE = 3.0
+"""Seconds that a probe may take; a disk or a database that takes longer is not ready."""
+
+
+class Readiness:
+    """Of one engine, on its event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._checked = 0.0
+        self._reason: str | None = None
+        self._probing: asyncio.Task[str | None] | None = None
+
+    async def why_not(self) -> str | None:
+        """None when uploads can be taken, else the reason."""
+        if self._engine.state_error is not None:
+            return _told(self._engine.state_error)
+        if self._checked and time.monotonic() - self._checked <= _FRESH:
+            return self._reason
+        probing = self._probing
+        if probing is None or probing.get_loop() is not asyncio.get_running_loop():
+            probing = self._probing = asyncio.ensure_future(self._probe())
+        await asyncio.wait([probing], timeout=_PATIENCE)
+        if not probing.done():  # one is enough to wait for it
+            return "FB_STORAGE: the disk or the upload state does not answer"
+        self._probing = None
+        self._checked, self._reason = time.monotonic(), probing.result()
+        return self._reason
+
+    async def _probe(self) -> str | None:
+        engine = self._engine
+        try:
+            await engine.workers.run(self._probe_store)
+            if engine.sessions is not None:
+                await engine.sessions.probe()
+        except StorageError as error:
+            return _told(error)
+        return None
+
+    def _probe_store(self) -> None:
+        store = self._engine.store
+        store.probe()
+        if store.space().free < self._engine.settings.min_free:
+            raise DiskFull
+
+
+def _told(error: UploadError) -> str:
+    return f"{error.code}: {error.message}"
