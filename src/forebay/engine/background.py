@@ -158,7 +158,7 @@ class Background:
                     logger.error("%s: %s", error.code, error.message)
                 return
             self._fail(error)
-            await self._engine.close_resumables()
+            await self._engine.close_state()
             self._state = asyncio.ensure_future(self._open())
         else:
             self._told = ""
