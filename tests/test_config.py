@@ -397,3 +397,74 @@ def test_anything_at_all_is_a_value_or_a_config_error(setting: Setting, raw: obj
         assert setting.name in error.message
     else:
         setting.kind.check(getattr(loaded.settings, setting.name))
+
+
+# --- nothing that a client may have written decides ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("folder", "cwd"), [(".", "."), ("..", "inner"), ("{absolute}", "."), ("link", ".")]
+)
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_settings_in_the_folder_to_be_served_are_not_read(
+    tmp_path: Path, folder: str, cwd: str, by: str
+) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    here = tmp_path / cwd
+    (here / "forebay.toml").write_text("allow-delete = true")
+    wanted = folder.format(absolute=tmp_path)
+    given = ({"dir": wanted}, {}) if by == "flag" else ({}, {"FOREBAY_DIR": wanted})
+    loaded = load(*given, here)
+    assert loaded.settings.allow_delete is False
+    assert loaded.unread == str(here / "forebay.toml")
+    assert load({"dir": "elsewhere"}, {}, here).settings.allow_delete is True
+
+
+def test_a_settings_file_that_leads_into_the_served_folder_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "mine.txt").write_text("allow-delete = true")
+    (tmp_path / "forebay.toml").symlink_to("served/mine.txt")
+    assert load({"dir": "served"}, {}, tmp_path).settings.allow_delete is False
+
+
+@pytest.mark.parametrize("text", ['dir = "."', f'dir = "{os.sep}"'])
+def test_a_settings_file_cannot_name_the_folder_that_it_lies_in(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="lies in the folder to be served"):
+        from_toml(tmp_path, text)
+
+
+def test_a_named_settings_file_is_read_where_no_client_can_write_it(tmp_path: Path) -> None:
+    for name in ("forebay.toml", ".mine.toml", "mine.toml"):
+        (tmp_path / name).write_text("allow-delete = true")
+    for by in ({"config": "forebay.toml"}, {"config": ".mine.toml"}):
+        assert load({"dir": ".", **by}, {}, tmp_path).settings.allow_delete is True
+    env = {"FOREBAY_CONFIG": str(tmp_path / "forebay.toml")}
+    assert load({"dir": str(tmp_path)}, env, "/").settings.allow_delete is True
+    refused(match="mine.toml lies in", flags={"dir": ".", "config": "mine.toml"}, cwd=tmp_path)
+
+
+SERVICE = {
+    "FOREBAY_PORT": "tcp://10.96.0.7:80",
+    "FOREBAY_SERVICE_HOST": "10.96.0.7",
+    "FOREBAY_SERVICE_PORT": "80",
+    "FOREBAY_SERVICE_PORT_HTTP": "80",
+    "FOREBAY_PORT_80_TCP": "tcp://10.96.0.7:80",
+    "FOREBAY_PORT_80_TCP_PROTO": "tcp",
+    "FOREBAY_PORT_80_TCP_PORT": "80",
+    "FOREBAY_PORT_80_TCP_ADDR": "10.96.0.7",
+    "FOREBAY_PORT_53_UDP_ADDR": "10.96.0.7",
+    "FOREBAY_UPLOADS_SERVICE_HOST": "10.96.0.8",
+    "FOREBAY_UPLOADS_PORT": "tcp://10.96.0.8:8000",
+    "FOREBAY_UPLOADS_PORT_8000_TCP": "tcp://10.96.0.8:8000",
+    "FOREBAY_NAME": "/app/forebay",
+    "FOREBAY_ENV_PYTHON_VERSION": "3.11",
+}
+
+
+def test_what_kubernetes_and_docker_tell_of_a_service_of_our_name_is_no_setting() -> None:
+    assert load({}, SERVICE, "/nowhere").settings == Settings()
+    loaded = load({}, {**SERVICE, "FOREBAY_PORT": "9000"}, "/nowhere")
+    assert loaded.settings.port == 9000
+    for name, value in (("FOREBAY_PORT", "tcp"), ("FOREBAY_SERVICE_HOTS", "x")):
+        refused(match=name if "HOTS" in name else "port", env={name: value})

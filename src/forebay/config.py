@@ -3,6 +3,7 @@
 A setting is declared once, as a field of `Settings`; its flag, its environment variable, its
 TOML key and its help are derived from that. The first of these that has it decides: flag,
 environment (`FOREBAY_*`), TOML file (`--config`, `FOREBAY_CONFIG` or ./forebay.toml), default.
+A ./forebay.toml in the folder to be served is not read: a client may have written it.
 
 This module is imported by every start of the command line, `--help` included: nothing that
 takes time to import belongs here.
@@ -13,18 +14,28 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from forebay import units
 from forebay.errors import ConfigError
 from forebay.media_types import is_active
-from forebay.model import Conflict, Durability, FormPolicy, KiB, LargeField, MiB
+from forebay.model import (
+    SETTINGS_FILE,
+    Conflict,
+    Durability,
+    FormPolicy,
+    KiB,
+    LargeField,
+    MiB,
+)
+from forebay.trusted_paths import lies_within, may_be_uploaded
 
 ENV_PREFIX = "FOREBAY_"
 CONFIG_FLAG = "--config"
 CONFIG_ENV = "FOREBAY_CONFIG"
-CONFIG_FILE = "forebay.toml"
+CONFIG_FILE = SETTINGS_FILE
 
 _DAY = 86_400
 _WAIT = units.Duration(0.01, _DAY)
@@ -422,6 +433,8 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, Source]
+    unread: str | None = None
+    """Path of a settings file that was left alone, since it lies in the folder to be served."""
 
 
 def load(
@@ -435,11 +448,17 @@ def load(
     """
     path = flags.get("config") or environ.get(CONFIG_ENV)
     named = "" if path is None else str(path)
-    given: dict[str, tuple[object, Source]] = {}
-    # Least first: what comes later wins.
-    given.update(_from_file(os.path.join(cwd, named or CONFIG_FILE), required=bool(named)))
-    given.update(_from_environment(environ))
-    given.update(_from_flags(flags))
+    file = os.path.join(cwd, named or CONFIG_FILE)
+    said: dict[str, tuple[object, Source]] = {}
+    said.update(_from_environment(environ))
+    said.update(_from_flags(flags))
+    folder = str(said["dir"][0]) if "dir" in said else None
+    unread = None
+    if not named and folder is not None and lies_within(file, os.path.join(cwd, folder)):
+        unread = file if os.path.lexists(file) else None
+        given = said
+    else:
+        given = {**dict(_from_file(file, required=bool(named))), **said}
     values: dict[str, Any] = {}
     for name, (raw, source) in given.items():
         setting = _by_name()[name]
@@ -449,10 +468,22 @@ def load(
             raise _wrong(setting, raw, source, why) from None
     sources = {name: given[name][1] if name in given else DEFAULT for name in _by_name()}
     try:
-        return Loaded(Settings(**values), sources)
+        settings = Settings(**values)
     except ConfigError as error:
         origins = "; ".join(f"{n}: {sources[n]}" for n in error.detail.get("fields", ()))
         raise ConfigError(f"{error.message} ({origins})", **error.detail) from None
+    if any(source.kind == "file" for source in sources.values()):
+        _check_place(file, os.path.join(cwd, settings.dir), named=bool(named))
+    return Loaded(settings, sources, unread)
+
+
+def _check_place(file: str, folder: str, *, named: bool) -> None:
+    """Raises ConfigError when a client could write the file that the settings came from."""
+    if may_be_uploaded(file, folder) or (not named and lies_within(file, folder)):
+        raise ConfigError(
+            f"{file} lies in the folder to be served, {folder}, where clients store files. Move "
+            f"it elsewhere, or call it {CONFIG_FILE} and name it by {CONFIG_FLAG}."
+        )
 
 
 _Given = Iterable[tuple[str, tuple[object, Source]]]
@@ -465,10 +496,24 @@ def _from_flags(flags: Mapping[str, object]) -> _Given:
         yield name, (value, Source("flag", _setting_of(name).flag))
 
 
+# What Kubernetes and Docker set in every container beside a service whose name begins with
+# "forebay": FOREBAY_PORT=tcp://10.0.0.7:80, FOREBAY_SERVICE_HOST, FOREBAY_PORT_80_TCP_ADDR.
+_OF_A_SERVICE = re.compile(
+    r"FOREBAY(_[A-Z0-9_]+)?("
+    r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?"
+    r"|_PORT_[0-9]+_(TCP|UDP|SCTP)(_PROTO|_PORT|_ADDR)?"
+    r"|_(ENV_[A-Za-z0-9_]+|NAME)"
+    r")=.*|FOREBAY(_[A-Z0-9_]+)?_PORT=(tcp|udp|sctp)://.*",
+    re.DOTALL,
+)
+
+
 def _from_environment(environ: Mapping[str, str]) -> _Given:
     known = {setting.env: setting for setting in describe()}
     for variable, value in environ.items():
         if not variable.startswith(ENV_PREFIX) or variable == CONFIG_ENV:
+            continue
+        if _OF_A_SERVICE.fullmatch(f"{variable}={value}"):
             continue
         if variable not in known:
             hint = _nearest(variable, [*known, CONFIG_ENV])

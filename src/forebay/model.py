@@ -13,6 +13,12 @@ from typing import ClassVar
 KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
 KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
 
+SETTINGS_FILE = "forebay.toml"
+RESERVED_NAMES = frozenset({SETTINGS_FILE, "web.config", "desktop.ini", "autorun.inf"})
+"""In lower case: names without a dot at their beginning that Forebay (the first), web servers or
+the file managers of desktops read as settings of their own. No client may store them.
+"""
+
 
 class Durability(StrEnum):
     """What an acknowledgement survives: `relaxed` a killed process, `strict` a power loss."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
+import signal
+import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 from durability.missing import need, no_program
 from e2e.server import ServerProcess
+from lifecycle.uploading import eventually
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20
@@ -112,3 +116,58 @@ def test_a_client_that_goes_away_leaves_nothing(start_tls: Start, source: Path) 
     assert server.published() == {}
     assert server.leftovers() == []
     assert curl("-T", str(source), f"{server.url}/files/again.bin")[0] == 201
+
+
+def renew(folder: Path, name: str) -> None:
+    """A new pair in the place of the one that is there."""
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
+            *("-subj", f"/CN={name}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+
+def name_served(server: ServerProcess) -> str:
+    """The subject of the certificate that a new connection gets."""
+    pem = ssl.get_server_certificate((server.host, server.port), timeout=30)
+    told = subprocess.run(
+        ["openssl", "x509", "-noout", "-subject"], input=pem, capture_output=True, text=True
+    )
+    return told.stdout.strip().rpartition("=")[2].strip()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_renewed_files_are_served_after_sighup_and_running_connections_stay(
+    start_tls: Start, tmp_path: Path, workers: int
+) -> None:
+    server = start_tls("--workers", str(workers))
+    assert name_served(server) == "localhost"
+    context = ssl._create_unverified_context()
+    running = http.client.HTTPSConnection(server.host, server.port, timeout=30, context=context)
+    running.request("GET", "/healthz")
+    assert running.getresponse().read() == b"ok\n"
+
+    def reload(said: str) -> None:
+        count = server.log.count(said)
+        server.process.send_signal(signal.SIGHUP)
+        eventually(said, lambda: server.log.count(said) >= count + workers)
+
+    renew(tmp_path, "renewed.example")
+    reload("settings read again")
+    assert {name_served(server) for _ in range(4)} == {"renewed.example"}
+    running.request("GET", "/healthz")
+    assert running.getresponse().read() == b"ok\n"
+    running.close()
+    # Half of a pair, and nonsense, leave what is served as it is.
+    kept = (tmp_path / "key.pem").read_bytes()
+    renew(tmp_path, "third.example")
+    (tmp_path / "key.pem").write_bytes(kept)
+    reload("the TLS files were not read again")
+    assert {name_served(server) for _ in range(4)} == {"renewed.example"}
+    (tmp_path / "cert.pem").unlink()
+    reload("the TLS files were not read again")
+    assert name_served(server) == "renewed.example"

@@ -9,6 +9,11 @@ def main() -> NoReturn:
     """Runs the command that `sys.argv` names, and exits: 2 is a wrong flag or setting."""
     import sys
 
+    from forebay.standard_error import flush_or_forget, hold_standard_descriptors, say
+    from forebay.trusted_paths import forget_working_folder
+
+    hold_standard_descriptors()
+    forget_working_folder()
     from forebay.cli.program import program
     from forebay.errors import ConfigError
 
@@ -16,6 +21,8 @@ def main() -> NoReturn:
         # The name is given because under `python -m` it would be "python -m forebay".
         program.main(prog_name="forebay")
     except ConfigError as error:
-        print(f"forebay: {error}", file=sys.stderr)
+        say(f"forebay: {error}")
         sys.exit(2)
+    finally:
+        flush_or_forget()
     sys.exit(0)

@@ -7,16 +7,17 @@ import os
 import sys
 from typing import Any
 
-import click
-
 from forebay.cli.options import (
     SettingsCommand,
     folder_in_use,
+    loader,
     setting_params,
     settings_loader,
 )
 from forebay.config import Settings
 from forebay.errors import ConfigError
+from forebay.standard_error import say
+from forebay.trusted_paths import check_modules, may_be_uploaded
 
 _HELP = """Receive uploads into DIR over HTTP, and serve them back.
 
@@ -40,11 +41,18 @@ Examples:
 def _serve(**params: Any) -> None:
     if refusal := platform_refusal(sys.platform):
         raise ConfigError(refusal)
-    load = settings_loader(params)
-    settings = load()
+    load_all = loader(params)
+    loaded = load_all()
+    settings, load = loaded.settings, settings_loader(params)
+    check_modules(settings.dir)
     check_tls_files(settings)
+    if loaded.unread is not None:
+        say(
+            f"forebay: {loaded.unread} is not read: it lies in the folder to be served, where "
+            "clients store files. Move it, or name it by --config if it is yours."
+        )
     if warning := exposure_warning(settings):
-        click.echo(f"forebay: {warning}", err=True)
+        say(f"forebay: {warning}")
     from forebay.http.server import run
 
     with folder_in_use(settings):
@@ -82,6 +90,11 @@ def check_tls_files(settings: Settings) -> None:
                 pass
         except OSError as error:
             raise ConfigError(f"{name}: {path} cannot be read: {error.strerror}.") from None
+        if may_be_uploaded(path, settings.dir):
+            raise ConfigError(
+                f"{name}: {path} lies in the folder to be served, where clients can read it. "
+                "Keep it elsewhere."
+            )
 
 
 def exposure_warning(settings: Settings) -> str | None:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import socket
-import sys
+import ssl
 from collections.abc import Callable
 from types import FrameType
 
@@ -26,6 +26,7 @@ from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
 from forebay.http.limits import ConnectionLimits
 from forebay.http.logs import set_up
+from forebay.standard_error import say
 
 logger = logging.getLogger("forebay")
 
@@ -89,7 +90,7 @@ def announce(settings: Settings, listener: socket.socket) -> None:
         f"{os.path.abspath(settings.dir)} ({settings.durability}, "
         f"{settings.workers} worker{plural})"
     )
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 (the one line a person waits for)
+    say(line)  # the one line that a person waits for
 
 
 def is_loopback(host: str) -> bool:
@@ -232,7 +233,26 @@ class Server(uvicorn.Server):
         self._engine.settings = new
         self._protocol.limits = limits_of(new)
         set_up(new.log_level, new.log_format, access_log=new.access_log)
+        self._reload_tls(new)
         logger.info("settings read again")
+
+    def _reload_tls(self, settings: Settings) -> None:
+        """Renewed files serve the connections to come; those that run keep theirs."""
+        context = self.config.ssl
+        if context is None or settings.ssl_certfile is None:
+            return
+        files = (settings.ssl_certfile, settings.ssl_keyfile, _no_password)
+        try:
+            # First into another: half a pair in the one that serves would end every handshake.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files)
+            context.load_cert_chain(*files)
+        except OSError as error:  # ssl.SSLError is one
+            logger.error("the TLS files were not read again, the old ones serve on: %s", error)
+
+
+def _no_password() -> str:
+    """A key that wants one is refused; nobody is there to be asked."""
+    return ""
 
 
 __all__ = ["Server", "listen", "run", "serve_one"]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from forebay.errors import InvalidName, UploadError
+from forebay.model import RESERVED_NAMES
 
 __all__ = [
     "from_client_name",
@@ -39,10 +40,15 @@ _BIDI_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff" + "".join(
     map(chr, range(0x206A, 0x2070))
 )
+_WITHOUT_IGNORABLE = dict.fromkeys(map(ord, _IGNORABLE))
 
 
 def judge_name(name: str) -> str:
     """`name` unchanged if it can be one component of a path; raises `InvalidName`."""
+    if name.lower() in RESERVED_NAMES:
+        raise InvalidName(
+            f'"{name}" is a name that programs read settings from; it is not stored.', hidden=True
+        )
     if _ORDINARY.fullmatch(name):  # most names are, and need no second look
         return name
     if not name:
@@ -59,6 +65,8 @@ def judge_name(name: str) -> str:
         raise InvalidName("The file name holds a character that changes the writing direction.")
     if name != name.strip():
         raise InvalidName("The file name begins or ends with a space.")
+    if name.translate(_WITHOUT_IGNORABLE).lower() in RESERVED_NAMES:
+        raise InvalidName("The file name differs from one for settings only by what is not seen.")
     if name.lstrip(_IGNORABLE).startswith("."):
         raise InvalidName(
             "The file name begins with a dot; hidden files are not stored.", hidden=True
