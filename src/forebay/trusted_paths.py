@@ -36,10 +36,8 @@ def forget_working_folder() -> None:
     """Has modules not looked for in the working folder, as `python -m` does. Clients may write
     there: a file named as a module that is imported late would be run.
     """
-    import forebay
-
     here = os.path.realpath(os.getcwd())
-    home = os.path.realpath(os.path.dirname(os.path.dirname(os.path.abspath(forebay.__file__))))
+    home = os.path.realpath(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     if here != home:  # else it is from there that we were started
         sys.path[:] = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
 
