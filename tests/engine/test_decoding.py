@@ -219,15 +219,6 @@ def test_the_ratio_counts_from_some_size_on(coding: str) -> None:
     feed(Decoding(Nowhere(), coding, ratio=0), long)
 
 
-def test_room_is_asked_for_ahead() -> None:
-    sink = Sink()
-    feed(Decoding(sink, "gzip"), gzip.compress(bytes(100_000)))
-    assert sink.reserved == []
-    feed(Decoding(sink := Sink(), "gzip"), gzip.compress(random.Random(1).randbytes(2 * MiB)))
-    assert len(sink.reserved) == 1
-    assert sink.reserved[0] > 32 * MiB
-
-
 def test_bytes_have_their_place() -> None:
     decoding = Decoding(Sink(), "gzip")
     decoding.write(memoryview(b"\x1f\x8b"), 0)

@@ -189,8 +189,9 @@ def test_a_reader_of_the_content_reads_and_seeks_as_in_a_file(store: FileStore):
 def test_failing_for_want_of_room_or_of_the_disk_stores_it_as_it_is(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ):
+    staged = fill(store.stage(), TEXT)
     monkeypatch.setattr(store, "space", lambda: Space(1000, 2000))
-    put(store, "full", TEXT)
+    staged.publish(how("full"))
     monkeypatch.undo()
     for number, error in enumerate((OSError(5, "EIO"), DiskFull(), Incompressible())):
 

@@ -120,6 +120,7 @@ def test_a_reservation_that_fails_keeps_nothing(store: FileStore, disk: Path) ->
     store.min_free = before + MiB
     with pytest.raises(DiskFull):
         staged.reserve(0)
+    store.min_free = 0
     fill(staged, b"67")
     staged.publish(how("a"))
     assert get(store, "a") == b"1234567"
@@ -129,8 +130,8 @@ def test_what_was_reserved_and_not_used_is_given_back(store: FileStore, disk: Pa
     """Bug: a published file kept the blocks that were reserved for a longer one."""
     staged = store.stage()
     staged.reserve(8 * MiB)
-    assert free(disk) <= SIZES[disk.name] - 8 * MiB
     fill(staged, b"12345")
+    assert os.fstat(staged.fd).st_blocks * 512 >= MiB
     staged.publish(how("a"))
     assert (disk / "root" / "a").stat().st_blocks * 512 <= 64 << 10
     for end in ("close", "resume", "claim"):
@@ -152,25 +153,54 @@ def test_what_was_reserved_and_not_used_is_given_back(store: FileStore, disk: Pa
         assert data.read_bytes() == b"12345"
 
 
-def test_ten_at_once_are_not_all_promised_the_last_room_and_promises_are_kept(
-    store: FileStore, disk: Path
-) -> None:
-    share = free(disk) * 15 // 100
+def test_what_is_announced_and_does_not_come_takes_no_room(store: FileStore, disk: Path) -> None:
+    before = free(disk)
     staged = [store.stage() for _ in range(10)]
-    outcomes = at_once(10, lambda n: staged[n].reserve(share))
-    assert set(map(type, outcomes)) <= {type(None), DiskFull}
-    promised = [each for each, outcome in zip(staged, outcomes, strict=True) if outcome is None]
-    assert len(promised) <= 6
-    greedy = store.stage()
-    fill_up(greedy, 1_000_003)
-    for each in promised:
-        for _ in range(share // MiB):
-            fill(each, b"x" * MiB)
-    for each in (*staged, greedy):
+    for each in staged:
+        each.reserve(before * 9 // 10)
+    wait_for_free(disk, before - SLACK)
+    fill(staged[0], b"12345")
+    assert os.fstat(staged[0].fd).st_blocks * 512 <= 2 * MiB
+    put(store, "a", bytes(before // 2))
+    for each in staged:
         each.discard()
 
 
-def test_two_processes_are_not_both_promised_the_last_room(disk: Path) -> None:
+def test_an_upload_takes_no_more_than_as_much_again_as_it_has(store: FileStore) -> None:
+    staged = store.stage()
+    staged.reserve(12 * MiB)
+    for written in range(1, 6):
+        fill(staged, bytes(MiB))
+        taken = os.fstat(staged.fd).st_blocks * 512
+        assert taken <= 2 * written * MiB + SLACK
+    staged.discard()
+
+
+def test_ten_at_once_share_the_last_room_and_leave_what_must_stay_free(
+    store: FileStore, disk: Path
+) -> None:
+    share = free(disk) * 15 // 100
+    store.min_free = free(disk) * 20 // 100
+    staged = [store.stage() for _ in range(10)]
+
+    def take(number: int) -> None:
+        staged[number].reserve(share)
+        for _ in range(share // MiB):
+            fill(staged[number], b"x" * MiB)
+            assert store.space().free >= store.min_free - SLACK
+
+    outcomes = at_once(10, take)
+    assert set(map(type, outcomes)) <= {type(None), DiskFull}
+    assert outcomes.count(None) <= 6
+    for each, outcome in zip(staged, outcomes, strict=True):
+        if outcome is None:
+            assert each.offset == share // MiB * MiB
+        else:  # the rest of what it had taken is free again
+            assert os.fstat(each.fd).st_blocks * 512 <= each.offset + SLACK
+        each.discard()
+
+
+def test_two_processes_do_not_both_get_the_last_room(disk: Path) -> None:
     root = disk / "root"
     with file_store(root):
         share = free(disk) * 30 // 100
@@ -196,8 +226,9 @@ def test_two_processes_are_not_both_promised_the_last_room(disk: Path) -> None:
 def test_what_must_stay_free_does(store: FileStore, disk: Path) -> None:
     store.min_free = free(disk) - 4 * MiB
     staged = [store.stage() for _ in range(10)]
-    outcomes = at_once(10, lambda n: staged[n].reserve(MiB))
+    outcomes = at_once(10, lambda n: staged[n].write(memoryview(bytes(MiB)), 0))
     assert outcomes.count(None) <= 4
+    assert free(disk) >= store.min_free
     assert set(map(type, outcomes)) <= {type(None), DiskFull}
     for each in staged:
         each.discard()

@@ -60,16 +60,19 @@ def replace(store: FileStore, name: str, tag: str, content: str) -> None:
 
 
 def reserve(store: FileStore, size: str, count: str) -> None:
-    """Tells how many reservations were promised, and keeps them for a while."""
+    """Tells how many bodies of that size found room, and keeps them for a while."""
     staged = [store.stage() for _ in range(int(count))]
     pause()
     promised = 0
     for each in staged:
         try:
             each.reserve(int(size))
+            piece = memoryview(bytes(1 << 18))
+            for at in range(0, int(size), len(piece)):
+                each.write(piece[: int(size) - at], at)
             promised += 1
         except DiskFull:
-            pass
+            each.discard()
     say(promised)
     sys.stdin.readline()
 

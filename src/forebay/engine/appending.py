@@ -76,7 +76,6 @@ class Appending:
             offset=record.offset,
             limit=limit,
             hashing=hashing,
-            reserve=source.length is None,
             room=record.offset + source.length if source.length else 0,
         )
         if source.length and not source.arrived:  # its client is told before it sends anything

@@ -36,7 +36,6 @@ _SLICE = 16 * KiB
 """Encoded bytes that a decoder is given at a time: what it leaves is copied."""
 JUDGED_FROM = 16 * MiB
 """Decoded bytes from which on the ratio counts: short runs of zeros are nobody's bomb."""
-_STRIDE = 32 * MiB
 
 MEMORY: Mapping[str, int] = MappingProxyType({"gzip": 64 * KiB, "zstd": 9 * MiB, "br": 17 * MiB})
 """Each coding that may be offered, in order of preference, and the bytes of memory that
@@ -194,7 +193,6 @@ class Decoding:
         limit: most decoded bytes; None for no limit.
         ratio: most decoded bytes for each encoded one, once there are `JUDGED_FROM`; 0 for any.
         piece: most decoded bytes that are held at a time.
-        reserve_from: decoded bytes from which on room is asked for ahead.
     """
 
     def __init__(
@@ -205,14 +203,12 @@ class Decoding:
         limit: int | None = None,
         ratio: int = 0,
         piece: int = PIECE,
-        reserve_from: int = MiB,
     ) -> None:
         self._inner = inner
         self._decoder: _Decoder = _DECODERS[coding][0]()
         self._limit = limit
         self._ratio = ratio
         self._piece = piece
-        self._reserved = reserve_from
         self.coding = coding
         self.received = 0
         """Encoded bytes so far."""
@@ -257,16 +253,12 @@ class Decoding:
             )
 
     def _pass_on(self, held: bytearray) -> None:
-        end = self.size + len(held)
-        if end > self._reserved:
-            self._reserved = end + _STRIDE
-            self._inner.reserve(self._reserved)
         with memoryview(held) as view:
             self._inner.write(view, self.size)
-        self.size = end
+        self.size += len(held)
 
     def reserve(self, size: int) -> None:
-        """Nothing: how much room is needed shows only as it is decoded."""
+        """Nothing: how much there will be shows only as it is decoded."""
 
     def finish(self) -> None:
         """Raises UndecodableBody when the data ended too soon. Idempotent."""
@@ -274,17 +266,14 @@ class Decoding:
             raise UndecodableBody(f"The {self.coding} data of the body ends too soon.")
 
 
-def decoding(
-    sink: Sink, coding: str, settings: Settings, limit: int | None, *, reserve_from: int = MiB
-) -> Decoding:
-    """As the settings want it; `limit` and `reserve_from` are in decoded bytes."""
+def decoding(sink: Sink, coding: str, settings: Settings, limit: int | None) -> Decoding:
+    """As the settings want it; `limit` is in decoded bytes."""
     return Decoding(
         sink,
         coding,
         limit=limit,
         ratio=settings.max_decode_ratio,
         piece=min(PIECE, settings.buffer_size),
-        reserve_from=reserve_from,
     )
 
 

@@ -288,7 +288,7 @@ class Engine:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
                 hashing = hashing_for(expected, wanted)
-                size = await self._fill(spool, source, limit, coding, progress, held, hashing)
+                size = await self._fill(spool, source, limit, coding, progress, hashing)
                 hashing.verify(expected)
             except BaseException:
                 await self.workers.run(spool.discard)
@@ -315,15 +315,14 @@ class Engine:
         limit: int | None,
         coding: str | None,
         progress: ProgressFeed | None,
-        held: int,
         hashing: Hashing,
     ) -> int:
         """The bytes that the body came to."""
         sink: Sink = spool
         with room(self.budget, coding):
             if coding is not None:
-                sink = decoding(spool, coding, self._settings, limit, reserve_from=held)
-            intake = Intake(sink, limit=limit, hashing=hashing, reserve=source.length is None)
+                sink = decoding(spool, coding, self._settings, limit)
+            intake = Intake(sink, limit=limit, hashing=hashing)
             await self.pump(source, intake, progress=progress)
         if not isinstance(sink, Decoding):
             return intake.offset

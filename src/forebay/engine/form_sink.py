@@ -26,7 +26,7 @@ from forebay.errors import (
     TooManyUploads,
     UnsupportedMediaType,
 )
-from forebay.model import Conflict, LargeField, MiB
+from forebay.model import Conflict, LargeField
 from forebay.protocol.charsets import text_of
 from forebay.protocol.fields import matches_media_type
 from forebay.protocol.multipart import MultipartParser
@@ -34,8 +34,6 @@ from forebay.protocol.multipart_head import FormLimits, PartHead, named
 from forebay.protocol.names import is_of_hidden, judge_path
 from forebay.stores.base import Publication, Staged
 
-_STRIDE = 32 * MiB
-_RESERVE_FROM = 1 * MiB
 _FIELD_OVERHEAD = 512
 """What a field costs in memory beside its bytes, roughly: names, dictionaries, strings."""
 _UNLIMITED = 2**63 - 1
@@ -67,7 +65,6 @@ class FormSink:
         budget: memory that all bodies share; fields count as well.
         threshold: bytes of a file that may stay in memory where its placement says nothing.
         each: a file that is refused is forgotten, and the others are taken all the same.
-        length: bytes of the whole form, where they are known.
     """
 
     def __init__(
@@ -84,7 +81,6 @@ class FormSink:
         charset: str = "utf-8",
         empty_inputs: bool = False,
         each: bool = False,
-        length: int | None = None,
     ) -> None:
         self._limits = limits
         self._large = large
@@ -93,7 +89,6 @@ class FormSink:
         self._budget, self._threshold = budget, threshold
         self._empty_inputs = empty_inputs
         self._each = each
-        self._length = length
         self._taken = 0
         self._fields_size = 0
         self._fields: list[tuple[str, str]] = []
@@ -105,7 +100,6 @@ class FormSink:
         self._field_limit: int | None = None
         self._file: ReceivedFile | None = None
         self._file_limit: int | None = None
-        self._reserved = 0
 
     # --- as a sink ---------------------------------------------------------------------------
 
@@ -122,7 +116,7 @@ class FormSink:
         return self._parser.work
 
     def reserve(self, size: int) -> None:
-        """Nothing: each file reserves for itself, as nobody knows which one will grow."""
+        """Nothing: nobody knows which of the files will grow."""
 
     def finish(self) -> None:
         """The body has ended. Raises IncompleteBody unless the form has too."""
@@ -241,7 +235,6 @@ class FormSink:
         self.files.append(self._file)
         limits = [n for n in (placement.max_size, self._limits.max_file_size) if n is not None]
         self._file_limit = min(limits, default=None)
-        self._reserved = max(_RESERVE_FROM, threshold)
         self._open = self._add_to_file
 
     def _add_to_file(self, data: memoryview) -> None:
@@ -251,9 +244,6 @@ class FormSink:
         if self._file_limit is not None and end > self._file_limit:
             self._refuse(file.head, _too_large(file.head, self._file_limit))
             return
-        if end > self._reserved:
-            self._reserved = self._stride(end)
-            file.spool.reserve(self._reserved)
         file.hashing.update(data)
         file.spool.write(data, file.size)
         file.size = end
@@ -272,16 +262,10 @@ class FormSink:
         file.error = error
         file.spool.discard()
 
-    def _stride(self, end: int) -> int:
-        """How far to reserve: nobody knows how long the file is, but perhaps the form."""
-        if self._length is None:
-            return end + _STRIDE
-        return end + min(_STRIDE, max(0, self._length - self.offset))
-
     def _end_file(self, file: ReceivedFile) -> None:
         staged = file.spool.staged
-        if staged is not None and self._reserved > max(file.size, _RESERVE_FROM):
-            staged.truncate(file.size)  # what was reserved and not used is for the next one
+        if staged is not None:
+            staged.truncate(file.size)  # what was taken and not used is for the next one
 
 
 def _of_parser(limits: FormLimits, large: LargeField) -> FormLimits:

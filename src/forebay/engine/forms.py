@@ -245,7 +245,6 @@ async def receive_form(
             budget=engine.budget,
             threshold=settings.memory_threshold,
             each=policy is FormPolicy.EACH,
-            length=source.length,
         )
         try:
             hashing = Hashing(sorted({d.algorithm for d in expected})) if expected else NO_HASHING

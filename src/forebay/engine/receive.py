@@ -15,10 +15,8 @@ from forebay.engine.hashes import make
 from forebay.engine.metering import Meter
 from forebay.engine.workers import Beside, Workers
 from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
-from forebay.model import Digest, MiB
+from forebay.model import Digest
 
-_STRIDE = 32 * MiB
-_RESERVE_FROM = 1 * MiB
 _HASH_BESIDE = 64 << 10
 
 
@@ -107,8 +105,7 @@ class Intake:
         sink: where they go, from `offset` on.
         limit: most bytes of this body; None for no limit.
         hashing: digests to keep up.
-        reserve: ask the sink for room as an unannounced body grows.
-        room: ask the sink for room up to this offset before anything is written.
+        room: tell the sink before anything is written that it will come up to this offset.
         meter: watches what taking the body apart costs, where it is taken apart.
     """
 
@@ -116,7 +113,6 @@ class Intake:
         "_beside",
         "_hashing",
         "_meter",
-        "_reserved",
         "_room",
         "limit",
         "offset",
@@ -132,7 +128,6 @@ class Intake:
         offset: int = 0,
         limit: int | None = None,
         hashing: Hashing = NO_HASHING,
-        reserve: bool = False,
         room: int = 0,
         meter: Meter | None = None,
     ) -> None:
@@ -143,7 +138,6 @@ class Intake:
         self.limit = limit
         self._hashing = hashing if hashing.updates else None
         self._beside: Beside | None = None
-        self._reserved = _RESERVE_FROM if reserve else None
         self._room = room
 
     def hash_also(self, hashing: Hashing) -> None:
@@ -203,9 +197,6 @@ class Intake:
         if size:
             self.prepare()
             end = self.offset + size
-            if self._reserved is not None and end > self._reserved:
-                self._reserved = end + _STRIDE
-                self.sink.reserve(self._reserved)
             if self._hashing is not None:
                 self.settle()
                 if workers is not None and size >= _HASH_BESIDE:

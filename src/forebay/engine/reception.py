@@ -114,8 +114,7 @@ class Reception:
     ) -> None:
         """Takes the body, after `open`. Raises what breaks it off."""
         assert self.staged is not None
-        unannounced = self.source.length is None
-        self._intake = self._intake_of(self.staged, unannounced=unannounced)
+        self._intake = self._intake_of(self.staged)
         engine, command = self._engine, self.command
         about = Arrival(
             self.id, command.name, self.source.length, command.media_type, self.principal
@@ -202,19 +201,18 @@ class Reception:
     def _store_whole(self, body: bytes) -> Published:
         staged = self._engine.store.stage()
         try:
-            staged.reserve(len(body))
             self._intake_of(staged).feed(memoryview(body))
             return self._finish(staged)
         except BaseException:
             staged.discard()
             raise
 
-    def _intake_of(self, staged: Staged, *, unannounced: bool = False) -> Intake:
+    def _intake_of(self, staged: Staged) -> Intake:
         sink: Sink = staged
         if self.command.coding is not None:
             settings = self._engine.settings
             sink = self._decoding = decoding(staged, self.command.coding, settings, self._limit)
-        return Intake(sink, limit=self._limit, hashing=self._hashing, reserve=unannounced)
+        return Intake(sink, limit=self._limit, hashing=self._hashing)
 
     def _verify(self) -> None:
         if self._decoding is not None:

@@ -110,11 +110,12 @@ class Staged(Protocol):
         ...
 
     def reserve(self, size: int) -> None:
-        """Makes room for `size` bytes in all, so that nobody else is promised it.
+        """Says that there will be `size` bytes in all. Raises DiskFull or TooLarge when that cannot
+        fit now.
 
-        Raises DiskFull, QuotaExceeded or TooLarge, after which nothing beyond `offset` is
-        reserved. A store that cannot reserve does nothing. What is not used is given back in
-        the end.
+        The room stays everybody's: a store takes it as bytes arrive, a bounded amount ahead, and
+        `write` raises DiskFull or QuotaExceeded when others were quicker. What was taken and
+        not used is given back in the end.
         """
         ...
 

@@ -66,7 +66,7 @@ class StagedMemory:
             raise OffsetMismatch(expected=self.offset, provided=offset)
         self._check_writable()
         end = offset + len(data)
-        self._store._charge(self._data, max(end, self._data.charged))
+        self._store._charge(self._data, end, self._store.min_free)
         self._data.content += data
         self.offset = end
 
@@ -86,11 +86,7 @@ class StagedMemory:
 
     def reserve(self, size: int) -> None:
         self._check_writable()
-        try:
-            self._store._charge(self._data, max(size, self._data.charged), self._store.min_free)
-        except DiskFull:
-            self._store._charge(self._data, self.offset)
-            raise
+        self._store._check_room(size - self.offset)
 
     def truncate(self, size: int) -> None:
         if not 0 <= size <= self.offset:
@@ -189,6 +185,12 @@ class MemoryStore:
                 raise DiskFull(free=self._capacity - self._used)
             self._used = used
             data.charged = size
+
+    def _check_room(self, size: int) -> None:
+        """Raises DiskFull when `size` bytes more would not fit now."""
+        with self._lock:
+            if self._capacity is not None and self._used + size + self.min_free > self._capacity:
+                raise DiskFull(free=self._capacity - self._used)
 
     def _free(self, data: _Data) -> None:
         if not data.names and not data.held:

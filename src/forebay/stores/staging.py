@@ -8,13 +8,14 @@ import fcntl
 import os
 import secrets
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from forebay.errors import (
     DiskFull,
     OffsetMismatch,
     StorageFailed,
     SyncFailed,
+    TooLarge,
     UploadBusy,
     UploadError,
     from_os_error,
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
     from forebay.stores.files import FileStore
 
 _WRITEBACK = 8 * MiB
-_RESERVE_FROM = MiB
+_LARGEST = 2**63 - 1
+_ALLOCATE_FROM = MiB
+"""What ends before is written before its room could be taken."""
+_LEAST_AHEAD = MiB
+_MOST_AHEAD = 64 * MiB
+_NEAR = 256 * MiB
+"""Free room so near to `min_free` that even what is small is allocated, and judged again."""
 
 
 class StagedFile:
@@ -42,10 +49,15 @@ class StagedFile:
         kept: the data outlives this object (resumable); else it vanishes when closed.
         readonly: opened for reading alone, as somebody took our permission to write to it.
         allocated: bytes on the disk, should a dead process have reserved more than it wrote.
+
+    Room is taken on the disk itself, as bytes arrive and not as they are announced: at most as much
+    again as there is, at most 64 MiB ahead, and only while `min_free` stays free.
     """
 
     __slots__ = (
+        "_announced",
         "_beyond",
+        "_held",
         "_kept",
         "_packing",
         "_readonly",
@@ -84,6 +96,9 @@ class StagedFile:
         self._written_back = offset
         # How far a reservation or a failed write may have gone past `offset`.
         self._beyond = max(offset, allocated)
+        self._held = offset
+        """Up to where room was taken, or judged to be there: nobody looks at each write."""
+        self._announced = 0
         self.dead = False
         """A sync has failed."""
         self._packing: Packing | None = None
@@ -97,6 +112,8 @@ class StagedFile:
             raise OffsetMismatch(expected=self.offset, provided=offset)
         self._check_writable()
         size = len(data)
+        if offset + size > self._held:
+            self._take_room(offset + size)
         try:
             done = os.pwrite(self.fd, data, offset)
             while done < size:
@@ -117,6 +134,8 @@ class StagedFile:
 
     def append_from(self, source: int, start: int, size: int) -> int:
         self._check_writable()
+        if self.offset + size > self._held:
+            self._take_room(self.offset + size)
         try:
             done = copy_range(source, start, self.fd, self.offset, size)
         except OSError as error:
@@ -170,32 +189,62 @@ class StagedFile:
         """Cuts off what is beyond `offset`. An untouched file keeps its time, so its tag."""
         if self._beyond > self.offset:
             os.ftruncate(self.fd, self.offset)
-            self._beyond = self.offset
+            self._beyond = self._held = self.offset
 
     def reserve(self, size: int) -> None:
-        """Raises DiskFull also when the reservation would leave less than `min_free`."""
+        """Judges `size` against the free room; see the class for when it is taken."""
         self._check_writable()
-        # Asked first: allocating more than there is fills the disk before it fails, and takes
-        # everybody else's room meanwhile.
-        missing = max(0, size - max(self.offset, self._beyond))
-        self._require(missing)
-        reserved = False
+        if size > _LARGEST:
+            raise TooLarge("The filesystem cannot hold a file of that size.")
+        self._announced = size
+        if max(0, size - self._have) > self._free():
+            self._refuse_room()
+
+    @property
+    def _have(self) -> int:
+        return max(self.offset, self._beyond)
+
+    def _free(self) -> int:
+        """Bytes that may be taken."""
+        return self._store.space().free - self._store.min_free
+
+    def _refuse_room(self) -> NoReturn:
+        with contextlib.suppress(OSError):
+            self._trim()
+        raise DiskFull(free=self._store.space().free)
+
+    def _take_room(self, end: int) -> None:
+        """Has room up to `end`, where a write is about to end, and some for what comes next.
+
+        Raises DiskFull when less than `min_free` would stay free, or does: many may take at once.
+        """
+        ahead = end + max(_LEAST_AHEAD, min(end, _MOST_AHEAD))
+        if self._announced >= end:
+            ahead = min(ahead, self._announced)
+        elif end < _ALLOCATE_FROM:
+            ahead = end
+        free = self._free()
+        if ahead - self._have > free:
+            ahead = end
+        if end - self._have > free:
+            self._refuse_room()
+        if ahead >= _ALLOCATE_FROM or free < _NEAR:
+            if not self._allocate(ahead):
+                ahead = end  # it is not ours before it is written: looked at each time
+            elif self._free() < 0:
+                self._refuse_room()
+        else:
+            ahead = end
+        self._held = ahead
+
+    def _allocate(self, end: int) -> bool:
+        """Whether the filesystem can. Raises what `from_os_error` makes of what it says."""
+        start, self._beyond = self._have, max(self._beyond, end)
         try:
-            if size >= _RESERVE_FROM:  # a smaller one is written before it could be promised
-                self._beyond = max(self._beyond, size)
-                reserved = reserve_blocks(self.fd, size)
+            return reserve_blocks(self.fd, end - start, start)
         except OSError as error:
             self._release()  # a filesystem may keep the part that it could allocate
             raise from_os_error(error) from error
-        # Asked again when the blocks are ours, so that ten at once cannot all be promised them.
-        if reserved:
-            self._require(0)
-
-    def _require(self, size: int) -> None:
-        free = self._store.space().free
-        if free - size < self._store.min_free:
-            self._release()
-            raise DiskFull(free=free)
 
     def _release(self) -> None:
         with contextlib.suppress(OSError):
@@ -212,7 +261,7 @@ class StagedFile:
                 os.ftruncate(self.fd, size)
         except OSError as error:
             raise from_os_error(error) from error
-        self.offset = self._beyond = size
+        self.offset = self._beyond = self._held = size
         self._written_back = min(self._written_back, size)
 
     def _detach(self, size: int) -> None:

@@ -33,18 +33,18 @@ def _libc() -> Any | None:
     return libc
 
 
-def reserve_blocks(fd: int, size: int) -> bool:
-    """Allocates blocks for bytes 0 to `size` of `fd` without changing its length.
+def reserve_blocks(fd: int, size: int, start: int = 0) -> bool:
+    """Allocates blocks for `size` bytes of `fd` from `start` on without changing its length.
 
     Never the emulation of posix_fallocate, which writes every byte. Returns False where the
     filesystem cannot; raises OSError (ENOSPC, EDQUOT, EFBIG) where it will not.
     """
-    if size > _LARGEST:
+    if start + size > _LARGEST:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))  # ctypes would cut it short
     libc = _libc()
     if libc is None or size <= 0:
         return False
-    while libc.fallocate(fd, _KEEP_SIZE, 0, size) != 0:
+    while libc.fallocate(fd, _KEEP_SIZE, start, size) != 0:
         number = ctypes.get_errno()
         if number == errno.EINTR:
             continue
