@@ -250,8 +250,8 @@ class Settings:
     body_timeout: float = _live(
         60.0, _WAIT, _TIME, "Time without a byte of the body before giving up."
     )
-    min_rate: int = _live(0, units.Rate(), _TIME, "Slowest body that is put up with; 0 is off.")
-    min_rate_window: float = _live(30.0, _WAIT, _TIME, "Time over which that rate is averaged.")
+    min_rate: int = _live(KiB, units.Rate(), _TIME, "Slowest body that is put up with; 0 is off.")
+    min_rate_window: float = _live(60.0, _WAIT, _TIME, "Time over which that rate is averaged.")
     linger_timeout: float = _live(
         30.0, _GRACE, _TIME, "Time a refused client gets to read its answer."
     )

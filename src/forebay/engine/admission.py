@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forebay.errors import LengthRequired, ShuttingDown, TooLarge, TooManyUploads
@@ -57,6 +58,8 @@ class Admission:
         self.draining = False
         self.running = 0
         self._tally = tally or Tally()
+        self.make_room: Callable[[], bool] = lambda: False
+        """Ends an upload that hardly sends, for the sake of another; whether there was one."""
 
     def check_length(self, length: int | None, limit: int | None) -> None:
         """Raises LengthRequired or TooLarge. `limit` is the smallest that applies."""
@@ -80,7 +83,7 @@ class Admission:
         if self.draining:
             raise ShuttingDown(retry_after=5)
         limit = self.settings.max_uploads
-        if limit and self._tally.total() >= limit:
+        if limit and self._tally.total() >= limit and not self.make_room():
             raise TooManyUploads(retry_after=5)
         self.running += 1
         self._tally.set(self.running)

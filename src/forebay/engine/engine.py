@@ -73,6 +73,7 @@ class Engine:
         self.budget = Budget(settings.memory_budget)
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
+        self.admission.make_room = self.watch.make_room
         self.removal = Removal(self)
         """Removes published files."""
         self._sessions: Sessions | None = None

@@ -2,6 +2,8 @@
 
 One timer for all uploads, so that a body costs nothing per read. Only time in which the
 client alone is waited for counts against it: a slow disk is not its fault.
+
+Where all places for uploads are taken, one that hardly sends gives way to one that may.
 """
 
 from __future__ import annotations
@@ -10,26 +12,46 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from forebay.engine.receive import Intake, Source
-from forebay.errors import BodyTimeout, ShuttingDown, TooSlow
+from forebay.errors import BodyTimeout, ShuttingDown, TooManyUploads, TooSlow
+from forebay.model import KiB
 
 if TYPE_CHECKING:
     from forebay.config import Settings
 
 _TICK = 1.0
+_IDLE_RATE = KiB
+"""Bytes a second below which an upload gives way to another, or `min_rate` where that is more."""
+_FIRST_RATE = 4
+_DECAY = 0.9
+"""What counts of the rate so far a second later. A new upload is taken for one of four times the
+rate that is needed: one that sends nothing is below it after 14 seconds.
+"""
 
 
 class Transfer:
     """A running body as the watch sees it."""
 
-    __slots__ = ("intake", "rate_bytes", "rate_seconds", "seen", "source", "started")
+    __slots__ = (
+        "ended",
+        "intake",
+        "rate",
+        "rate_bytes",
+        "rate_seconds",
+        "seen",
+        "source",
+        "started",
+    )
 
-    def __init__(self, source: Source, intake: Intake, now: float) -> None:
+    def __init__(self, source: Source, intake: Intake, now: float, rate: float) -> None:
         self.source = source
         self.intake = intake
         self.started = now
         self.seen = 0
         self.rate_bytes = 0
         self.rate_seconds = 0.0
+        self.rate = rate
+        """Bytes a second of late."""
+        self.ended = False
 
 
 class Watch:
@@ -46,7 +68,7 @@ class Watch:
 
     def add(self, source: Source, intake: Intake) -> Transfer:
         loop = asyncio.get_running_loop()
-        transfer = Transfer(source, intake, loop.time())
+        transfer = Transfer(source, intake, loop.time(), _FIRST_RATE * self._needed_rate)
         self._transfers.add(transfer)
         if self._timer is None:
             self._timer = loop.call_later(_TICK, self._tick, loop)
@@ -54,6 +76,27 @@ class Watch:
 
     def remove(self, transfer: Transfer) -> None:
         self._transfers.discard(transfer)
+
+    @property
+    def _needed_rate(self) -> int:
+        return max(_IDLE_RATE, self.settings.min_rate)
+
+    def make_room(self) -> bool:
+        """Ends the slowest of those that hardly send; False when there is none."""
+        least = self._needed_rate
+        idle = [each for each in self._transfers if not each.ended and each.rate < least]
+        if not idle:
+            return False
+        slowest = min(idle, key=lambda each: each.rate)
+        slowest.ended = True
+        slowest.source.stop(
+            TooManyUploads(
+                "All --max-uploads are taken, and this upload hardly sent anything: it gave way to "
+                "another. Try again soon.",
+                retry_after=5,
+            )
+        )
+        return True
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(_TICK, self._tick, loop) if self._transfers else None
@@ -70,15 +113,16 @@ class Watch:
         received = transfer.intake.received
         fresh, transfer.seen = received - transfer.seen, received
         waiting = source.waiting_since
+        transfer.rate_bytes += fresh
+        if waiting is None and not fresh:
+            return  # it is us who are slow
+        transfer.rate = _DECAY * transfer.rate + (1 - _DECAY) * fresh / _TICK
         if waiting is None:
-            transfer.rate_bytes = 0
-            transfer.rate_seconds = 0.0
             return
         if settings.body_timeout and now - max(waiting, transfer.started) > settings.body_timeout:
             source.stop(BodyTimeout())
             return
         if settings.min_rate:
-            transfer.rate_bytes += fresh
             transfer.rate_seconds += _TICK
             if transfer.rate_seconds >= settings.min_rate_window:
                 if transfer.rate_bytes < settings.min_rate * transfer.rate_seconds:

@@ -41,6 +41,8 @@ SMALL_TURNS = 32
 """Turns in a row that brought no more than that, after which the next ones are put off a little,
 each more than the one before: a way to a thread and back is a lot of work for a few bytes.
 """
+SMALL_WAITS = 16
+"""How often a thread lingers for a client that brings less than `FAST_FROM` in its turn."""
 SMALL_TURN_DELAY = 0.005
 LONGEST_DELAY = 0.25
 FAST_FROM = 256 << 10
@@ -205,6 +207,7 @@ class SocketSource:
         most = framing.work + intake.work + TURN_WORK
         until = time.monotonic() + CROWDED_SECONDS
         patience: select.poll | None = None
+        waits = 0
         while not framing.done and self._stopped is None:
             if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
                 return
@@ -217,7 +220,8 @@ class SocketSource:
                 got = source.recv_into(buffer, framing.room(intake.portion(len(buffer))))
             except BlockingIOError:
                 crowded = workers.crowded
-                if crowded and taken < FAST_FROM:
+                waits += 1
+                if taken < FAST_FROM and (crowded or waits > SMALL_WAITS):
                     return
                 if patience is None:
                     patience = select.poll()

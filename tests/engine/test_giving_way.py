@@ -1,0 +1,106 @@
+"""Places for uploads go to those who send."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from forebay.config import Settings
+from forebay.engine.admission import Admission
+from forebay.engine.receive import Intake
+from forebay.engine.watch import Watch
+from forebay.errors import TooManyUploads, TooSlow, UploadError
+
+SETTINGS = Settings(max_uploads=3)
+
+
+class Sender:
+    """A source whose client sends `rate` bytes a second, or whose store is `slow`."""
+
+    length = None
+
+    def __init__(self, watch: Watch, rate: int, *, slow: bool = False) -> None:
+        self.rate = rate
+        self.intake = Intake(_Sink())
+        now = asyncio.get_running_loop().time()
+        self.waiting_since: float | None = None if slow else now
+        self.error: UploadError | None = None
+        self.transfer = watch.add(self, self.intake)  # type: ignore[arg-type]
+
+    def stop(self, error: UploadError) -> None:
+        self.error = error
+
+
+class _Sink:
+    def write(self, data: memoryview, offset: int) -> None:
+        return None
+
+    def reserve(self, size: int) -> None:
+        return None
+
+
+def seconds(watch: Watch, count: int, senders: list[Sender]) -> None:
+    for _ in range(count):
+        for sender in senders:
+            if sender.rate:
+                sender.intake.feed(memoryview(bytes(sender.rate)))
+        watch._tick(asyncio.get_running_loop())
+
+
+def full(watch: Watch, admission: Admission) -> None:
+    admission.make_room = watch.make_room
+    for _ in range(3):
+        admission.enter()
+
+
+async def test_one_that_sends_nothing_gives_way_to_a_new_one():
+    watch, admission = Watch(SETTINGS), Admission(SETTINGS)
+    full(watch, admission)
+    quick, trickling, silent = (Sender(watch, rate) for rate in (100_000, 1, 0))
+    with pytest.raises(TooManyUploads):  # all have just come
+        admission.enter()
+    seconds(watch, 20, [quick, trickling, silent])
+    admission.enter()
+    assert isinstance(silent.error, TooManyUploads)
+    assert (quick.error, trickling.error) == (None, None)
+    admission.enter()
+    assert isinstance(trickling.error, TooManyUploads)
+    with pytest.raises(TooManyUploads):
+        admission.enter()
+    assert quick.error is None
+
+
+async def test_one_that_waits_for_us_keeps_its_place():
+    watch, admission = Watch(SETTINGS), Admission(SETTINGS)
+    full(watch, admission)
+    senders = [Sender(watch, 0, slow=True) for _ in range(3)]
+    seconds(watch, 200, senders)
+    with pytest.raises(TooManyUploads):
+        admission.enter()
+    assert [sender.error for sender in senders] == [None] * 3
+
+
+async def test_the_slowest_body_that_is_put_up_with_has_a_default():
+    watch = Watch(Settings())
+    slow, honest, ours = Sender(watch, 900), Sender(watch, 1100), Sender(watch, 0, slow=True)
+    senders = [slow, honest, ours]
+    for sender in senders:
+        sender.waiting_since = None if sender is ours else asyncio.get_running_loop().time()
+    seconds(watch, 59, senders)
+    assert [sender.error for sender in senders] == [None] * 3
+    seconds(watch, 2, senders)
+    assert isinstance(slow.error, TooSlow)
+    assert (honest.error, ours.error) == (None, None)
+
+
+async def test_time_that_a_slow_disk_takes_does_not_count_against_a_client():
+    watch = Watch(Settings())
+    sender: Any = Sender(watch, 0)
+    for _ in range(30):
+        sender.waiting_since, sender.rate = None, 0
+        seconds(watch, 10, [sender])
+        sender.waiting_since, sender.rate = asyncio.get_running_loop().time(), 2000
+        seconds(watch, 2, [sender])
+    assert sender.error is None
