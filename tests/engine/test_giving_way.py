@@ -13,6 +13,8 @@ from forebay.engine.receive import Intake
 from forebay.engine.watch import Watch
 from forebay.errors import TooManyUploads, TooSlow, UploadError
 
+pytestmark = pytest.mark.anyio
+
 SETTINGS = Settings(max_uploads=3)
 
 
