@@ -1,7 +1,40 @@
-"""For every test."""
+"""For every test: answers are checked where they leave, and where they arrive."""
 
+from __future__ import annotations
+
+import http.client
+import os
+from typing import Any
+
+# Before anything of Forebay is imported; servers that tests start inherit it.
+os.environ["CHECK_FOREBAY_ANSWERS"] = "1"
+
+import httpx
 from hypothesis import settings
+
+from answer_fields import check_once
 
 # How long an example takes is no result: other tests run beside it.
 settings.register_profile("forebay", deadline=None)
 settings.load_profile("forebay")
+
+
+class CheckedResponse(http.client.HTTPResponse):
+    """Of `http.client`, and so of requests, urllib and tuspy too."""
+
+    def begin(self) -> None:
+        super().begin()
+        check_once(self.headers.items())
+
+
+_init = httpx.Response.__init__
+
+
+def _checked_init(self: httpx.Response, *args: Any, **more: Any) -> None:
+    """Of httpx, which otherwise joins what was sent twice."""
+    _init(self, *args, **more)
+    check_once(self.headers.multi_items())
+
+
+http.client.HTTPConnection.response_class = CheckedResponse
+httpx.Response.__init__ = _checked_init  # type: ignore[method-assign]

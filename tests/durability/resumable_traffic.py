@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+from answer_fields import mapping
 from durability.content import content, digest
 from durability.resumable_history import Piece, ResumableHistory, Upload
 from e2e.server import RawClient
@@ -65,8 +66,7 @@ class Place:
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
-            found = {k.lower(): v for k, v in response.getheaders()}
-            return response.status, found, response.read()
+            return response.status, mapping(response.getheaders()), response.read()
         finally:
             connection.close()
 

@@ -45,6 +45,8 @@ def start_server(store_folder: Path) -> Iterator[Callable[..., ServerProcess]]:
                 server.kill()
             elif server.process.stderr is not None:
                 server.process.stderr.close()
+    for server in started:
+        server.check_answers()
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ class _Reused:
         key = (shell, *options)
         server = self._running.get(key)
         if server is not None:
+            server.check_answers()
             if self._emptied(server):
                 return server
             server.kill()

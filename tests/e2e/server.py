@@ -15,6 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from answer_fields import mapping
+
 READY = re.compile(r"listens on (https?)://(\S+):(\d+) ")
 
 
@@ -129,8 +131,7 @@ class ServerProcess:
         try:
             connection.request(method, path, body, asked)
             response = connection.getresponse()
-            found = {k.lower(): v for k, v in response.getheaders()}
-            return response.status, found, response.read()
+            return response.status, mapping(response.getheaders()), response.read()
         finally:
             connection.close()
 
@@ -173,6 +174,11 @@ class ServerProcess:
             if path.suffix != ".probe"  # of a worker that starts just now
         )
 
+    def check_answers(self) -> None:
+        """Raises if an answer had a field twice, whoever asked and whatever came of it."""
+        wrong = [line for line in self._lines if "WRONG ANSWER" in line]
+        assert not wrong, "".join(wrong)
+
     def stop(self, timeout: float = 60) -> int:
         """SIGTERM; the exit code."""
         if self.process.poll() is None:
@@ -200,7 +206,13 @@ class ServerProcess:
         self._reader.join(10)
         if self.process.stderr is not None:
             self.process.stderr.close()
+        self.check_answers()
         return code
+
+
+def _field(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(": ")
+    return name, value
 
 
 class RawClient:
@@ -208,6 +220,8 @@ class RawClient:
 
     def __init__(self, server: ServerProcess, timeout: float = 30) -> None:
         self.socket = server.connect(timeout)
+        self.fields: list[tuple[str, str]] = []
+        """Of the last head, as they came."""
         self._read = b""
 
     def send(self, data: bytes) -> None:
@@ -222,8 +236,8 @@ class RawClient:
             self._read += data
         head, _, self._read = self._read.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
-        fields = dict(line.split(": ", 1) for line in lines[1:])
-        return int(lines[0].split(" ")[1]), {k.lower(): v for k, v in fields.items()}
+        self.fields = [(name.lower(), value) for name, value in map(_field, lines[1:])]
+        return int(lines[0].split(" ")[1]), mapping(self.fields)
 
     def response(self) -> tuple[int, dict[str, str], bytes]:
         """The next final response, its interim ones skipped."""

@@ -57,3 +57,5 @@ def own_application(tmp_path: Path) -> Iterator[Start]:
         with contextlib.suppress(AssertionError, ProcessLookupError):
             if application.process.poll() is None:
                 application.kill()
+    for application in started:
+        application.check_answers()

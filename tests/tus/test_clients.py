@@ -6,9 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
-import os
 import random
-import shutil
 import socket
 import subprocess
 import threading
@@ -22,12 +20,12 @@ from tusclient.client import TusClient
 
 from e2e.server import ServerProcess
 from e2e.wire import content
+from javascript import node_modules
 from tus.talk import ask, head
 
 Start = Callable[..., ServerProcess]
 RELAXED = ("--durability", "relaxed")
 DATA = content(2_500_000)
-JS_CLIENT = "tus-js-client@4.3.1"
 
 
 # --- tuspy -----------------------------------------------------------------------------------
@@ -120,18 +118,7 @@ def test_aiotus_sends_parts_at_once(reuse_server: Start) -> None:
 @pytest.fixture(scope="session")
 def modules() -> Path:
     """The folder that tus-js-client is installed in; installs it once."""
-    folder = Path(__file__).parent / ".node"
-    if not (folder / "node_modules/tus-js-client").exists():
-        missing = [name for name in ("node", "npm") if shutil.which(name) is None]
-        if missing:
-            text = f"{' and '.join(missing)} missing: {JS_CLIENT} cannot be tried"
-            if os.environ.get("CI") == "true":
-                pytest.fail(text)
-            pytest.skip(text)
-        folder.mkdir(exist_ok=True)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--silent", JS_CLIENT]
-        subprocess.run(command, cwd=folder, check=True, timeout=100)
-    return folder
+    return node_modules()
 
 
 class JsClient:

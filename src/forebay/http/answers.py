@@ -28,8 +28,8 @@ class InternalError(UploadError):
     default = "The server failed; its log says why."
 
 
-async def send_answer(send: Send, answer: Answer, extra: Iterable[Field] = ()) -> None:
-    headers = [*answer.headers, *extra]
+async def send_answer(send: Send, answer: Answer) -> None:
+    headers = [*answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 

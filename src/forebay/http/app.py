@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.errors import MethodNotAllowed, NotFound
 from forebay.http import guard
 from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp, mount_of
 from forebay.http.ietf import Ietf
+from forebay.http.outgoing import Exit, serves
 from forebay.http.partial import Partial
 from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
+from forebay.protocol import origin
 from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class ServerApp:
         on_shutdown: Hook | None = None,
     ) -> None:
         self.engine = engine
+        serves(engine)
         offers = engine.settings.resumable
         self.creator = Ietf(engine) if offers else None
         self.files = FilesApp(
@@ -67,6 +70,15 @@ class ServerApp:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
+        leaving = Exit(send, scope["headers"], self.engine.settings.allow_origin)
+        try:
+            await self._serve(scope, receive, leaving)
+        except Exception as error:
+            if leaving.started:  # too late to tell the client
+                raise
+            await send_answer(leaving, answer_error(error, scope))
+
+    async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
         root = mount_of(scope)
         scope[guard.BASE] = root
@@ -79,15 +91,16 @@ class ServerApp:
             scope["root_path"] += "/uploads"
             await self.uploads(scope, receive, send)
             return
-        try:
-            await self._own(scope, send, path)
-        except UploadError as error:
-            await send_answer(send, answer_error(error, scope))
+        await self._own(scope, send, path)
 
     async def _own(self, scope: dict[str, Any], send: Send, path: bytes) -> None:
         if path == b"*" and scope["method"] == "OPTIONS":  # RFC 9110, section 9.3.7
             offered = self.creator.offer(scope) if self.creator is not None else ()
             await send_answer(send, Answer(204, ((b"allow", _METHODS), *offered)))
+            return
+        if origin.is_preflight(scope["method"], scope["headers"]):
+            allowed = self.engine.settings.allow_origin
+            await send_answer(send, origin.preflight(scope["headers"], allowed, ("GET", "HEAD")))
             return
         if path not in (b"/", b"/healthz", b"/readyz"):
             raise NotFound("There is nothing here; files are under /files/.")

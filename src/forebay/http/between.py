@@ -13,6 +13,8 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
+from forebay.http.outgoing import Exit
+
 _DEEPEST = 50
 
 _SENDERS = {
@@ -77,6 +79,8 @@ def _leads_to(
 
 
 def _behind_send(send: Any) -> Any:
+    if isinstance(send, Exit):
+        return send.send
     function = send.func if isinstance(send, functools.partial) else send
     return _inner(send, "send") if (_name_of(function) in _SENDERS) else None
 

@@ -27,16 +27,19 @@ from forebay.errors import (
     MalformedBody,
     UploadError,
 )
-from forebay.http import head
+from forebay.http import head, outgoing
+from forebay.http.answers import Headers
 from forebay.http.deadline import Deadline
+from forebay.http.default_head import DefaultHead
 from forebay.http.drain import duplicate_socket
 from forebay.http.exchange import HIGH_WATER, STATUS_LINES, Exchange
 from forebay.http.framing import framing_of
 from forebay.http.limits import ConnectionLimits
+from forebay.http.long_head import LongHead
 from forebay.http.outlet import Outlet
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
 from forebay.http.turns import Turns
-from forebay.protocol import fields, names
+from forebay.protocol import fields, names, origin
 from forebay.protocol.status import render
 
 if TYPE_CHECKING:
@@ -61,8 +64,7 @@ class DirectProtocol(asyncio.Protocol):
     limits = ConnectionLimits()
     """Replaced whole by the server when settings change; shared by all connections."""
 
-    _default_headers: list[tuple[bytes, bytes]] | None = None
-    _default_head: tuple[bytes, int] = (b"", 0)
+    _default_head = DefaultHead([])
 
     def __init__(
         self,
@@ -88,6 +90,7 @@ class DirectProtocol(asyncio.Protocol):
         self._head_begun = False
         self._empty_lines = 0
         self._feeding = False
+        self._long_head: LongHead | None = None
         self._exchange: Exchange | None = None
         self._lingering: int | None = None
         self._eof = False
@@ -124,6 +127,9 @@ class DirectProtocol(asyncio.Protocol):
         exchange = self._exchange
         if self._lingering is not None:
             return None
+        if self._long_head is not None:
+            self._refuse(HeadTooLarge(), self._long_head.origins)
+            return self.can_drain
         if exchange is None:
             # A pipelined request that is about to be read still gets its answer.
             return self.can_drain and head.END in self._buffer
@@ -150,6 +156,9 @@ class DirectProtocol(asyncio.Protocol):
             if not self._head_begun:  # once a head, however many empty lines come first
                 self._head_begun = True
                 self._deadline.set(self.limits.head_timeout)
+            if self._long_head is not None:
+                self._read_long_head(self._long_head, data)
+                return
             self._buffer += data
             self._read_head()
             return
@@ -187,8 +196,10 @@ class DirectProtocol(asyncio.Protocol):
             return
         if self._exchange is not None or self._lingering is not None:
             self.transport.abort()  # skipping or lingering: the answer has been sent
+        elif self._long_head is not None:
+            self._refuse(HeadTooLarge(), self._long_head.origins)
         elif self._buffer:
-            self._refuse(HeadTimeout())
+            self._refuse(HeadTimeout(), origin.origins_in(self._buffer))
         else:
             self.outlet.finish()
 
@@ -204,7 +215,7 @@ class DirectProtocol(asyncio.Protocol):
             del buffer[:size]
             self._empty_lines += size // 2
             if self._empty_lines > MOST_EMPTY_LINES:
-                self._refuse(InvalidRequest("There are too many empty lines before a request."))
+                self._refuse(InvalidRequest("There are too many empty lines before a request."), [])
                 return
         if not buffer:
             return
@@ -212,9 +223,12 @@ class DirectProtocol(asyncio.Protocol):
         if end < 0:
             self._scanned = len(buffer)
             if len(buffer) > self.limits.max_head:
-                self._refuse(HeadTooLarge())
+                data = bytes(buffer)
+                buffer.clear()
+                self._read_long_head(LongHead(), data)
             elif head.cannot_become_one(buffer):
-                self._refuse(InvalidRequest("That is not HTTP/1.1."))
+                known = origin.origins_in(buffer)
+                self._refuse(InvalidRequest("That is not HTTP/1.1."), known)
             return
         self._scanned = self._empty_lines = 0
         end += len(head.END)
@@ -226,7 +240,13 @@ class DirectProtocol(asyncio.Protocol):
                 raise HeadTooLarge
             self._begin(head.Head(data), data)
         except UploadError as error:
-            self._refuse(error)
+            self._refuse(error, origin.origins_in(data))
+
+    def _read_long_head(self, long_head: LongHead, data: bytes) -> None:
+        """Nothing of it is kept; only a page that may use this server is worth the reading."""
+        self._long_head = long_head
+        if long_head.feed(data) or not outgoing.origins_of_process():
+            self._refuse(HeadTooLarge(), long_head.origins)
 
     def _begin(self, request: head.Head, data: bytes) -> None:
         self._accept = fields.first(request.headers, b"accept")
@@ -254,7 +274,7 @@ class DirectProtocol(asyncio.Protocol):
         """The application, or uvicorn's answer where its `--limit-concurrency` is reached."""
         limit, state = self.config.limit_concurrency, self.server_state
         if limit is not None and max(len(state.connections), len(state.tasks)) >= limit:
-            return service_unavailable
+            return _unavailable
         return self.app
 
     def _scope(self, request: head.Head) -> dict[str, Any]:
@@ -365,7 +385,7 @@ class DirectProtocol(asyncio.Protocol):
 
     def _answer_malformed(self, exchange: Exchange, error: UploadError) -> None:
         exchange.started = exchange.complete = True
-        self._refuse(error)
+        self._refuse(error, exchange.scope["headers"])
 
     def begin_drain(self) -> None:
         self.send_continue()
@@ -396,13 +416,12 @@ class DirectProtocol(asyncio.Protocol):
 
     # --- the response --------------------------------------------------------------------------
 
-    def default_head(self) -> tuple[bytes, int]:
+    def default_head(self) -> DefaultHead:
         """Date and Server as bytes, made once a second for all connections."""
         headers = self.server_state.default_headers
         cls = type(self)
-        if cls._default_headers is not headers:
-            lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
-            cls._default_headers, cls._default_head = headers, (lines, len(headers))
+        if cls._default_head.fields is not headers:
+            cls._default_head = DefaultHead(headers)
         return cls._default_head
 
     def write(self, data: bytes) -> None:
@@ -500,15 +519,20 @@ class DirectProtocol(asyncio.Protocol):
 
     # --- the end -------------------------------------------------------------------------------
 
-    def _refuse(self, error: UploadError) -> None:
-        """An answer of the connection itself, to what is not a request; then the end."""
+    def _refuse(self, error: UploadError, request: Headers) -> None:
+        """An answer of the connection itself, to what is not a request; then the end.
+
+        `request`: what is known of its fields.
+        """
         answer = render(error, self._accept)
-        lines = [STATUS_LINES[answer.status], self.default_head()[0]]
-        for name, value in answer.headers:
+        lines = [STATUS_LINES[answer.status], self.default_head().lines]
+        for name, value in (*answer.headers, *outgoing.cors_of_connection(request)):
             lines += (name, b": ", value, b"\r\n")
+        if outgoing.CHECKED:
+            outgoing.check_lines(answer.status, lines[1:])
         lines += (b"connection: close\r\n\r\n", answer.body)
         self.write(b"".join(lines))
-        self._exchange = None
+        self._exchange = self._long_head = None
         self._close_gently(unread=True)
 
     def _close_gently(self, *, unread: bool) -> None:
@@ -533,6 +557,11 @@ class DirectProtocol(asyncio.Protocol):
     def _linger_seconds(self) -> float:
         seconds = self.limits.linger_timeout
         return min(seconds, LINGER_IDLE) if self._shutting_down else seconds
+
+
+async def _unavailable(scope: Any, receive: Any, send: Any) -> None:
+    leaving = outgoing.Exit(send, scope["headers"], outgoing.origins_of_process())
+    await service_unavailable(scope, receive, cast(Any, leaving))
 
 
 def _ignore(_: memoryview) -> None:

@@ -42,7 +42,6 @@ async def send_file(
     unpacker: Unpacker,
     fd: int,
     info: FileInfo,
-    extra: Headers,
 ) -> None:
     """Answers GET or HEAD from an open descriptor, which stays open.
 
@@ -59,7 +58,6 @@ async def send_file(
         (b"etag", preconditions.format_tag(tag)),
         (b"last-modified", fields.http_date(mtime)),
         (b"cache-control", b"no-cache"),
-        *extra,
     ]
     if info.stored_size is not None:
         validators.append((b"vary", b"Accept-Encoding"))

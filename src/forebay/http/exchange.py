@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.verdict import Verdict
 from forebay.errors import IncompleteBody
+from forebay.http import outgoing
 from forebay.http.drain import SocketSource
 from forebay.http.framing import Framing
 from forebay.http.judging import is_kept
@@ -37,6 +38,8 @@ def _status_line(status: int) -> bytes:
         phrase = _OWN_PHRASES.get(status, "")
     return f"HTTP/1.1 {status} {phrase}\r\n".encode()
 
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 
 STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
 
@@ -136,6 +139,7 @@ class Exchange:
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(text)),
+            *outgoing.cors_of_connection(self.scope["headers"]),
         ]
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self.send({"type": "http.response.body", "body": text})
@@ -269,21 +273,24 @@ class Exchange:
     def _send_start(self, message: Message) -> None:
         self.started = True
         self.status = status = message["status"]
-        headers = list(message.get("headers", ()))
-        defaults, count = self.protocol.default_head()
-        lines = [STATUS_LINES[status], defaults]
-        for name, value in headers:
+        defaults = self.protocol.default_head()
+        lines = [STATUS_LINES[status], defaults.lines]
+        count, own = defaults.count, None
+        for name, value in message.get("headers", ()):
             key = name.lower()
-            if key == b"content-length":
-                self._owed = int(value)
-            elif key == b"transfer-encoding":
-                continue  # hop-by-hop: ours to choose
-            elif key == b"connection":
-                if value.lower() == b"close":
-                    self.keep_alive = False
-                continue
+            if key in _FRAMING:
+                if not self._frames(key, value):
+                    continue
+            elif key in defaults.names:
+                own = {key} if own is None else own | {key}
             lines += (name, b": ", value, b"\r\n")
             count += 1
+        if own is not None:  # an application's own Date or Server goes before ours
+            kept = defaults.without(own)
+            lines[1] = kept.lines
+            count += kept.count - defaults.count
+        if outgoing.CHECKED:
+            outgoing.check_lines(status, lines[1:])
         self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
         if self._owed is None and not self._bodiless:
             if self.scope["http_version"] == "1.0":
@@ -299,6 +306,19 @@ class Exchange:
             count += 1
         lines.append(b"\r\n")
         self._head = _checked(b"".join(lines), count + 2)
+
+    def _frames(self, key: bytes, value: bytes) -> bool:
+        """What a field says of the answer's framing; whether it is sent as it is."""
+        if key == b"content-length":
+            if self._owed is not None:
+                if self._owed != int(value):
+                    raise RuntimeError("A response has two Content-Length fields that differ.")
+                return False
+            self._owed = int(value)
+            return True
+        if key == b"connection" and value.lower() == b"close":
+            self.keep_alive = False
+        return False  # hop-by-hop: ours to choose
 
     def _must_close(self) -> bool:
         """Whether the rest of the request cannot be got out of the way cheaply."""

@@ -123,11 +123,12 @@ class FilesApp:
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
         settings = self.engine.settings
-        headers: Headers = scope["headers"]
-        cors = origin.cors(headers, settings.allow_origin)
         try:
+            if origin.is_preflight(scope["method"], scope["headers"]):
+                await send_answer(send, self._preflight(scope))
+                return
             guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
-            await self._dispatch(scope, receive, send, cors)
+            await self._dispatch(scope, receive, send)
         except UploadError as error:
             if isinstance(error, MethodNotAllowed):
                 error.detail["allow"] = self._methods(is_folder(path_below(scope)))
@@ -135,7 +136,7 @@ class FilesApp:
             special = self._dialect(scope) or self._creator(scope)
             if special is not None:
                 answer = special.decorate(error, answer, scope)
-            await send_answer(send, answer, cors)
+            await send_answer(send, answer)
 
     def _dialect(self, scope: dict[str, Any]) -> Dialect | None:
         for dialect in (self.tus, self.partial):
@@ -146,9 +147,7 @@ class FilesApp:
     def _creator(self, scope: dict[str, Any]) -> Creator | None:
         return self.creator if self.creator is not None and self.creator.wants(scope) else None
 
-    async def _dispatch(
-        self, scope: dict[str, Any], receive: Receive, send: Send, cors: Headers
-    ) -> None:
+    async def _dispatch(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         method: str = scope["method"]
         path = path_below(scope)
         folder = is_folder(path)
@@ -171,7 +170,7 @@ class FilesApp:
         elif method in ("GET", "HEAD"):
             segments = names.split_path(path)
             name = names.judge_path(segments) if segments else ""
-            await self._read(scope, send, name, folder, cors)
+            await self._read(scope, send, name, folder)
             return
         elif method == "DELETE":
             answer = await self._delete(scope, names.judge_path(names.split_path(path)))
@@ -180,7 +179,7 @@ class FilesApp:
                 "A PATCH of a file needs Content-Range: bytes FIRST-LAST/TOTAL; to send it whole, "
                 "use PUT."
             )
-        await send_answer(send, answer, cors)
+        await send_answer(send, answer)
 
     def _methods(self, folder: bool) -> tuple[str, ...]:
         if folder:
@@ -190,11 +189,15 @@ class FilesApp:
         known = raw.PARTIAL_METHODS if partial else raw.FILE_METHODS
         return (*known, *extra)
 
+    def _preflight(self, scope: dict[str, Any]) -> Answer:
+        """Whatever the name looks like, and whatever Host says: the request itself is judged,
+        and a page must be able to read why it is refused.
+        """
+        methods = self._methods(is_folder(path_below(scope)))
+        return origin.preflight(scope["headers"], self.engine.settings.allow_origin, methods)
+
     def _options(self, scope: dict[str, Any], folder: bool) -> Answer:
-        headers: Headers = scope["headers"]
         methods = self._methods(folder)
-        if origin.is_preflight("OPTIONS", headers):
-            return origin.preflight(headers, self.engine.settings.allow_origin, methods)
         special = list(self.creator.offer(scope)) if self.creator is not None else []
         if self.tus is not None and folder:
             special += self.tus.offer(scope)
@@ -241,9 +244,7 @@ class FilesApp:
 
     # --- out -------------------------------------------------------------------------------------
 
-    async def _read(
-        self, scope: dict[str, Any], send: Send, name: str, folder: bool, cors: Headers
-    ) -> None:
+    async def _read(self, scope: dict[str, Any], send: Send, name: str, folder: bool) -> None:
         engine = self.engine
         if folder:
             await engine.authorise("list", f"{name}/", scope)
@@ -254,7 +255,7 @@ class FilesApp:
             )
             if scope["method"] == "HEAD":
                 answer = Answer(answer.status, answer.headers)
-            await send_answer(send, answer, cors)
+            await send_answer(send, answer)
             return
         await engine.authorise("read", name, scope)
         try:
@@ -262,10 +263,10 @@ class FilesApp:
         except NotFound as error:
             if not error.detail.get("folder"):
                 raise
-            await send_answer(send, _with_slash(scope, name), cors)
+            await send_answer(send, _with_slash(scope, name))
             return
         try:
-            await send_file(scope, send, engine, self.unpacker, fd, info, cors)
+            await send_file(scope, send, engine, self.unpacker, fd, info)
         finally:
             await engine.workers.run(os.close, fd)
 

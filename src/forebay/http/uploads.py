@@ -1,6 +1,6 @@
 """`/uploads`: resumable uploads. Finds the dialect a request speaks and hands it over.
 
-What the dialects share is here: Host and Origin, CORS, errors, and the JSON status.
+What the dialects share is here: Host and Origin, errors, and the JSON status.
 """
 
 from __future__ import annotations
@@ -102,14 +102,17 @@ class UploadsApp:
         await send_answer(send, await self.answer(scope, receive, send))
 
     async def answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> Answer:
-        """The final answer to a request, errors and CORS included, for the caller to send."""
+        """The final answer to a request, errors included, for the caller to send."""
         settings = self.engine.settings
         headers: Headers = scope["headers"]
-        cors = origin.cors(headers, settings.allow_origin)
+        if origin.is_preflight(scope["method"], headers):
+            return self._preflight(scope)
         sent: str = scope["method"]
         dialect = self._dialect(sent, headers)
         try:
             guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
+            if sent == "OPTIONS":  # whatever the id looks like
+                return self._options(scope)
             scope = self._as_meant(scope, dialect)
             upload_id = upload_id_of(path_below(scope))
             if dialect is None and upload_id is not None and scope["method"] in _BARE_METHODS:
@@ -122,7 +125,7 @@ class UploadsApp:
         if dialect is not None and scope["method"] != "OPTIONS":
             answer = _with(answer, dialect.always)
         body = b"" if sent == "HEAD" else answer.body
-        return Answer(answer.status, (*answer.headers, *cors), body)
+        return Answer(answer.status, answer.headers, body)
 
     def _as_meant(self, scope: dict[str, Any], dialect: Dialect | None) -> dict[str, Any]:
         """The request with the method that its dialect takes it for. Raises InvalidField,
@@ -152,8 +155,6 @@ class UploadsApp:
         upload_id: str | None,
     ) -> Answer:
         method: str = scope["method"]
-        if method == "OPTIONS":
-            return self._options(scope, upload_id)
         asked = dialect is not None and dialect.answers_get
         if method == "GET" and upload_id is not None and not asked:
             return await self._status(scope, upload_id)
@@ -163,15 +164,20 @@ class UploadsApp:
             partial.refuse(method, scope["headers"])
         return await dialect.handle(scope, receive, send, upload_id)
 
-    def _options(self, scope: dict[str, Any], upload_id: str | None) -> Answer:
-        headers: Headers = scope["headers"]
-        offered = [field for dialect in self.dialects for field in dialect.offer(scope)]
-        if origin.is_preflight("OPTIONS", headers):
-            allowed = origin.preflight(headers, self.engine.settings.allow_origin, _ALL)
-            # 200, since old browsers refuse a preflight answered by 204 (tus, item 39)
-            return Answer(200, (*allowed.headers, *offered, (b"content-length", b"0")))
-        allow = (b"allow", ", ".join(methods_of(upload_id)).encode())
-        return Answer(200, (allow, *offered, (b"content-length", b"0")))
+    def _preflight(self, scope: dict[str, Any]) -> Answer:
+        """Whatever the id looks like, and whatever Host says: a client whose upload was
+        elsewhere must be able to read the 404, and begins anew.
+        """
+        allowed = origin.preflight(scope["headers"], self.engine.settings.allow_origin, _ALL)
+        # 200, since old browsers refuse a preflight answered by 204 (tus, item 39)
+        return Answer(200, (*allowed.headers, *self._offered(scope), (b"content-length", b"0")))
+
+    def _options(self, scope: dict[str, Any]) -> Answer:
+        allow = (b"allow", ", ".join(methods_of(_looked_for(scope))).encode())
+        return Answer(200, (allow, *self._offered(scope), (b"content-length", b"0")))
+
+    def _offered(self, scope: dict[str, Any]) -> Headers:
+        return [field for dialect in self.dialects for field in dialect.offer(scope)]
 
     async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """The committed state as JSON; never disturbs a writer (invariant 10)."""
@@ -197,6 +203,11 @@ def describe(record: UploadRecord) -> dict[str, Any]:
     if record.state == "failed" and record.outcome:
         value["error"] = json.loads(record.outcome)
     return value
+
+
+def _looked_for(scope: dict[str, Any]) -> str | None:
+    """What stands where an upload's id does, whether it can be one or not."""
+    return path_below(scope).strip(b"/").decode("latin-1") or None
 
 
 def _with(answer: Answer, fields: Sequence[Field]) -> Answer:

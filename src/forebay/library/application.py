@@ -15,6 +15,7 @@ from forebay.errors import UploadError
 from forebay.hooks.base import Access
 from forebay.http.answers import Receive
 from forebay.http.files import source_of
+from forebay.http.outgoing import leaving
 from forebay.library import by_hand, declared, forms, steps, told
 from forebay.library.calls import Call, Reply, describe_error
 from forebay.library.contents import Contents
@@ -34,7 +35,9 @@ from forebay.library.wishes import (
     make_wish,
 )
 from forebay.model import Conflict
-from forebay.protocol import checksums, codings, fields, whole
+from forebay.protocol import checksums, codings, whole
+from forebay.protocol import fields as header_fields
+from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
     from forebay.library.by_hand import IncomingUpload
@@ -362,7 +365,7 @@ class Forebay(Contents):
         running = await self._run()
         headers = scope["headers"]
         whole.check(scope["method"], headers)
-        media_type = fields.first(headers, b"content-type")
+        media_type = header_fields.first(headers, b"content-type")
         decodable = offered(running.engine.settings)
         async with running.engine.receive_body(
             source_of(scope, receive),
@@ -431,9 +434,12 @@ class Forebay(Contents):
         try:
             scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
         except UploadError as error:
-            return call.respond(describe_error(error, call.scope))
-        answer = await running.resumable.answer(scope, body, steps.no_send)
-        return call.respond(answer)
+            answer: Answer = describe_error(error, call.scope)
+        else:
+            answer = await running.resumable.answer(scope, body, steps.no_send)
+        allowed = self.settings.allow_origin
+        fields = leaving(answer.status, answer.headers, call.scope["headers"], allowed)
+        return call.respond(Answer(answer.status, tuple(fields), answer.body))
 
     # --- callbacks and errors --------------------------------------------------------------------
 

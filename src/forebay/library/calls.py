@@ -151,13 +151,24 @@ class Call:
         )
 
     def _handles(self, error: UploadError) -> bool:
-        app = self.scope.get("litestar_app") or self.scope.get("app")
-        handlers = getattr(app, "exception_handlers", None) or {}
-        return any(
-            isinstance(kind, type) and isinstance(error, kind)
-            for kind in handlers
-            if kind is not Exception
-        )
+        return _has_handler(self.scope, error)
+
+
+def answers_itself(scope: dict[str, Any], error: Exception) -> bool:
+    """Whether the application has an answer of its own to `error`: a handler, or an exception of
+    its framework that is an answer (an HTTPException of Starlette or Litestar).
+    """
+    return isinstance(getattr(error, "status_code", None), int) or _has_handler(scope, error)
+
+
+def _has_handler(scope: dict[str, Any], error: Exception) -> bool:
+    app = scope.get("litestar_app") or scope.get("app")
+    handlers = getattr(app, "exception_handlers", None) or {}
+    return any(
+        isinstance(kind, type) and isinstance(error, kind)
+        for kind in handlers
+        if kind is not Exception
+    )
 
 
 def _validation_error(error: InvalidForm) -> Exception:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
 from forebay.http.judging import Judging
+from forebay.http.outgoing import Exit
 from forebay.library.calls import Call, describe_error
 from forebay.library.foreign import answer_of
 from forebay.library.forms import Form
@@ -81,18 +82,20 @@ class Front:
         the file back for an error.
         """
         answer = _Instead(receive, send)
+        # For answers of ours: what the application answers is its own affair.
+        leaving = Exit(send, scope["headers"], self._uploads.settings.allow_origin)
         try:
             async with self._received(Call.of(scope, receive), wish) as given:
                 await self._app(answer.instead_of(scope, given), answer.receive, answer.send)
         except UploadError as error:
             if answer.started:
                 raise
-            await describe_error(error, scope)(scope, receive, send)
+            await describe_error(error, scope)(scope, receive, leaving)
         except Exception as error:
             reply = None if answer.started else answer_of(error, scope)
             if reply is None:
                 raise
-            await reply(scope, receive, send)
+            await reply(scope, receive, leaving)
 
     def _received(
         self, call: Call, wish: Wish | FormWish

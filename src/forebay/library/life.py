@@ -39,9 +39,11 @@ class Life:
         """The loop that it runs in, or begins to."""
         self._claiming = threading.Lock()
         self._running = Running(settings, self._hooks)
-        places.files = self.files = Mounted(self._serve_files, places)
+        places.files = self.files = Mounted(
+            self._serve_files, places, lambda: self.settings.allow_origin
+        )
         """An ASGI application to mount: raw uploads, downloads, listings."""
-        self._resumable = Mounted(self._serve_resumable, places)
+        self._resumable = Mounted(self._serve_resumable, places, lambda: self.settings.allow_origin)
         if places.knows_resumable:
             self.resumable  # noqa: B018 (said to be mounted, so it is wanted)
 

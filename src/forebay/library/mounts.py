@@ -6,12 +6,14 @@ Starlette and FastAPI say it in their routes. Elsewhere the application says it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from forebay.http import guard
-from forebay.http.answers import Receive, Send
+from forebay.http.answers import Receive, Send, answer_error, send_answer
+from forebay.http.outgoing import Exit
 from forebay.library import in_litestar
+from forebay.library.calls import answers_itself
 from forebay.library.foreign import answer_of
 from forebay.protocol import names
 
@@ -21,9 +23,12 @@ Serve = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 class Mounted:
     """An ASGI application that finds itself at any place, behind any proxy."""
 
-    def __init__(self, serve: Serve, places: Places) -> None:
+    def __init__(
+        self, serve: Serve, places: Places, allow_origins: Callable[[], Collection[str]] = tuple
+    ) -> None:
         self._serve = serve
         self._places = places
+        self._allow_origins = allow_origins
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         # Any: each framework has types of its own for the three.
@@ -32,13 +37,20 @@ class Mounted:
         found = self._places.arrange(scope, self)
         if "litestar_app" in scope and in_litestar.codes_parts(scope):
             found = in_litestar.without_range(found)
+        leaving = Exit(send, scope.get("headers", ()), self._allow_origins())
         try:
-            await self._serve(found, receive, send)
+            await self._serve(found, receive, leaving)
         except Exception as error:
-            reply = answer_of(error, scope)
-            if reply is None:
+            if leaving.started:
                 raise
-            await reply(scope, receive, send)
+            reply = answer_of(error, scope)
+            if reply is not None:
+                await reply(scope, receive, leaving)
+                return
+            if not answers_itself(scope, error):
+                # An application's own 500 could not be read by the pages that we allow.
+                await send_answer(leaving, answer_error(error, scope))
+            raise  # for the application and its server to see, as Starlette does it
 
 
 class Places:

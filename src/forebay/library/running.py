@@ -27,6 +27,7 @@ from forebay.hooks.base import Hooks
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
+from forebay.http.outgoing import serves
 from forebay.http.partial import Partial
 from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
@@ -48,6 +49,7 @@ class Running:
     def __init__(self, settings: Settings, hooks: Hooks) -> None:
         self.store = make_store(settings)
         self.engine = Engine(settings, self.store, hooks=hooks)
+        serves(self.engine)
         self.files = FilesApp(
             self.engine,
             creator=Ietf(self.engine),

@@ -16,7 +16,7 @@ from forebay.protocol.authority import Authority, parse_authority
 from forebay.protocol.fields import Headers, every, first, single
 from forebay.protocol.status import Answer
 
-__all__ = ["EXPOSED", "check", "cors", "is_preflight", "preflight"]
+__all__ = ["EXPOSED", "check", "cors", "is_preflight", "origins_in", "preflight"]
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """They store nothing; whether their answers may be read is for `cors` to say."""
@@ -119,9 +119,15 @@ def _check_origin(
 
 def _is_listed(origin: str, allow_origins: Collection[str]) -> bool:
     # Any sandboxed frame is "null", so that listing it would let in every page.
-    return origin != "null" and any(
-        origin == allowed.lower().rstrip("/") for allowed in allow_origins
-    )
+    return origin != "null" and any(origin == _as_sent(allowed) for allowed in allow_origins)
+
+
+@lru_cache(maxsize=256)
+def _as_sent(allowed: str) -> str:
+    """A configured origin as browsers write it: without the port that is its scheme's own."""
+    origin = allowed.lower().rstrip("/")
+    scheme, _, _ = origin.partition("://")
+    return origin.removesuffix(f":{_DEFAULT_PORTS.get(scheme, '')}")
 
 
 def _is_own(origin: str, authority: Authority | None, scheme: str) -> bool:
@@ -139,11 +145,12 @@ def _is_own(origin: str, authority: Authority | None, scheme: str) -> bool:
 # --- CORS ----------------------------------------------------------------------------------
 
 EXPOSED = (
-    "Accept-Ranges, Allow, Content-Disposition, Content-Length, Content-Location, Content-Range, "
-    "Date, ETag, Last-Modified, Link, Location, Range, Retry-After, "
-    "Content-Digest, Repr-Digest, Want-Content-Digest, Want-Repr-Digest, "
-    "Accept-Patch, Upload-Complete, Upload-Draft-Interop-Version, Upload-Incomplete, "
-    "Upload-Length, Upload-Limit, Upload-Offset, "
+    "Accept-Encoding, Accept-Patch, Accept-Ranges, Allow, Content-Digest, Content-Disposition, "
+    "Content-Encoding, Content-Length, Content-Location, Content-Range, Date, ETag, "
+    "Last-Modified, Link, Location, Range, Repr-Digest, Retry-After, Want-Content-Digest, "
+    "Want-Repr-Digest, WWW-Authenticate, "
+    "Upload-Complete, Upload-Draft-Interop-Version, Upload-Incomplete, Upload-Length, "
+    "Upload-Limit, Upload-Offset, "
     "Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, "
     "Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Metadata"
 )
@@ -153,31 +160,41 @@ PREFLIGHT_MAX_AGE = 7200
 """Seconds; the most that Chromium keeps an answer."""
 
 _PRINTABLE = re.compile(rb"[!-~]+")  # it is echoed
+_METHOD = re.compile(rb"[A-Za-z-]{1,32}")
 _FIELD_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]{1,4096}")
+_ORIGIN_LINE = re.compile(rb"\norigin:[ \t]*([!-~]+)[ \t]*(?=\r?\n)", re.IGNORECASE)
 
 
 def cors(headers: Headers, allow_origins: Collection[str]) -> list[tuple[bytes, bytes]]:
-    """The fields to add to any response, an error's too, so that allowed pages can read it."""
+    """The fields to add to any answer, an error's too, so that allowed pages can read it.
+
+    Credentials (cookies and the like) only for origins that are named: `*` would let every
+    page act as whoever is signed in (Fetch, section 3.2.5, forbids it as well).
+    """
     if not allow_origins:
         return []
     # Vary on every answer: a cache must not give one origin's, or none's, to another.
     fields = [(b"vary", b"Origin")]
-    origin = _allowed(headers, allow_origins)
+    origin = _named(headers, allow_origins)
     if origin is not None:
         fields.append((b"access-control-allow-origin", origin))
+        fields.append((b"access-control-allow-credentials", b"true"))
+    elif "*" in allow_origins:
+        fields.append((b"access-control-allow-origin", b"*"))
+    else:
+        return fields
+    if first(headers, b"access-control-request-method") is None:
         fields.append((b"access-control-expose-headers", EXPOSED.encode("ascii")))
     return fields
 
 
-def _allowed(headers: Headers, allow_origins: Collection[str]) -> bytes | None:
-    """The request's origin, when it is one of those allowed."""
+def _named(headers: Headers, allow_origins: Collection[str]) -> bytes | None:
+    """The request's origin, when it is one of those that are named."""
     origins = every(headers, b"origin")
     if len(origins) != 1 or _PRINTABLE.fullmatch(origins[0]) is None:
         return None
-    origin = origins[0]
-    if "*" in allow_origins or _is_listed(origin.decode("latin-1").lower(), allow_origins):
-        return origin
-    return None
+    listed = _is_listed(origins[0].decode("latin-1").lower(), allow_origins)
+    return origins[0] if listed else None
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
@@ -190,19 +207,33 @@ def is_preflight(method: str, headers: Headers) -> bool:
 
 
 def preflight(headers: Headers, allow_origins: Collection[str], methods: Iterable[str]) -> Answer:
-    """The answer to a preflight. To an origin that is not allowed it allows nothing."""
-    vary = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
+    """The answer to a preflight; `cors` says to whom. To others it allows nothing.
+
+    The method that is asked for is allowed beside `methods`: a browser would hide the 405, or
+    the 404, that says why it is refused.
+    """
+    vary = (
+        b"Access-Control-Request-Method, Access-Control-Request-Headers, "
+        b"Access-Control-Request-Private-Network"
+    )
     fields = [(b"vary", vary)]  # no Content-Length: RFC 9110, section 8.6
-    origin = _allowed(headers, allow_origins)
-    if origin is None:
+    if "*" not in allow_origins and _named(headers, allow_origins) is None:
         return Answer(204, tuple(fields))
-    fields.append((b"access-control-allow-origin", origin))
-    fields.append((b"access-control-allow-methods", ", ".join(methods).encode("ascii")))
-    names = first(headers, b"access-control-request-headers")
-    if names is not None and _FIELD_NAMES.fullmatch(names):
+    allowed = [method.encode("ascii") for method in methods]
+    asked = first(headers, b"access-control-request-method") or b""
+    if asked not in allowed and _METHOD.fullmatch(asked):
+        allowed.append(asked)
+    fields.append((b"access-control-allow-methods", b", ".join(allowed)))
+    names = b", ".join(every(headers, b"access-control-request-headers"))
+    if _FIELD_NAMES.fullmatch(names):
         # Metadata and credentials are the application's: no list of ours would be complete.
         fields.append((b"access-control-allow-headers", names))
     fields.append((b"access-control-max-age", b"%d" % PREFLIGHT_MAX_AGE))
     if first(headers, b"access-control-request-private-network") == b"true":
         fields.append((b"access-control-allow-private-network", b"true"))
     return Answer(204, tuple(fields))
+
+
+def origins_in(head: bytes | bytearray) -> list[tuple[bytes, bytes]]:
+    """The Origin fields of a head that could not be parsed, or did not arrive whole."""
+    return [(b"origin", value) for value in _ORIGIN_LINE.findall(head)]
