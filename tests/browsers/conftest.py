@@ -64,7 +64,7 @@ def page(_shown: Any, pages: Pages) -> Any:
     """The page, shown. It has a cookie that the server sees if credentials are sent."""
     if _shown.url.rstrip("/") != pages.url:
         _shown.goto(pages.url)
-    _shown.evaluate("cookie => { document.cookie = cookie }", COOKIE)
+    _shown.evaluate("cookie => { document.cookie = cookie; localStorage.clear() }", COOKIE)
     return _shown
 
 

@@ -45,7 +45,7 @@ def on_the_wire(
     with RawClient(server) as client:
         told = f"Authorization: {TOKEN}"
         client.send(head(method, path, f"Origin: {pages.url}", told, *more, length=0))
-        return client.response()[1]
+        return client.head()[1]
 
 
 # --- what a page sends ---------------------------------------------------------------------------
