@@ -39,8 +39,9 @@ def pages() -> Iterator[Pages]:
     served.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Not for all of a session: while it runs, no other test can use asyncio."""
     need(no_program("chromium"))
     from playwright.sync_api import sync_playwright
 
@@ -52,7 +53,7 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _shown(browser: Any, pages: Pages) -> Any:
     shown = browser.new_page()
     shown.goto(pages.url)
