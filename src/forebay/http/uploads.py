@@ -111,9 +111,9 @@ class UploadsApp:
         dialect = self._dialect(sent, headers)
         try:
             guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
-            if sent == "OPTIONS":  # whatever the id looks like
-                return self._options(scope)
             scope = self._as_meant(scope, dialect)
+            if scope["method"] == "OPTIONS":  # whatever the id looks like
+                return self._options(scope)
             upload_id = upload_id_of(path_below(scope))
             if dialect is None and upload_id is not None and scope["method"] in _BARE_METHODS:
                 dialect = await self._dialect_of(upload_id, scope)
