@@ -288,3 +288,30 @@ def test_a_part_that_a_question_completes_is_not_forgotten(tmp_path: Path) -> No
 
     asyncio.run(main())
     assert (tmp_path / "all").read_bytes() == b"abc"
+
+
+def test_final_uploads_that_ended_wait_for_no_part(tmp_path: Path) -> None:
+    """Bug: a cancelled one was remembered, and woken, for as long as its part was missing."""
+
+    async def main() -> None:
+        async with running(tmp_path) as engine:
+            uploads = resumables(engine)
+            making = uploads.concatenation
+            part = await uploads.create(wish(3, partial=True))
+            other = await uploads.create(wish(3, partial=True))
+            finals = [await uploads.create(wish(parts=(part.id, other.id))) for _ in range(3)]
+            assert set(making._missing) == {final.id for final in finals}
+            await uploads.cancel(finals[0].id)
+            assert finals[0].id not in making._missing
+            assert all(finals[0].id not in waiting for waiting in making._waiting.values())
+            sessions = engine.sessions
+            assert sessions is not None
+            await sessions.delete(finals[1].id)  # as a sweep in another process does
+            await making._prune()
+            assert set(making._missing) == {finals[2].id}
+            await uploads.cancel(part.id)
+            async with asyncio.timeout(30):
+                while making._missing or making._waiting:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(main())

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from forebay.engine import lengths
 from forebay.engine.admission import append_too_large
 from forebay.engine.commits import Commits
-from forebay.engine.ending import Ending, hash_stored
+from forebay.engine.ending import Ending
 from forebay.engine.receive import NO_HASHING, Hashing, Intake, Source
+from forebay.engine.rehashing import hash_stored
 from forebay.engine.reporting import reported
 from forebay.errors import (
     InconsistentLength,
@@ -139,7 +140,8 @@ class Appending:
         hashing.verify(wish.expected)
         behind = late() if late is not None else ()
         if behind:
-            await self._engine.workers.run(_verify_stored, staged, behind, record.offset)
+            names = sorted({d.algorithm for d in behind})
+            (await hash_stored(self._engine, staged, names, record.offset)).verify(behind)
 
     async def _overrun(
         self, record: UploadRecord, staged: Staged, error: UploadError
@@ -162,7 +164,3 @@ def _limits(record: UploadRecord, most: int | None) -> tuple[int | None, int | N
     if most is None or (left is not None and left <= most):
         return left, None
     return most, most
-
-
-def _verify_stored(staged: Staged, expected: tuple[Digest, ...], offset: int) -> None:
-    hash_stored(staged, sorted({d.algorithm for d in expected}), offset).verify(expected)

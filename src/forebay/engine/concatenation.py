@@ -48,6 +48,9 @@ STEP = 64 * MiB
 SOON = 2.0
 """Seconds a request waits for a final upload to be made; then it goes on by itself."""
 _UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
+_PRUNE_FROM = 1024
+"""Final uploads that wait for parts, from which on those that have ended are looked for."""
+_STEP = 500
 
 Claim = Callable[[str], Awaitable[Staged | None]]
 
@@ -88,6 +91,9 @@ class Concatenation:
         self._finding: asyncio.Task[None] | None = None
         self._waiting: dict[str, set[str]] = {}
         """By part, the final uploads that it is missing in."""
+        self._missing: dict[str, set[str]] = {}
+        """By final upload, the parts that it waits for."""
+        self._prune_at = _PRUNE_FROM
         self._again: set[str] = set()
         """Those that are being made, and of which a part has ended meanwhile."""
 
@@ -98,9 +104,12 @@ class Concatenation:
 
         Raises NotFound, and removes it again, when a part went meanwhile.
         """
+        if len(self._missing) >= self._prune_at:
+            await self._prune()
         try:
             await self._parts(record)
         except BaseException:
+            self._forget(record.id)
             await self._sessions.delete(record.id)
             await self._engine.workers.run(self._engine.store.remove, record.id)
             raise
@@ -120,12 +129,33 @@ class Concatenation:
         return record
 
     def part_ended(self, upload_id: str) -> None:
-        """A part is complete, or gone: whichever final uploads wait for it go on."""
+        """An upload is complete, or gone. Whichever final uploads wait for it as their part go on;
+        no part wakes it any more, should it be one of those.
+        """
+        self._forget(upload_id)
         for final in self._waiting.pop(upload_id, ()):
+            self._missing.get(final, set()).discard(upload_id)
             if final in self._tasks:
                 self._again.add(final)
             else:
                 self.resume(final)
+
+    def _forget(self, upload_id: str) -> None:
+        for part_id in list(self._missing.get(upload_id, ())):
+            self._wait_no_more(part_id, upload_id)
+        self._missing.pop(upload_id, None)
+
+    async def _prune(self) -> None:
+        """Forgets final uploads that ended where nobody told us: in a sweep, another process."""
+        finals = list(self._missing)
+        for start in range(0, len(finals), _STEP):
+            step = finals[start : start + _STEP]
+            records = await self._sessions.load_many(step)
+            living = {record.id for record in records if record.state in _UNFINISHED}
+            for final in step:
+                if final not in living:
+                    self._forget(final)
+        self._prune_at = max(_PRUNE_FROM, 2 * len(self._missing))
 
     # --- in the background -----------------------------------------------------------------------
 
@@ -194,6 +224,7 @@ class Concatenation:
                 upload_id, lambda: self._claim(upload_id), ask=False
             ) as (holding, staged):
                 if staged is None:
+                    self._forget(upload_id)
                     return
                 try:
                     holding.read_from(stop)
@@ -227,6 +258,7 @@ class Concatenation:
             ended: UploadError = error
             if isinstance(error, NotFound):
                 ended = WrongState("A part of this upload was removed before it was finished.")
+            self._forget(record.id)
             await self._ending.fail(record, staged, ended)
             raise ended from error
         except BaseException:
@@ -306,6 +338,7 @@ class Concatenation:
     async def _keep(self, part_id: str, final_id: str) -> UploadRecord:
         # Before it is looked at: it may end just then.
         self._waiting.setdefault(part_id, set()).add(final_id)
+        self._missing.setdefault(final_id, set()).add(part_id)
         try:
             part = await self._keep_complete(part_id, final_id)
         except BaseException:
@@ -316,10 +349,14 @@ class Concatenation:
         return part
 
     def _wait_no_more(self, part_id: str, final_id: str) -> None:
-        waiting = self._waiting.get(part_id, set())
-        waiting.discard(final_id)
-        if not waiting:
-            self._waiting.pop(part_id, None)
+        for index, key, value in (
+            (self._waiting, part_id, final_id),
+            (self._missing, final_id, part_id),
+        ):
+            found = index.get(key, set())
+            found.discard(value)
+            if not found:
+                index.pop(key, None)
 
     async def _keep_complete(self, part_id: str, final_id: str) -> UploadRecord:
         while True:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine import outcome
 from forebay.engine.completion import Completion
-from forebay.engine.receive import Hashing
+from forebay.engine.rehashing import hash_stored
 from forebay.errors import (
     DigestMismatch,
     DiskFull,
@@ -29,7 +29,6 @@ from forebay.model import (
     NO_PRECONDITIONS,
     Digest,
     EntityTag,
-    MiB,
     Preconditions,
     Principal,
     UploadRecord,
@@ -37,7 +36,7 @@ from forebay.model import (
 )
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
-from forebay.stores.base import Staged
+from forebay.stores.base import Publication, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -79,11 +78,16 @@ class Ending:
         if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):
             # That may take long, and a crash meanwhile is no reason to ask for bytes again.
             record = await self._advance(record, UploadState.COMPLETING)
+        conditions = preconditions_of(extra)
+        target = Publication(record.name, record.conflict, conditions)
+        digests: tuple[Digest, ...] | None = None
         try:
+            # First: all that it takes to verify a file is in vain while its name is taken.
+            await self._engine.workers.run(self._engine.store.check_target, target)
             digests = await self._verify(record, staged, extra)
-            conditions = preconditions_of(extra)
             return await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
+            await self._remember(record, extra, digests)
             error.detail["ended"] = True
             if isinstance(error, _FINAL):
                 await self.fail(record, staged, error)
@@ -133,6 +137,20 @@ class Ending:
             record.id, version=record.version, state=state, length=record.offset
         )
 
+    async def _remember(
+        self, record: UploadRecord, extra: dict[str, Any], digests: tuple[Digest, ...] | None
+    ) -> None:
+        """Keeps that the digests were right, so that they are computed once however often
+        somebody asks for an upload that cannot be published.
+        """
+        if digests is None or "verified" in extra:
+            return
+        if not (extra.get("expected") or extra.get("wanted")):
+            return
+        extra["verified"] = [(digest.algorithm, digest.value.hex()) for digest in digests]
+        with contextlib.suppress(UploadError):  # then they are computed again
+            await self._sessions.update(record.id, extra=json.dumps(extra).encode())
+
     async def _verify(
         self, record: UploadRecord, staged: Staged, extra: Mapping[str, Any]
     ) -> tuple[Digest, ...]:
@@ -140,9 +158,11 @@ class Ending:
         expected = tuple(Digest(a, bytes.fromhex(v)) for a, v in extra.get("expected", ()))
         wanted = tuple(extra.get("wanted", ()))
         digests: tuple[Digest, ...] = ()
-        if expected or wanted:
+        if "verified" in extra:  # by an earlier request, which could not publish it
+            digests = tuple(Digest(a, bytes.fromhex(v)) for a, v in extra["verified"])
+        elif expected or wanted:
             names = sorted({d.algorithm for d in expected} | set(wanted))
-            hashing = await engine.workers.run(hash_stored, staged, names, 0)
+            hashing = await hash_stored(engine, staged, names, 0)
             hashing.verify(expected)
             digests = hashing.digests(wanted)
         if engine.hooks.verifies:
@@ -186,20 +206,6 @@ class Ending:
                 await self._engine.workers.run(staged.discard)
             raise
         await self._engine.workers.run(staged.discard)
-
-
-def hash_stored(staged: Staged, names: list[str], offset: int) -> Hashing:
-    """In a thread: digests of what is stored from `offset` on."""
-    hashing = Hashing(names)
-    with os.fdopen(staged.open_read(), "rb", buffering=0) as reader:
-        reader.seek(offset)
-        buffer = bytearray(MiB)
-        view = memoryview(buffer)
-        left = staged.offset - offset
-        while left and (got := reader.readinto(view[: min(left, MiB)])):
-            hashing.update(view[:got])
-            left -= got
-    return hashing
 
 
 # --- preconditions, which hold again at publication (invariant 3) ----------------------------

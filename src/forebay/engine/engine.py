@@ -7,6 +7,7 @@ wrong on the way, nothing of a refused or broken body stays (invariant 5).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
@@ -23,6 +24,7 @@ from forebay.engine.readiness import Readiness
 from forebay.engine.receive import Hashing, Intake, Sink, Source, pump
 from forebay.engine.reception import Reception, hashing_for
 from forebay.engine.recorded import Recorded
+from forebay.engine.rehashing import slots
 from forebay.engine.removal import Removal
 from forebay.engine.resumable import Resumables
 from forebay.engine.unrecorded import Unrecorded
@@ -74,6 +76,8 @@ class Engine:
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
         self.admission.make_room = self.watch.make_room
+        self.hashing = asyncio.Semaphore(slots(self.workers.limit))
+        """Held while something stored is hashed."""
         self.removal = Removal(self)
         """Removes published files."""
         self._sessions: Sessions | None = None
