@@ -14,7 +14,8 @@ from urllib.parse import quote, unquote, urljoin
 import pytest
 
 from e2e.programs import program, run
-from e2e.server import ServerProcess
+from e2e.server import RawClient, ServerProcess
+from e2e.wire import head
 
 Start = Callable[..., ServerProcess]
 
@@ -289,3 +290,55 @@ def test_a_hundred_thousand_files_are_listed_while_others_are_served(
     # Others were answered all the time: not only between two listings, nor after them.
     assert answered > 100, slowest
     assert server.rss("VmHWM") - before < 64 * MiB
+
+
+def test_listings_that_nobody_reads_take_a_bounded_memory(
+    start_server: Start,
+) -> None:
+    server = start_server("--durability", "relaxed")
+    folder = server.folder / "many"
+    folder.mkdir()
+    name = "n" * 100
+    for number in range(10_000):
+        (folder / f"{name}{number:05}").touch()
+    target = "/files/many/?limit=10000"
+    for _ in range(2):
+        assert len(json.loads(server.request("GET", target)[2])["entries"]) == 10_000
+    before = server.rss()
+    clients = []
+    try:
+        for number in range(40):
+            client = RawClient(server)
+            clients.append(client)
+            more = ("Accept: text/html",) if number % 2 else ()
+            client.send(head("GET", target, *more))
+        for client in clients:
+            assert client.head()[0] == 200
+        assert server.request("GET", "/files/many/?limit=1")[0] == 200
+        assert server.rss() - before <= 40 * MiB
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_a_listing_in_pieces_is_the_same_as_page_by_page(
+    start_server: Start,
+) -> None:
+    server = start_server("--durability", "relaxed")
+    folder = server.folder / "many"
+    folder.mkdir()
+    names = [f"{number:04}" + "é" * 60 for number in range(1500)]
+    for name in names:
+        (folder / name).touch()
+    for limit, last in ((256, 255), (257, 256), (1499, 1498), (1500, None), (10_000, None)):
+        status, fields, body = server.request("GET", f"/files/many/?limit={limit}")
+        assert status == 200
+        listing = json.loads(body)
+        assert [entry["name"] for entry in listing["entries"]] == names[:limit]
+        assert listing["next"] == (None if last is None else names[last])
+        assert ("content-length" in fields) == (len(body) < 32 << 10)
+        with RawClient(server) as client:
+            client.send(head("HEAD", f"/files/many/?limit={limit}"))
+            assert client.head()[0] == 200
+            client.send(head("GET", "/healthz"))
+            assert client.response()[0] == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,15 +65,20 @@ def test_a_folder_that_settled_is_read_once_and_again_when_it_changed(
     assert names.after(folder, "00048", 10) == ["00049", "zzz", "zzzz"]
 
 
-def test_a_folder_that_changed_just_now_is_not_kept(
+def test_a_folder_that_changed_just_now_is_kept_only_for_who_goes_on_with_a_listing(
     tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
 ):
     """It may change again within the same tick of the kernel's clock."""
     monkeypatch.setattr(sorted_names, "_SETTLED", 10**12)
     fill(tmp_path, 50)
     names = SortedNames()
-    assert len(names.after(folder, "", 10)) == 10
-    assert not names._kept
+    begun = time.monotonic()
+    assert len(names.after(folder, "", 10, begun)) == 10
+    (tmp_path / "00010a").touch()
+    assert names.after(folder, "00010", 1) == ["00010a"]
+    (tmp_path / "00011a").touch()
+    assert names.after(folder, "00011", 1, begun) == ["00012"]
+    assert names.after(folder, "00011", 1, time.monotonic()) == ["00011a"]
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -88,7 +94,7 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert names.after(fd, "", 20) == sorted(os.listdir(path))[:20]
         finally:
             os.close(fd)
-        assert sum(len(kept) for _, kept in names._kept.values()) <= 100
+        assert sum(len(kept.names) for kept in names._kept.values()) <= 100
     assert len(names._kept) >= 1
 
 

@@ -12,14 +12,15 @@ LARGEST_PAGE = 10_000
 
 
 def read_folder(
-    store: Store, folder: str, *, after: str = "", limit: int = PAGE
+    store: Store, folder: str, *, after: str = "", limit: int = PAGE, since: float | None = None
 ) -> tuple[list[FileInfo], str | None]:
     """In a thread: at most `limit` files and folders in order of their names, by their names in
     that folder; and what to give as `after` for those that follow, or None. Raises NotFound.
 
-    One `stat` for each, however large the folder is. What no request can ask for is left out.
+    `since` as in `Store.list_folder`. One `stat` for each, however large the folder is. What no
+    request can ask for is left out.
     """
-    found = store.list_folder(folder, after=after, limit=limit + 1)
+    found = store.list_folder(folder, after=after, limit=limit + 1, since=since)
     following = found[limit - 1].name if len(found) > limit else None
     return [info for info in found[:limit] if _can_be_asked_for(info.name)], following
 

@@ -23,7 +23,7 @@ from forebay.http.answers import (
 from forebay.http.asgi_source import BODY_WAS_READ, ReceiveSource
 from forebay.http.between import exchange_of, receives_directly, was_read
 from forebay.http.download import send_file
-from forebay.http.listing import answer_listing
+from forebay.http.listing import send_listing
 from forebay.protocol import (
     checksums,
     fields,
@@ -249,13 +249,7 @@ class FilesApp:
         if folder:
             await engine.authorise("list", f"{name}/", scope)
             query = query_of(scope.get("query_string", b""))
-            mount, headers = link_base(scope), scope["headers"]
-            answer = await engine.workers.run(
-                answer_listing, engine.store, name, query, mount, headers
-            )
-            if scope["method"] == "HEAD":
-                answer = Answer(answer.status, answer.headers)
-            await send_answer(send, answer)
+            await send_listing(scope, send, engine, name, query, link_base(scope))
             return
         await engine.authorise("read", name, scope)
         try:

@@ -5,18 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine.browsing import LARGEST_PAGE, PAGE, read_folder
 from forebay.errors import InvalidRequest
-from forebay.http.answers import Headers
-from forebay.http.listing_page import FIELDS, as_html
+from forebay.http.answers import Headers, Send
+from forebay.http.listing_page import FIELDS, HTML, as_html
+from forebay.model import FileInfo
 from forebay.protocol import names
 from forebay.protocol.negotiation import prefers_html
-from forebay.protocol.status import Answer
 from forebay.stores.base import Store
 
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+PIECE = 32 << 10
+"""Least bytes of a piece of a listing but the last."""
+BATCH = 256
+"""Entries that are read at a time."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799  # what a datetime can be
 
@@ -33,61 +42,119 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Page:
-    """Entries in order of their names. `next` is what to ask for as `after`, or None."""
+    """Entries in order of their names, read as they are taken."""
 
     folder: str
     url: str
-    entries: list[Entry]
-    next: str | None
+    entries: Iterator[Entry]
     first: bool
+    end: Callable[[], str | None]
+    """Once all entries were taken: what to ask for as `after`, or None."""
     form: str | None = None
     """What the request's `format` said, for the links to other pages."""
 
 
-def answer_listing(
-    store: Store, name: str, query: Mapping[str, str], mount: str, headers: Headers
-) -> Answer:
-    """In a thread. `?after=NAME&limit=N`, 1 to 10000, `&format=html|json`. Raises
-    InvalidRequest and NotFound.
+class Listing:
+    """One page of a folder on its way to a client, in pieces: however long it is, and however
+    slowly it is read, a piece and a few hundred entries are held. For threads.
+
+    `?after=NAME&limit=N`, 1 to 10000, `&format=html|json`. Raises InvalidRequest and NotFound.
     """
-    form = query.get("format")
-    if form not in (None, "html", "json"):
-        raise InvalidRequest("format must be html or json.")
-    page = read_page(store, name, query, mount)
-    html = prefers_html(headers) if form is None else form == "html"
-    kind, body = as_html(page) if html else as_json(page)
-    fields = [
-        (b"content-type", kind),
-        (b"content-length", b"%d" % len(body)),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-        (b"vary", b"Accept"),
-    ]
-    if html:
-        fields += FIELDS
-    return Answer(200, tuple(fields), body)
 
+    def __init__(
+        self, store: Store, name: str, query: Mapping[str, str], mount: str, headers: Headers
+    ) -> None:
+        form = query.get("format")
+        if form not in (None, "html", "json"):
+            raise InvalidRequest("format must be html or json.")
+        given = query.get("limit", str(PAGE))
+        limit = int(given) if _NUMBER.fullmatch(given) else 0
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise InvalidRequest(f"limit must be a number from 1 to {LARGEST_PAGE}.")
+        self._store, self._name, self._left = store, name, limit
+        self._after = query.get("after", "")
+        self._since = time.monotonic()
+        self._next: str | None = None
+        self._url = f"{mount}/{names.quote_path(name)}/" if name else f"{mount}/"
+        page = Page(name, self._url, self._entries(), not self._after, self._end, form)
+        self._batch = self._read()
+        html = prefers_html(headers) if form is None else form == "html"
+        self._parts = as_html(page) if html else as_json(page)
+        self._fields = [
+            (b"content-type", HTML if html else b"application/json"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+            (b"vary", b"Accept"),
+            *(FIELDS if html else ()),
+        ]
+        self.first = self.piece()
+        """The first piece of the body."""
+        self.whole = len(self.first) < PIECE
+        """There is no other."""
 
-def read_page(store: Store, name: str, query: Mapping[str, str], mount: str) -> Page:
-    """In a thread: one `stat` for each entry of the page, however large the folder is."""
-    given = query.get("limit", str(PAGE))
-    limit = int(given) if _NUMBER.fullmatch(given) else 0
-    if not 1 <= limit <= LARGEST_PAGE:
-        raise InvalidRequest(f"limit must be a number from 1 to {LARGEST_PAGE}.")
-    after = query.get("after", "")
-    found, following = read_folder(store, name, after=after, limit=limit)
-    base = f"{mount}/{names.quote_path(name)}/" if name else f"{mount}/"
-    entries = [
-        Entry(
-            info.name,
-            info.is_folder,
-            info.size,
-            _time(info.mtime_ns),
-            base + names.quote_path(info.name) + ("/" if info.is_folder else ""),
+    @property
+    def headers(self) -> Headers:
+        length = [(b"content-length", b"%d" % len(self.first))] if self.whole else []
+        return [*self._fields[:1], *length, *self._fields[1:]]
+
+    def piece(self) -> bytes:
+        """What comes next, less than `PIECE` only at the end."""
+        parts, size = [], 0
+        for part in self._parts:
+            parts.append(part)
+            size += len(part)
+            if size >= PIECE:
+                break
+        return b"".join(parts)
+
+    def _read(self) -> list[FileInfo]:
+        limit = min(BATCH, self._left)
+        found, self._next = read_folder(
+            self._store, self._name, after=self._after, limit=limit, since=self._since
         )
-        for info in found
-    ]
-    return Page(name, base, entries, following, not after, query.get("format"))
+        self._left -= limit
+        return found
+
+    def _entries(self) -> Iterator[Entry]:
+        while True:
+            for info in self._batch:
+                path = self._url + names.quote_path(info.name) + "/" * info.is_folder
+                when = _time(info.mtime_ns)
+                yield Entry(info.name, info.is_folder, info.size, when, path)
+            if self._next is None or not self._left:
+                return
+            self._after = self._next
+            self._batch = self._read()
+
+    def _end(self) -> str | None:
+        return self._next
+
+
+async def send_listing(
+    scope: dict[str, Any],
+    send: Send,
+    engine: Engine,
+    name: str,
+    query: Mapping[str, str],
+    mount: str,
+) -> None:
+    """Answers with the listing of a folder. Raises what `Listing` does, before anything is sent.
+
+    A piece is made when the one before it was taken. One is made at a time, as each computes.
+    """
+    run, alone = engine.workers.run, engine.workers.alone
+    async with alone():
+        listing = await run(Listing, engine.store, name, query, mount, scope["headers"])
+    start = {"type": "http.response.start", "status": 200, "headers": listing.headers}
+    await send(start)
+    piece = b"" if scope["method"] == "HEAD" else listing.first
+    more = bool(piece) and not listing.whole
+    while more:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        async with alone():
+            piece = await run(listing.piece)
+        more = len(piece) >= PIECE
+    await send({"type": "http.response.body", "body": piece})
 
 
 def _time(mtime_ns: int) -> datetime:
@@ -95,10 +162,12 @@ def _time(mtime_ns: int) -> datetime:
     return datetime.fromtimestamp(max(_FIRST_TIME, min(mtime_ns / 1e9, _LAST_TIME)), UTC)
 
 
-def as_json(page: Page) -> tuple[bytes, bytes]:
-    """Media type and body. An entry at a time: one long call would hold up the event loop."""
-    entries = ", ".join(
-        json.dumps(
+def as_json(page: Page) -> Iterator[bytes]:
+    """The body, entry by entry."""
+    yield f'{{"folder": {json.dumps(page.folder)}, "entries": ['.encode()
+    separator = ""
+    for entry in page.entries:
+        text = json.dumps(
             {
                 "name": entry.name,
                 "folder": entry.is_folder,
@@ -108,8 +177,6 @@ def as_json(page: Page) -> tuple[bytes, bytes]:
             },
             ensure_ascii=False,
         )
-        for entry in page.entries
-    )
-    folder, following = json.dumps(page.folder), json.dumps(page.next)
-    text = f'{{"folder": {folder}, "entries": [{entries}], "next": {following}}}\n'
-    return b"application/json", text.encode("utf-8", "surrogateescape")
+        yield (separator + text).encode("utf-8", "surrogateescape")
+        separator = ", "
+    yield f'], "next": {json.dumps(page.end())}}}\n'.encode()

@@ -14,7 +14,7 @@ from forebay.protocol import names
 if TYPE_CHECKING:
     from forebay.http.listing import Entry, Page
 
-__all__ = ["FIELDS", "as_html", "readable_size"]
+__all__ = ["FIELDS", "HTML", "as_html", "readable_size"]
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -29,6 +29,7 @@ nav a { margin-right: 1rem; }
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
+HTML = b"text/html; charset=utf-8"
 FIELDS = [
     (
         b"content-security-policy",
@@ -42,13 +43,10 @@ FIELDS = [
 """Fields of an answer that has such a page."""
 
 
-def as_html(page: Page) -> tuple[bytes, bytes]:
-    """Media type and body. In a thread: it may be long."""
+def as_html(page: Page) -> Iterator[bytes]:
+    """The body, entry by entry."""
     title = escape(f"/{page.folder}" if page.folder else "Files")
-    rows = "".join(_row(entry) for entry in page.entries)
-    if not page.entries:
-        rows = '<tr><td colspan="3">Nothing here.</td></tr>\n'
-    text = f"""<!doctype html>
+    yield _bytes(f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -65,12 +63,22 @@ def as_html(page: Page) -> tuple[bytes, bytes]:
 <table>
 <thead><tr><th>Name</th><th class="n">Size</th><th class="n">Changed (UTC)</th></tr></thead>
 <tbody>
-{rows}</tbody>
+""")
+    empty = True
+    for entry in page.entries:
+        empty = False
+        yield _bytes(_row(entry))
+    if empty:
+        yield b'<tr><td colspan="3">Nothing here.</td></tr>\n'
+    yield _bytes(f"""</tbody>
 </table>
 {_paging(page)}</body>
 </html>
-"""
-    return b"text/html; charset=utf-8", text.encode("utf-8", "replace")
+""")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _trail(page: Page) -> Iterator[str]:
@@ -104,8 +112,9 @@ def _paging(page: Page) -> str:
     kept = "" if page.form is None else f"format={page.form}"
     if not page.first:
         links.append(f'<a href="{escape(page.url + ("?" + kept if kept else ""))}">First page</a>')
-    if page.next is not None:
-        target = f"{page.url}?after={quote(page.next, safe='')}{'&' if kept else ''}{kept}"
+    following = page.end()
+    if following is not None:
+        target = f"{page.url}?after={quote(following, safe='')}{'&' if kept else ''}{kept}"
         links.append(f'<a rel="next" href="{escape(target)}">Next page</a>')
     return f"<nav>{''.join(links)}</nav>\n" if links else ""
 

@@ -290,11 +290,15 @@ class Store(Protocol):
         """
         ...
 
-    def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:
+    def list_folder(
+        self, name: str, *, after: str = "", limit: int = 1000, since: float | None = None
+    ) -> list[FileInfo]:
         """Files and folders in `name` in order of their names, from after `after`.
 
         Fewer than `limit` when there are no more. Each `FileInfo.name` is the name in that
-        folder. Hidden names and what is neither file nor folder are left out. Raises NotFound.
+        folder. Hidden names and what is neither file nor folder are left out. With `since`,
+        names as they were at that `time.monotonic()` will do: for who goes on with a listing.
+        Raises NotFound.
         """
         ...
 

@@ -511,14 +511,16 @@ class FileStore:
         except OSError as error:
             raise from_os_error(error) from error
 
-    def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:
+    def list_folder(
+        self, name: str, *, after: str = "", limit: int = 1000, since: float | None = None
+    ) -> list[FileInfo]:
         if name:
             check_path(name)
         found: list[FileInfo] = []
         with self.folders.opened(name) as fd:
             try:
                 while (wanted := limit - len(found)) > 0:
-                    names = self._names.after(fd, after, wanted)
+                    names = self._names.after(fd, after, wanted, since)
                     found += [info for base in names if (info := _entry(fd, base)) is not None]
                     if len(names) < wanted:
                         break

@@ -389,7 +389,9 @@ class MemoryStore:
                 raise PreconditionFailed
             self._drop_file(name)
 
-    def list_folder(self, name: str, *, after: str = "", limit: int = 1000) -> list[FileInfo]:
+    def list_folder(
+        self, name: str, *, after: str = "", limit: int = 1000, since: float | None = None
+    ) -> list[FileInfo]:
         if name:
             check_path(name)
         with self._lock:
