@@ -117,7 +117,7 @@ def test_a_page_that_may_can_read_each_answer_and_others_none(
         ),
         (
             b"PUT /files/a HTTP/1.1\r\nHost: localhost\r\nOrigin: %s\r\n"
-            b"Transfer-Encoding: gzip\r\n\r\n",
+            b"Transfer-Encoding: gzip, chunked\r\n\r\n",
             501,
         ),
         (
