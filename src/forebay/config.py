@@ -240,6 +240,12 @@ class Settings:
     max_uploads: int = _live(
         1000, units.Count(0, 1_000_000), _MEMORY, "Uploads at a time; 0 is no limit."
     )
+    max_unfinished: int = _live(
+        100_000,
+        units.Count(0, 100_000_000),
+        _MEMORY,
+        "Unfinished resumable uploads at a time, begun and waiting for more; 0 is no limit.",
+    )
     max_head: int = _fixed(
         64 * KiB, units.Size(4 * KiB, MiB), _MEMORY, "Largest head of a request, fields included."
     )

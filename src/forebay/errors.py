@@ -270,6 +270,13 @@ class TooManyUploads(Refused):
     default = "Too many uploads are running (--max-uploads); try again soon."
 
 
+class TooManyUnfinished(Refused):
+    """`detail["retry_after"]`: seconds to wait."""
+
+    code = "FB_TOO_MANY_UNFINISHED"
+    default = "Too many uploads are unfinished (--max-unfinished); try again later."
+
+
 class ShuttingDown(Refused):
     """`detail["retry_after"]`: seconds to wait."""
 

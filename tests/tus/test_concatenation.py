@@ -195,6 +195,34 @@ def test_the_sum_of_the_parts_has_the_limit_of_any_upload(start_any: Start) -> N
     assert list(server.published().values()) == [1000]
 
 
+def test_a_part_is_named_once_in_a_final_upload(start_any: Start) -> None:
+    """Bug: 60 KB of URLs had the bytes of one part stored 1,800 times."""
+    server = start_any()
+    one, two = part(server, content(1000)), part(server, content(10))
+    for paths in ((one, one), (one, two, one), (one,) * 500):
+        assert join(server, *paths).status == 400
+    assert server.published() == {}
+    assert join(server, one, two).status == 201
+
+
+def test_a_bounded_number_of_final_uploads_is_made_of_a_part(start_any: Start) -> None:
+    server = start_any()
+    one = part(server, content(1000))
+    found = [join(server, one).status for _ in range(18)]
+    assert found == [201] * 16 + [400] * 2
+    assert len(server.published()) == 16
+
+
+def test_unfinished_uploads_are_bounded_and_room_is_made_by_ending_one(start_any: Start) -> None:
+    server = start_any("--max-unfinished", "3")
+    paths = [create(server, 10) for _ in range(3)]
+    reply = ask(server, "POST", Upload_Length=10)
+    assert reply.status == 503
+    assert b"FB_TOO_MANY_UNFINISHED" in reply.body
+    assert server.request("PUT", "/files/plain", b"x")[0] == 201
+    assert patch(server, paths[0], 0, content(10)).status == 204
+
+
 def test_a_final_upload_can_be_asked_for_before_its_parts_are_there(start_any: Start) -> None:
     """Items 101, 104 and 110."""
     server = start_any()

@@ -15,7 +15,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import lengths
@@ -45,6 +45,8 @@ logger = logging.getLogger("forebay")
 
 STEP = 64 * MiB
 """Bytes a worker thread copies at a time: a stop is looked at between two steps."""
+MOST_FINALS = 16
+"""Final uploads that may be made of one part."""
 SOON = 2.0
 """Seconds a request waits for a final upload to be made; then it goes on by itself."""
 _UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
@@ -366,6 +368,8 @@ class Concatenation:
             extra = json.loads(part.extra)
             if part.state is not UploadState.COMPLETE or final_id in extra.get("finals", ()):
                 return part
+            if len(extra.get("finals", ())) >= MOST_FINALS:
+                raise NotFound(f"{MOST_FINALS} final uploads were made of a part already.")
             extra["finals"] = [*extra.get("finals", ()), final_id]
             with contextlib.suppress(WrongState):  # it changed meanwhile: look again
                 return await self._sessions.update(
@@ -395,13 +399,21 @@ def is_partial(record: UploadRecord) -> bool:
     return b'"partial"' in record.extra and bool(json.loads(record.extra).get("partial"))
 
 
-def check_parts(parts: Iterable[UploadRecord], dialect: str) -> None:
-    """Refuses what no final upload can be made of. Raises InvalidRequest, NotFound."""
-    for part in parts:
+def check_parts(ids: Sequence[str], parts: Mapping[str, UploadRecord], dialect: str) -> None:
+    """Refuses what no final upload can be made of, before it has any effect: a short request must
+    not have much copied. Raises InvalidRequest, NotFound.
+    """
+    if len(parts) < len(ids):
+        raise InvalidRequest("The list names an upload twice; each can be in it once.")
+    for part in parts.values():
         if part.state in (UploadState.FAILED, UploadState.CANCELLED):
             raise NotFound("An upload in the list has failed or was removed.")
         if part.dialect != dialect or not is_partial(part):
             raise InvalidRequest("An upload in the list is not a partial one.")
+        if len(json.loads(part.extra).get("finals", ())) >= MOST_FINALS:
+            raise InvalidRequest(
+                f"{MOST_FINALS} final uploads were made of one in the list; send it again for more."
+            )
 
 
 def total(parts: Iterable[UploadRecord]) -> int | None:

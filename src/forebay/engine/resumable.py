@@ -34,6 +34,7 @@ from forebay.engine.lifecycle import Answer, Command, answer
 from forebay.engine.notifying import Notifier
 from forebay.engine.receive import Intake, Source
 from forebay.engine.recorded import Recorded, new_id
+from forebay.engine.unfinished import Unfinished
 from forebay.errors import (
     NotFound,
     OffsetMismatch,
@@ -88,6 +89,7 @@ class Resumables:
         self._ending = Ending(engine, sessions)
         self.notifier = Notifier(engine, sessions)
         self.recorded = Recorded(engine, sessions, self._ending.completion, self.notifier)
+        self._unfinished = Unfinished(engine)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders, self._ending)
         self.bindings = Bindings(
@@ -112,7 +114,7 @@ class Resumables:
             parts = {i: await self.peek(i, context=context) for i in dict.fromkeys(wish.parts)}
             for part in parts.values():
                 check_alive(part)
-            check_parts(parts.values(), wish.dialect)
+            check_parts(wish.parts, parts, wish.dialect)
             wish = dataclasses.replace(wish, length=total(parts[i] for i in wish.parts))
         record = await self._new_record(wish, context)
         staged = await self._begin(record, wish, (wish.length or 0) if wish.parts else 0)
@@ -192,6 +194,7 @@ class Resumables:
         """The locked data of a new upload, with room for `size` bytes; its record is kept."""
         engine = self._engine
         run = engine.workers.run
+        await self._unfinished.check()
         if not wish.partial:
             target = Publication(wish.name, wish.conflict, wish.preconditions)
             await run(engine.store.check_target, target)
@@ -200,6 +203,7 @@ class Resumables:
             if size:
                 await run(staged.reserve, size)
             await self.bindings.enter(record)
+            self._unfinished.added()
         except BaseException as error:
             if not isinstance(error, UploadError):  # cancelled while the record was added
                 with contextlib.suppress(UploadError):

@@ -47,6 +47,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.UnsupportedMediaType: 415,
         errors.UnsupportedCoding: 415,  # 8.4
         errors.TooManyUploads: 503,
+        errors.TooManyUnfinished: 503,
         errors.ShuttingDown: 503,
         errors.OffsetMismatch: 409,
         errors.InconsistentLength: 400,
