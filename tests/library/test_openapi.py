@@ -52,16 +52,18 @@ def test_a_form_has_the_text_fields_of_its_model_and_its_files(document: dict[st
     assert (properties["year"]["type"], properties["year"]["default"]) == ("integer", 2000)
     assert properties["tags"]["type"] == "array"
     assert resolve(document, properties["kind"])["enum"] == ["film", "series"]
+    scores = {"type": "array", "items": {"type": "integer"}, "uniqueItems": True, "title": "Scores"}
+    assert properties["scores"] == scores  # no text is null
     assert "age-rating" in properties and "age_rating" not in properties
     assert {k: properties["clip"][k] for k in BINARY} == BINARY
 
 
 def test_several_files_are_an_array(document: dict[str, Any]):
     properties = form_of(document, "/simple")["properties"]
-    assert properties["photos"] == {"type": "array", "items": BINARY}
+    assert properties["photos"] == {"type": "array", "items": BINARY, "default": []}
     assert {k: properties["cover"][k] for k in BINARY} == BINARY
     schema = form_of(document, "/any")
-    assert schema["properties"] == {"files": {"type": "array", "items": BINARY}}
+    assert schema["properties"] == {"files": {"type": "array", "items": BINARY, "default": []}}
 
 
 def test_a_raw_body_is_of_the_types_that_are_taken(document: dict[str, Any]):

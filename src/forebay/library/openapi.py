@@ -52,7 +52,8 @@ def form_body(wish: FormWish, document: Schema) -> Schema:
     if wish.fields is not None:
         model = wish.fields.model.model_json_schema(ref_template=_REF + "{model}")
         model = _adopt(model, document)
-        properties.update(model.get("properties", {}))
+        for name, one in model.get("properties", {}).items():
+            properties[name] = _as_text(one)
         required += model.get("required", ())
         schema.update({key: model[key] for key in ("title", "description") if key in model})
         if "additionalProperties" in model:
@@ -65,8 +66,11 @@ def form_body(wish: FormWish, document: Schema) -> Schema:
         shown = "files" if name == "*" else name
         several = name == "*" or name in wish.lists
         if shown not in properties:
-            file = {**_BINARY, "title": _title(shown)}
-            properties[shown] = {"type": "array", "items": dict(_BINARY)} if several else file
+            properties[shown] = {**_BINARY, "title": _title(shown)}
+            if several:
+                properties[shown] = {"type": "array", "items": dict(_BINARY)}
+                if name not in wish.required:
+                    properties[shown]["default"] = []  # Swagger UI begins with that many
             if one.types:
                 encoding[shown] = {"contentType": ", ".join(one.types)}
     if "*" in wish.files:
@@ -77,6 +81,20 @@ def form_body(wish: FormWish, document: Schema) -> Schema:
     if encoding:
         content["encoding"] = encoding
     return {"required": True, "content": {"multipart/form-data": content}}
+
+
+def _as_text(schema: Schema) -> Schema:
+    """A property without null: no text stands for it. A field that has no value is left out, and
+    Swagger UI would send the word.
+    """
+    found = {key: one for key, one in schema.items() if (key, one) != ("default", None)}
+    kinds = [one for one in found.get("anyOf", ()) if one != {"type": "null"}]
+    if len(kinds) == 1:
+        del found["anyOf"]
+        found = {**kinds[0], **found}
+    elif kinds:
+        found["anyOf"] = kinds
+    return found
 
 
 def _title(name: str) -> str:
