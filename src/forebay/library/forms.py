@@ -205,10 +205,11 @@ def _placing(targets: Mapping[str, Target], wish: FormWish, settings: Settings) 
             return AsField()
         if head.name in texts:
             raise refuse(problem("string_type", head.name, "Send text in this field, not a file"))
+        placement = place_file(head)  # a hidden file is left out, and is not one too many
         if head.name in seen and head.name in single:
             raise refuse(problem("too_many_files", head.name, "Send one file in this field"))
         seen.add(head.name)
-        return place_file(head)
+        return placement
 
     def place_file(head: PartHead) -> Placement:
         target = _target(targets, head.name)
