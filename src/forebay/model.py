@@ -7,7 +7,9 @@ name ends in `_ns`; durations are in seconds.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar
 
 KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
@@ -161,6 +163,31 @@ class FileInfo:
     """
 
 
+Metadata = Mapping[str, "str | bytes"]
+"""By their keys; text where it is UTF-8."""
+_NO_METADATA: Metadata = MappingProxyType({})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class About:
+    """What a client says of a file: nothing in here is judged or trusted."""
+
+    filename: str | None = None
+    """What the client calls it: the last part of a path, without control characters. It may be
+    hidden, reserved or too long, and need not be the name that the file gets.
+    """
+    metadata: Metadata = dataclasses.field(default_factory=lambda: _NO_METADATA)
+    """Upload-Metadata of tus, decoded."""
+    fields: tuple[tuple[str, str], ...] = ()
+    """The text fields of its form, in their order."""
+    length: int | None = None
+    """Bytes that it will have; None when nobody knows yet."""
+    media_type: str | None = None
+
+
+NOTHING_SAID = About()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Receive:
     """A dialect's wish: take one whole body and publish it as `name` (already judged).
@@ -179,6 +206,7 @@ class Receive:
     """Bytes; the smaller of this and the settings' applies. None: the settings' alone."""
     coding: str | None = None
     """The content coding to take off; sizes and digests are of what came, too."""
+    about: About = NOTHING_SAID
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -252,6 +280,7 @@ class CreateUpload:
     """Names and values that the dialect wants to find in the record's `extra`."""
     bound: bool = False
     """Found again by its name: one living upload for each name and principal."""
+    about: About = NOTHING_SAID
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def test_a_crash_between_publication_and_record_is_repaired_and_told(tmp_path: P
                 state=UploadState.COMPLETING,
                 final_name="f.bin",
                 outcome=outcome.prepared(()),
+                notify_at=1.0,
             )
             os.link(tmp_path / ".forebay/uploads" / record.id, tmp_path / "f.bin")
             found = await uploads.offset(record.id)

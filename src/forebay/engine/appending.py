@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine import lengths
+from forebay.engine.about import about_of
 from forebay.engine.admission import append_too_large
 from forebay.engine.commits import Commits
 from forebay.engine.ending import Ending
@@ -20,7 +21,7 @@ from forebay.errors import (
     UploadError,
 )
 from forebay.hooks.base import Arrival
-from forebay.model import AppendUpload, Digest, Principal, UploadRecord
+from forebay.model import NOTHING_SAID, AppendUpload, Digest, Principal, UploadRecord
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
@@ -44,13 +45,14 @@ class Appending:
         source: Source,
         told: Callable[[int], None] | None,
         late: LateDigests | None,
+        context: Mapping[str, Any] | None = None,
     ) -> UploadRecord:
         """The record as it is when all of the body is committed. Raises what broke it off;
         the prefix is kept then, unless digests were to be compared or a sync failed.
         """
         commits = self._commits(record, staged, told)
         try:
-            await self._receive(commits, record, staged, wish, source, late)
+            await self._receive(commits, record, staged, wish, source, late, context)
             await commits.finish()
         except BaseException:
             await commits.settle()
@@ -67,6 +69,7 @@ class Appending:
         wish: AppendUpload,
         source: Source,
         late: LateDigests | None,
+        context: Mapping[str, Any] | None,
     ) -> None:
         engine = self._engine
         verified = bool(wish.expected) or wish.late or source.late is not None
@@ -89,6 +92,8 @@ class Appending:
                 record.length,
                 record.media_type,
                 Principal(record.principal),
+                about=about_of(record) if engine.hooks.progresses else NOTHING_SAID,
+                context=context,
             )
             async with reported(engine.hooks, about, base=record.offset) as feed:
                 await engine.pump(source, intake, after, feed)

@@ -101,7 +101,9 @@ class Concatenation:
 
     # --- from requests ---------------------------------------------------------------------------
 
-    async def begin(self, record: UploadRecord) -> UploadRecord:
+    async def begin(
+        self, record: UploadRecord, context: Mapping[str, Any] | None = None
+    ) -> UploadRecord:
         """Starts to make a final upload that has just been created; as it is soon after.
 
         Raises NotFound, and removes it again, when a part went meanwhile.
@@ -115,15 +117,18 @@ class Concatenation:
             await self._sessions.delete(record.id)
             await self._engine.workers.run(self._engine.store.remove, record.id)
             raise
-        return await self.standing(record)
+        return await self.standing(record, context)
 
-    async def standing(self, record: UploadRecord) -> UploadRecord:
+    async def standing(
+        self, record: UploadRecord, context: Mapping[str, Any] | None = None
+    ) -> UploadRecord:
         """A final upload as it is in a moment; it is being made from now on, if it was not.
+        `context`: of the request that asks.
 
         Raises what the making ran into.
         """
         if record.state in _UNFINISHED:
-            task = self.resume(record.id)
+            task = self.resume(record.id, context)
             await asyncio.wait([task], timeout=SOON)
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -161,11 +166,13 @@ class Concatenation:
 
     # --- in the background -----------------------------------------------------------------------
 
-    def resume(self, upload_id: str) -> asyncio.Task[None]:
+    def resume(
+        self, upload_id: str, context: Mapping[str, Any] | None = None
+    ) -> asyncio.Task[None]:
         """Goes on with a final upload, unless some process is at it already."""
         task = self._tasks.get(upload_id)
         if task is None or task.done():
-            task = asyncio.ensure_future(self._make(upload_id))
+            task = asyncio.ensure_future(self._make(upload_id, context))
             self._tasks[upload_id] = task
             task.add_done_callback(lambda done: self._ended(upload_id, done))
         return task
@@ -217,7 +224,7 @@ class Concatenation:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _make(self, upload_id: str) -> None:
+    async def _make(self, upload_id: str, context: Mapping[str, Any] | None) -> None:
         """Copies what there is; finishes the upload when that was all."""
         run = self._engine.workers.run
         stop = _Stop()
@@ -235,13 +242,13 @@ class Concatenation:
                     if record.state is UploadState.OPEN:
                         record = await self._fill(record, staged, stop)
                     if record.state in _UNFINISHED and record.offset == record.length:
-                        record = await self._ending.finish(record, staged)
+                        record = await self._ending.finish(record, staged, context)
                     elif record.state is UploadState.OPEN:  # who asks for it keeps it alive
                         lives = expiry(self._engine.settings.retention)
                         await self._sessions.advance(record.id, record.offset, lives)
                 finally:
                     await run(staged.close)
-            await self._notifier.notify_if_new(record)
+            await self._notifier.notify_if_new(record, context)
 
     async def _fill(self, record: UploadRecord, staged: Staged, stop: _Stop) -> UploadRecord:
         """Takes all parts that are complete, in their order. Raises what ended the upload."""

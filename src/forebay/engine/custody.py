@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
+from forebay.engine.about import about_of
 from forebay.engine.concatenation import parts_of
 from forebay.engine.ending import Ending
 from forebay.engine.holders import Holders, Holding
@@ -99,7 +100,9 @@ class Custody:
     async def check_owner(
         self, record: UploadRecord, action: str, context: Mapping[str, Any] | None
     ) -> None:
-        principal = await self._engine.authorise(action, record.name, context)
+        principal = await self._engine.authorise(
+            action, record.name, context, upload_id=record.id, about=lambda: about_of(record)
+        )
         if principal.id != record.principal:
             raise NotFound  # that it exists is nobody else's business
 

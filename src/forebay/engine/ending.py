@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine import outcome
+from forebay.engine.about import about_of
 from forebay.engine.completion import Completion
 from forebay.engine.rehashing import hash_stored
 from forebay.errors import (
@@ -61,8 +62,10 @@ class Ending:
             notifies=lambda: engine.hooks.completes,
         )
 
-    async def finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
-        """Verifies, publishes, commits. Raises what refuses it.
+    async def finish(
+        self, record: UploadRecord, staged: Staged, context: Mapping[str, Any] | None = None
+    ) -> UploadRecord:
+        """Verifies, publishes, commits. Raises what refuses it. `context`: of the request at hand.
 
         What an earlier request left was settled (`settle`).
 
@@ -84,7 +87,7 @@ class Ending:
         try:
             # First: all that it takes to verify a file is in vain while its name is taken.
             await self._engine.workers.run(self._engine.store.check_target, target)
-            digests = await self._verify(record, staged, extra)
+            digests = await self._verify(record, staged, extra, context)
             return await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
             await self._remember(record, extra, digests)
@@ -152,7 +155,11 @@ class Ending:
             await self._sessions.update(record.id, extra=json.dumps(extra).encode())
 
     async def _verify(
-        self, record: UploadRecord, staged: Staged, extra: Mapping[str, Any]
+        self,
+        record: UploadRecord,
+        staged: Staged,
+        extra: Mapping[str, Any],
+        context: Mapping[str, Any] | None,
     ) -> tuple[Digest, ...]:
         engine = self._engine
         expected = tuple(Digest(a, bytes.fromhex(v)) for a, v in extra.get("expected", ()))
@@ -179,6 +186,8 @@ class Ending:
                     Principal(record.principal),
                     reader,
                     record.id,
+                    about_of(record),
+                    context,
                 )
             )
         return digests

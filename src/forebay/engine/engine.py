@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -36,6 +37,8 @@ from forebay.errors import UploadError
 from forebay.hooks.base import Access, Hooks
 from forebay.hooks.python import PythonHooks
 from forebay.model import (
+    NOTHING_SAID,
+    About,
     Digest,
     Principal,
     Receive,
@@ -104,10 +107,16 @@ class Engine:
     # --- receiving -----------------------------------------------------------------------------
 
     async def authorise(
-        self, action: str, name: str, context: Mapping[str, Any] | None = None
+        self,
+        action: str,
+        name: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        upload_id: str = "",
+        about: Callable[[], About] = lambda: NOTHING_SAID,
     ) -> Principal:
-        """Who asks; raises NotAuthenticated or Forbidden."""
-        return await self.hooks.authorise(Access(action, name, context or {}))
+        """Who asks; raises NotAuthenticated or Forbidden. `about` the file is asked when needed."""
+        return await self.hooks.authorise(Access(action, name, context or {}, upload_id, about))
 
     async def receive_file(
         self,
@@ -130,7 +139,7 @@ class Engine:
                 return stored
         async with self.reception(command, source, context=context) as reception:
             stored = await reception.take(progress)
-        await reception.notify(stored, context)
+        await reception.notify(stored)
         return stored
 
     async def store_whole(self, command: Receive, body: bytes) -> Stored:
@@ -158,7 +167,7 @@ class Engine:
         """
         async with self.reception(command, source, context=context) as reception:
             stored = await reception.take(progress)
-        notify = functools.partial(reception.notify, stored, context)
+        notify = functools.partial(reception.notify, stored)
         undo = functools.partial(reception.take_back, stored)
         async with until_answered(verdict, notify, undo):
             yield reception, stored
@@ -171,13 +180,16 @@ class Engine:
 
         No byte of it is read by entering. Raises what authorisation and limits raise.
         """
-        principal = await self.authorise("create", command.name, context)
+        about = dataclasses.replace(
+            command.about, length=source.length, media_type=command.media_type
+        )
+        principal = await self.authorise("create", command.name, context, about=lambda: about)
         limit = self._limit(command)
         self.admission.check_length(source.length, limit)
         self.admission.enter()
         try:
             with room(self.budget, command.coding):
-                reception = Reception(self, command, limit, source, principal)
+                reception = Reception(self, command, limit, source, principal, context)
                 try:
                     yield reception
                 finally:
@@ -242,6 +254,7 @@ class Engine:
         principal: Principal,
         published: Callable[[Stored], object] = lambda _: None,
         context: Mapping[str, Any] | None = None,
+        about: About = NOTHING_SAID,
     ) -> Stored:
         """Publishes a received body as `how` says, and has `on_complete` called about it under
         that id; `published` is called in between. Raises what `Body.move_to` does; the body is
@@ -252,10 +265,10 @@ class Engine:
         if recorded is None:
             stored = await body.publish(how)
             published(stored)
-            command = Receive(how.name, how.conflict, media_type=body.media_type)
+            command = Receive(how.name, how.conflict, media_type=body.media_type, about=about)
             await self.notify(stored, command, principal, upload_id, context)
             return stored
-        record, staged = await recorded.publish_body(body, upload_id, how, principal)
+        record, staged = await recorded.publish_body(body, upload_id, how, principal, about=about)
         kept = outcome.stored(record)
         assert kept is not None
         published(kept)

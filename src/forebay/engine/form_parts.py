@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.engine.body import Body, Spool
 from forebay.errors import InvalidName
-from forebay.model import NO_PRECONDITIONS, Conflict, Digest, Preconditions
+from forebay.model import NO_PRECONDITIONS, About, Conflict, Digest, Preconditions
 from forebay.protocol.multipart_head import PartHead
-from forebay.protocol.names import from_client_name, judge_path
+from forebay.protocol.names import as_called, from_client_name, judge_path
 from forebay.stores.base import Publication, Published, Store
 
 if TYPE_CHECKING:
@@ -134,6 +134,9 @@ class FormFile(Body):
         self.name = placement.name or client_name(head.filename)
         """A file name that can be stored; None when the client sent none such."""
         self.placement = placement
+
+        self.about = About(as_called(head.filename), length=size, media_type=head.media_type)
+        """What callbacks are given; with the form's fields once it is whole."""
 
     @property
     def publication(self) -> Publication:

@@ -18,6 +18,7 @@ from forebay.engine.withdrawal import withdraw
 from forebay.errors import UploadError
 from forebay.model import (
     NO_PRECONDITIONS,
+    About,
     Conflict,
     FormPolicy,
     Principal,
@@ -106,7 +107,9 @@ class FormPublication:
         return [results[number] for number in range(len(planned))]
 
     async def _publish_one(self, file: FormFile, how: Publication, recorded: Recorded) -> Stored:
-        published = await recorded.publish_body(file, file.id, how, self._principal, self._duration)
+        published = await recorded.publish_body(
+            file, file.id, how, self._principal, self._duration, file.about
+        )
         self._unnotified[file.id] = published
         stored = outcome.stored(published[0])
         assert stored is not None
@@ -116,7 +119,7 @@ class FormPublication:
         self,
         file_id: str,
         stored: Stored,
-        media_type: str | None,
+        about: About,
         context: Mapping[str, Any] | None,
     ) -> None:
         """`on_complete`, for one file that was published."""
@@ -125,7 +128,9 @@ class FormPublication:
         if unnotified is not None and recorded is not None:
             await recorded.notify(*unnotified, context)
             return
-        command = Receive(stored.file.name, Conflict.REFUSE, media_type=media_type)
+        command = Receive(
+            stored.file.name, Conflict.REFUSE, media_type=about.media_type, about=about
+        )
         await self._engine.notify(stored, command, self._principal, file_id, context)
 
     async def take_back(self, file_id: str, stored: Stored) -> None:

@@ -26,12 +26,12 @@ from forebay.errors import (
     TooManyUploads,
     UnsupportedMediaType,
 )
-from forebay.model import Conflict, LargeField
+from forebay.model import About, Conflict, LargeField
 from forebay.protocol.charsets import text_of
 from forebay.protocol.fields import matches_media_type
 from forebay.protocol.multipart import MultipartParser
 from forebay.protocol.multipart_head import FormLimits, PartHead, named
-from forebay.protocol.names import is_of_hidden, judge_path
+from forebay.protocol.names import as_called, is_of_hidden, judge_path
 from forebay.stores.base import Publication, Staged
 
 _FIELD_OVERHEAD = 512
@@ -125,6 +125,12 @@ class FormSink:
     @property
     def fields(self) -> MultiDict[str]:
         return MultiDict(self._fields)
+
+    def about(self, form: About) -> About:
+        """What is known so far: the fields, and the file that is on its way. From any thread."""
+        file = self._file
+        called = as_called(file.head.filename) if file is not None else None
+        return dataclasses.replace(form, filename=called, fields=tuple(self._fields))
 
     @property
     def on_disk(self) -> bool:

@@ -29,6 +29,8 @@ from forebay.engine.verdict import Verdict, until_answered
 from forebay.errors import DiskFull, TooLarge, UploadError
 from forebay.hooks.base import Arrival, Candidate
 from forebay.model import (
+    NOTHING_SAID,
+    About,
     Digest,
     FormPolicy,
     LargeField,
@@ -79,6 +81,7 @@ class Form:
         principal: Principal,
         context: Mapping[str, Any] | None,
         started: float,
+        authorises: bool = True,
     ) -> None:
         self.fields = fields
         """Text, by the names of the fields."""
@@ -89,6 +92,13 @@ class Form:
         self._engine = engine
         self._principal = principal
         self._context = context
+        self._authorises = authorises
+        texts = tuple(fields.multi_items())
+        self._abouts: dict[str, About] = {}
+        for file in files:
+            if isinstance(file, FormFile):
+                file.about = dataclasses.replace(file.about, fields=texts)
+                self._abouts[file.id] = file.about
         self._publication = FormPublication(engine, policy, principal, started)
 
     @property
@@ -143,9 +153,8 @@ class Form:
         """`on_complete`, for each file that was published."""
         for outcome in outcomes:
             if outcome.stored is not None:
-                await self._publication.notify(
-                    outcome.id, outcome.stored, outcome.media_type, self._context
-                )
+                about = self._abouts.get(outcome.id, NOTHING_SAID)
+                await self._publication.notify(outcome.id, outcome.stored, about, self._context)
 
     async def take_back(self, outcomes: Iterable[Outcome]) -> None:
         """Removes files just published, as nobody wants them any more; nobody is told."""
@@ -172,8 +181,14 @@ class Form:
     async def _approve(self, file: FormFile) -> Publication:
         how = file.publication
         engine = self._engine
-        if self._context is not None:
-            await engine.authorise("create", how.name, self._context)
+        if self._context is not None and self._authorises:
+            await engine.authorise(
+                "create",
+                how.name,
+                self._context,
+                upload_id=file.id,
+                about=lambda: file.about,
+            )
         if engine.hooks.verifies:
             await engine.hooks.verify(
                 Candidate(
@@ -184,6 +199,8 @@ class Form:
                     self._principal,
                     file.open,
                     file.id,
+                    file.about,
+                    self._context,
                 )
             )
         return how
@@ -204,6 +221,7 @@ async def receive_form(
     coding: str | None = None,
     principal: Principal = ANYBODY,
     context: Mapping[str, Any] | None = None,
+    authorises: bool = True,
     progress: ProgressFeed | None = None,
 ) -> AsyncIterator[Form]:
     """Takes a whole form; what is neither moved nor published is gone when the block ends.
@@ -217,7 +235,8 @@ async def receive_form(
         empty_inputs: a file input in which nobody chose a file is a file too, an empty one.
         expected: digests of the whole body as it came, compared before the block begins.
         coding: a content coding to take off the body.
-        context: when given, `Form.publish` authorises each file by its name with it.
+        context: of the request at hand, for callbacks.
+        authorises: with a context `Form.publish` authorises each file by its name.
 
     Raises an UploadError: MalformedBody, IncompleteBody, TooLarge, TooManyUploads, what
     `place` and the store raise. Then nothing is kept.
@@ -249,13 +268,21 @@ async def receive_form(
         try:
             hashing = Hashing(sorted({d.algorithm for d in expected})) if expected else NO_HASHING
             kind = content_type.decode("latin-1")
-            about = Arrival(secrets.token_urlsafe(16), "", source.length, kind, principal)
+            about = Arrival(
+                secrets.token_urlsafe(16),
+                "",
+                source.length,
+                kind,
+                principal,
+                about=About(length=source.length, media_type=kind),
+                context=context,
+            )
             with room(engine.budget, coding):
                 outer = None
                 if coding is not None:
                     outer = decoding(sink, coding, settings, limits.max_total)
                 intake = Intake(outer or sink, hashing=hashing, meter=Meter(sink))
-                async with reported(engine.hooks, about, progress) as feed:
+                async with reported(engine.hooks, about, progress, now=sink.about) as feed:
                     await engine.pump(source, intake, progress=feed)
                 if outer is not None:
                     outer.finish()
@@ -269,6 +296,7 @@ async def receive_form(
                 principal=principal,
                 context=context,
                 started=started,
+                authorises=authorises,
             )
             try:
                 yield form

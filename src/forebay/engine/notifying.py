@@ -19,6 +19,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
+from forebay.engine.about import about_of
 from forebay.errors import NotFound, UploadBusy, UploadError
 from forebay.hooks.base import Completion
 from forebay.model import Principal, UploadRecord, UploadState
@@ -246,7 +247,14 @@ class Notifier:
         stored = outcome.stored(record)
         assert stored is not None
         failures = outcome.failures(record)
-        completion = Completion(record.id, stored, record.media_type, Principal(record.principal))
+        completion = Completion(
+            record.id,
+            stored,
+            record.media_type,
+            Principal(record.principal),
+            about_of(record),
+            context,
+        )
         returned = set(failures.returned)
         try:
             await self._engine.hooks.complete(completion, returned)

@@ -39,12 +39,14 @@ class Reception:
         limit: int | None,
         source: Source | None = None,
         principal: Principal = ANYBODY,
+        context: Mapping[str, Any] | None = None,
     ) -> None:
         self._engine = engine
         self.command = command
         self._source = source
         self.principal = principal
         self.id = new_id()
+        self._context = context
         self._limit = limit
         self._how = Publication(command.name, command.conflict, command.preconditions)
         self._hashing = hashing_for(command.expected, command.wanted)
@@ -94,14 +96,14 @@ class Reception:
         self.command = dataclasses.replace(self.command, name=name, conflict=conflict)
         self._how = Publication(name, conflict, self.command.preconditions)
 
-    async def notify(self, stored: Stored, context: Mapping[str, Any] | None = None) -> None:
+    async def notify(self, stored: Stored) -> None:
         """Has `on_complete` called about what was published."""
         if self._unnotified is not None:
             assert self._recorded is not None
             unnotified, self._unnotified = self._unnotified, None
-            await self._recorded.notify(*unnotified, context)
+            await self._recorded.notify(*unnotified, self._context)
             return
-        await self._engine.notify(stored, self.command, self.principal, self.id, context)
+        await self._engine.notify(stored, self.command, self.principal, self.id, self._context)
 
     async def open(self) -> None:
         """Settles what must be settled before the body is read: its name, and room for it."""
@@ -117,7 +119,13 @@ class Reception:
         self._intake = self._intake_of(self.staged)
         engine, command = self._engine, self.command
         about = Arrival(
-            self.id, command.name, self.source.length, command.media_type, self.principal
+            self.id,
+            command.name,
+            self.source.length,
+            command.media_type,
+            self.principal,
+            about=command.about,
+            context=self._context,
         )
         async with reported(engine.hooks, about, progress) as feed:
             await engine.pump(self.source, self._intake, after_turn, feed)
@@ -236,6 +244,9 @@ class Reception:
             self.principal,
             self.open_read,
             self.id,
+            command.about,
+            self._context,
+            self._encoded,
         )
 
     def _stored(self, published: Published) -> Stored:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import secrets
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
+from forebay.engine.about import kept
 from forebay.engine.commits import expiry
 from forebay.engine.completion import Completion
 from forebay.errors import StorageError, UploadError
-from forebay.model import Digest, Principal, Receive, UploadRecord, UploadState
+from forebay.model import NOTHING_SAID, About, Digest, Principal, Receive, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Staged
 
@@ -56,7 +58,7 @@ def record_of(
         expires_at=expires_at,
         conflict=command.conflict,
         media_type=command.media_type,
-        extra=b"{}",
+        extra=json.dumps(kept(command.about)).encode(),
         version=0,
     )
 
@@ -122,10 +124,11 @@ class Recorded:
         how: Publication,
         principal: Principal,
         duration: float = 0.0,
+        about: About = NOTHING_SAID,
     ) -> tuple[UploadRecord, Staged]:
         """The same with a received body; it stays the caller's when it raises."""
         await self._engine.workers.run(body.settle)
-        command = Receive(how.name, how.conflict, how.preconditions, body.media_type)
+        command = Receive(how.name, how.conflict, how.preconditions, body.media_type, about=about)
         record = await self.publish(
             upload_id, body.staged, command, principal, body.digests, duration
         )

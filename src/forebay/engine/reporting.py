@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from forebay.engine.progress import ProgressFeed
 from forebay.hooks.base import Arrival, Hooks
+from forebay.model import About
 
 logger = logging.getLogger("forebay")
 
@@ -19,9 +20,15 @@ _LAST_REPORT = 5.0
 
 @contextlib.asynccontextmanager
 async def reported(
-    hooks: Hooks, about: Arrival, feed: ProgressFeed | None = None, *, base: int = 0
+    hooks: Hooks,
+    about: Arrival,
+    feed: ProgressFeed | None = None,
+    *,
+    base: int = 0,
+    now: Callable[[About], About] = lambda about: about,
 ) -> AsyncIterator[ProgressFeed | None]:
-    """The feed for a pump in the block: `hooks.progress` is told what it reports, plus `base`.
+    """The feed for a pump in the block: `hooks.progress` is told what it reports, plus `base`,
+    and of the file what `now` makes of what was known before.
 
     A hook that is slow misses reports in between. When the block ends well it has been told
     the last, unless it took too long.
@@ -30,7 +37,7 @@ async def reported(
         yield feed
         return
     feed = feed or ProgressFeed(about.length)
-    telling = asyncio.ensure_future(_tell(hooks, about, feed, base))
+    telling = asyncio.ensure_future(_tell(hooks, about, feed, base, now))
     try:
         yield feed
         await asyncio.wait({telling}, timeout=_LAST_REPORT)
@@ -40,10 +47,13 @@ async def reported(
             await telling
 
 
-async def _tell(hooks: Hooks, about: Arrival, feed: ProgressFeed, base: int) -> None:
+async def _tell(
+    hooks: Hooks, about: Arrival, feed: ProgressFeed, base: int, now: Callable[[About], About]
+) -> None:
     try:
         async for progress in feed:
             received = base + progress.received
-            await hooks.progress(dataclasses.replace(about, received=received))
+            known = now(about.about)
+            await hooks.progress(dataclasses.replace(about, received=received, about=known))
     except Exception:
         logger.exception("on_progress failed for %r; the upload goes on", about.name)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import lengths, outcome
+from forebay.engine.about import kept
 from forebay.engine.appending import Appending, LateDigests
 from forebay.engine.at_once import store_at_once
 from forebay.engine.bindings import Bindings, binding_of
@@ -119,7 +120,7 @@ class Resumables:
         record = await self._new_record(wish, context)
         staged = await self._begin(record, wish, (wish.length or 0) if wish.parts else 0)
         await self._engine.workers.run(staged.close)
-        return await self.concatenation.begin(record) if wish.parts else record
+        return await self.concatenation.begin(record, context) if wish.parts else record
 
     async def create_with(
         self,
@@ -163,7 +164,7 @@ class Resumables:
                     first = dataclasses.replace(first, upload_id=record.id)
                     try:
                         standing = await self._take(
-                            record, staged, holding, first, source, told, late
+                            record, staged, holding, first, source, told, late, context
                         )
                     except BaseException:
                         if not known or (wish.bound and await self._is_empty(record.id)):
@@ -216,7 +217,8 @@ class Resumables:
         self, wish: CreateUpload, context: Mapping[str, Any] | None
     ) -> UploadRecord:
         engine = self._engine
-        principal = await engine.authorise("create", wish.name, context)
+        about = dataclasses.replace(wish.about, length=wish.length, media_type=wish.media_type)
+        principal = await engine.authorise("create", wish.name, context, about=lambda: about)
         limit = self._limit(wish.max_size)
         if wish.length is not None and limit is not None and wish.length > limit:
             raise TooLarge(
@@ -273,7 +275,7 @@ class Resumables:
         if parts_of(record) and record.state in (UploadState.OPEN, UploadState.COMPLETING):
             await self._custody.check_owner(record, Command.OFFSET, context)
             check_alive(record)
-            record = await self.concatenation.standing(record)
+            record = await self.concatenation.standing(record, context)
             if record.state is not UploadState.FAILED:
                 return record
         async with self._custody.held(upload_id, Command.OFFSET, context, dialect) as (
@@ -286,7 +288,7 @@ class Resumables:
                 todo = Answer.FINISH
             if todo is Answer.FINISH:
                 assert staged is not None
-                record = await self._finish(record, staged)
+                record = await self._finish(record, staged, context)
         await self.notifier.notify_if_new(record, context)
         return record
 
@@ -368,7 +370,7 @@ class Resumables:
         async with custody as (record, staged, holding, todo):
             if todo is Answer.FINISH:
                 assert staged is not None
-                record = await self._finish(record, staged)
+                record = await self._finish(record, staged, context)
                 todo = answer(record.state, Command.APPEND)
             if todo is Answer.REPLAY:
                 self.notifier.soon(record)  # whatever becomes of this request
@@ -376,7 +378,9 @@ class Resumables:
             else:
                 assert staged is not None
                 with self._admitted():
-                    standing = await self._take(record, staged, holding, wish, source, told, late)
+                    standing = await self._take(
+                        record, staged, holding, wish, source, told, late, context
+                    )
             if standing.record.state is UploadState.OPEN:  # more is likely to come soon
                 holding.record = standing.record
         await self.notifier.notify_if_new(standing.record, context)
@@ -399,19 +403,22 @@ class Resumables:
         source: Source,
         told: Callable[[int], None] | None,
         late: LateDigests | None,
+        context: Mapping[str, Any] | None,
     ) -> Standing:
         """One request's bytes into an upload that is held, and its end if they were the last."""
         length = lengths.settle(record, wish, source.length)
         if length is not None:
             record = await self._sessions.update(record.id, version=record.version, length=length)
         holding.read_from(source)
-        record = await self._appending.receive(record, staged, wish, source, told, late)
+        record = await self._appending.receive(record, staged, wish, source, told, late, context)
         if lengths.ends(record.offset, record.length, wish.completes):
-            record = await self._finish(record, staged)
+            record = await self._finish(record, staged, context)
         return Standing(record)
 
-    async def _finish(self, record: UploadRecord, staged: Staged) -> UploadRecord:
-        record = await self._ending.finish(record, staged)
+    async def _finish(
+        self, record: UploadRecord, staged: Staged, context: Mapping[str, Any] | None
+    ) -> UploadRecord:
+        record = await self._ending.finish(record, staged, context)
         self.concatenation.part_ended(record.id)
         return record
 
@@ -447,7 +454,11 @@ class _Nowhere:
 
 
 def _extra(wish: CreateUpload, limit: int | None) -> bytes:
-    extra: dict[str, Any] = {**dict(wish.kept), "completes_by_length": wish.dialect != "ietf"}
+    extra: dict[str, Any] = {
+        **kept(wish.about),
+        **dict(wish.kept),
+        "completes_by_length": wish.dialect != "ietf",
+    }
     if limit is not None:
         extra["limit"] = limit
     if wish.partial:

@@ -11,7 +11,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
-from forebay.model import Digest, FileInfo, Principal, Stored
+from forebay.hooks.request import Request
+from forebay.model import NOTHING_SAID, About, Digest, FileInfo, Metadata, Principal, Stored
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +29,72 @@ class Access:
     """
     context: Mapping[str, Any]
     """What the outer layer knows of the request; for HTTP the ASGI scope."""
+    upload_id: str = ""
+    """Of an upload that has begun; "" before."""
+    describe: Callable[[], About] = lambda: NOTHING_SAID
+    """Gives `about`."""
+
+    @property
+    def about(self) -> About:
+        """What the client says of the file, as far as it has."""
+        return self.describe()
+
+    @property
+    def filename(self) -> str | None:
+        """What the client calls the file; None when it does not say. Not judged."""
+        return self.about.filename
+
+    @property
+    def length(self) -> int | None:
+        """Bytes that the file will have; None when nobody knows yet."""
+        return self.about.length
+
+    @property
+    def media_type(self) -> str | None:
+        return self.about.media_type
+
+    @property
+    def metadata(self) -> Metadata:
+        """Upload-Metadata of tus, decoded."""
+        return self.about.metadata
+
+    @property
+    def fields(self) -> tuple[tuple[str, str], ...]:
+        """The text fields of the file's form, in their order; none before the form is here."""
+        return self.about.fields
+
+    @property
+    def request(self) -> Request:
+        """The head of the request."""
+        return Request(self.context)
+
+    @property
+    def method(self) -> str:
+        return self.request.method
+
+    @property
+    def path(self) -> str:
+        """The path of the URL, decoded, with any mount."""
+        return self.request.path
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By lower-case name; a field that came several times is joined by commas."""
+        return self.request.headers
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query of the URL; of a name that came several times the last."""
+        return self.request.query
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        return self.request.cookies
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the peer; None where nobody knows."""
+        return self.request.client
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +110,11 @@ class Candidate:
     """A new reader at its start; the caller closes it. May wait for the disk."""
     id: str = ""
     """The one that its Completion will have."""
+    about: About = NOTHING_SAID
+    context: Mapping[str, Any] | None = None
+    """That of the request at hand; None where there is none."""
+    received: int | None = None
+    """Bytes that came, for a file that was decoded; None for one stored as it came."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,6 +127,9 @@ class Arrival:
     media_type: str | None
     principal: Principal
     received: int = 0
+    about: About = NOTHING_SAID
+    context: Mapping[str, Any] | None = None
+    """That of the request at hand; None where there is none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +140,9 @@ class Completion:
     stored: Stored
     media_type: str | None
     principal: Principal
+    about: About = NOTHING_SAID
+    context: Mapping[str, Any] | None = None
+    """That of the request at hand; None when it is called later, or after a restart."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -23,6 +23,13 @@ class Destination:
     """Media types, `video/*` too; () takes what `accept_types` takes."""
     conflict: Conflict | None = None
     """None: as the settings say."""
+    digest: str | None = None
+    """An algorithm whose digest of the whole file is wanted."""
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The digests to compute."""
+        return (self.digest,) if self.digest else ()
 
     def below(self, name: str) -> str:
         """The path of a judged name in the folder."""

@@ -228,6 +228,7 @@ class FilesApp:
             generated=f"upload-{secrets.token_hex(8)}",
             decodable=offered(settings) if creator is None else (),
             begins=creator is not None,
+            own_path=True,
         )
         if creator is not None:
             return await creator.create(scope, receive, send, command)

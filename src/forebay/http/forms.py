@@ -6,7 +6,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.decoding import offered
-from forebay.engine.form_parts import AsFile, Dropped, Place, Placement
+from forebay.engine.form_parts import AsField, AsFile, Dropped, Place, Placement
 from forebay.engine.forms import Outcome
 from forebay.errors import InvalidRequest, UploadError
 from forebay.http import judging
@@ -66,7 +66,7 @@ async def _receive(
     async with engine.receive_form(
         source,
         command.content_type,
-        place=placing(command, engine.settings),
+        place=placing(command, engine.settings, fields=_is_heard(engine)),
         expected=command.expected,
         coding=command.coding,
         principal=principal,
@@ -87,12 +87,17 @@ async def _receive(
     return outcomes
 
 
-def placing(command: ReceiveForm, settings: Settings) -> Place:
+def _is_heard(engine: Engine) -> bool:
+    hooks = engine.hooks
+    return hooks.verifies or hooks.completes or hooks.progresses
+
+
+def placing(command: ReceiveForm, settings: Settings, *, fields: bool = False) -> Place:
     """Every file goes to the form's folder under its own name; fields are of no use here."""
 
     def place(head: PartHead) -> Placement:
         if not head.is_file:
-            return Dropped()
+            return AsField() if fields else Dropped()
         return AsFile(
             folder=command.folder,
             name=names.from_client_name(head.filename or ""),

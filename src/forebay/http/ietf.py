@@ -205,7 +205,8 @@ class Ietf:
             generated=f"upload-{secrets.token_hex(8)}",
             begins=True,
         )
-        return dataclasses.replace(command, max_size=destination.max_size)
+        wanted = destination.wanted or command.wanted
+        return dataclasses.replace(command, max_size=destination.max_size, wanted=wanted)
 
     async def _plain(
         self, scope: dict[str, Any], target: model.Receive, source: Source, asked: Asked

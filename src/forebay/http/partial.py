@@ -147,6 +147,7 @@ class Partial:
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
             sent=scope["method"],
+            own_path=True,
         )
         return partial.create(target, part.total, headers)
 

@@ -93,7 +93,9 @@ class Tus:
         )
         if not wish.partial and destination is not ANYWHERE:
             name = destination.below(wish.name)
-            wish = dataclasses.replace(wish, name=name, max_size=destination.max_size)
+            wish = dataclasses.replace(
+                wish, name=name, max_size=destination.max_size, wanted=destination.wanted
+            )
         source = source_of(scope, receive, whole=False)
         content = self._content(wish, source, scope)
         told: Headers = [(b"content-length", b"0")]

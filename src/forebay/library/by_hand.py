@@ -43,7 +43,7 @@ class IncomingUpload(Upload):
         super().__init__(
             id=reception.id,
             name=command.name or head.filename or "",
-            filename=head.filename,
+            about=command.about,
             length=reception.source.length,
             media_type=command.media_type,
             principal=reception.principal,
@@ -156,7 +156,7 @@ class IncomingUpload(Upload):
         await self.publish()
         self.kept = True
         assert self.stored is not None
-        await self._reception.notify(self.stored, self._call.scope)
+        await self._reception.notify(self.stored)
         return self
 
     def _check_whole(self) -> None:
@@ -234,7 +234,7 @@ async def created(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Incom
     if upload.rejected:
         await reception.take_back(upload.stored)
         return
-    notify = functools.partial(reception.notify, upload.stored, call.scope)
+    notify = functools.partial(reception.notify, upload.stored)
     undo = functools.partial(reception.take_back, upload.stored)
     async with until_answered(verdict, notify, undo):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -32,9 +33,9 @@ async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Uplo
     upload = Upload(
         id=secrets.token_urlsafe(16),
         name=head.filename or "",
-        filename=head.filename,
         media_type=command.media_type,
         head=head,
+        about=command.about,
         engine=engine,
     )
     if wish.to is not None:
@@ -46,8 +47,19 @@ async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Uplo
             upload.published(stored)
             yield upload
         return
-    upload.principal = await engine.authorise("create", "", call.scope)
-    about = Arrival(upload.id, upload.name, source.length, upload.media_type, upload.principal)
+    said = dataclasses.replace(command.about, length=source.length, media_type=command.media_type)
+    upload.principal = await engine.authorise(
+        "create", "", call.scope, upload_id=upload.id, about=lambda: said
+    )
+    about = Arrival(
+        upload.id,
+        upload.name,
+        source.length,
+        upload.media_type,
+        upload.principal,
+        about=said,
+        context=call.scope,
+    )
     async with contextlib.AsyncExitStack() as kept:
         async with reported(engine.hooks, about) as feed:
             receiving = engine.receive_body(

@@ -271,7 +271,7 @@ def upload_of(
     upload = Upload(
         id=file.id,
         name=file.name or "",
-        filename=file.name,
+        about=file.about,
         media_type=file.media_type,
         digests=file.digests,
         principal=principal,

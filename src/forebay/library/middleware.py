@@ -100,6 +100,8 @@ class _Taker:
                 place=_place,
                 empty_inputs=True,
                 policy=FormPolicy.ALL,
+                context=call.scope,
+                authorises=False,
             )
         )
         items: list[tuple[str, str | UploadFile]] = list(received.fields.multi_items())

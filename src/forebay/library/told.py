@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.hooks.base import Arrival, Candidate, Completion, Deletion
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 Engines = Callable[[], "Engine"]
 
 
+def head_of(context: Mapping[str, Any] | None) -> RequestHead | None:
+    """The head of the request at hand; None where there is none."""
+    return RequestHead(context) if context and "headers" in context else None
+
+
 def verifier(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Candidate], Any]:
     check_callable("on_verify", function)
 
@@ -24,15 +29,17 @@ def verifier(function: Callable[[Upload], Any], engine: Engines) -> Callable[[Ca
         upload = Upload(
             id=candidate.id,
             name=candidate.name,
-            filename=candidate.name.rpartition("/")[2],
             size=candidate.size,
             length=candidate.size,
             media_type=candidate.media_type,
             digests=candidate.digests,
             principal=candidate.principal,
+            head=head_of(candidate.context),
+            about=candidate.about,
             engine=engine(),
             reader=candidate.open,
         )
+        upload.encoded_size = candidate.received
         return await call(function, upload)
 
     return verify
@@ -46,9 +53,10 @@ def completer(function: Callable[[Upload], Any], engine: Engines) -> Callable[[C
         stored = completion.stored
         upload = Upload(
             id=completion.id,
-            filename=stored.file.name.rpartition("/")[2],
             media_type=completion.media_type,
             principal=completion.principal,
+            head=head_of(completion.context),
+            about=completion.about,
             engine=engine(),
         )
         upload.published(stored)
@@ -64,11 +72,12 @@ def watcher(function: Callable[[Upload, int], Any], engine: Engines) -> Callable
         upload = Upload(
             id=arrival.id,
             name=arrival.name,
-            filename=arrival.name.rpartition("/")[2],
             size=arrival.received,
             length=arrival.length,
             media_type=arrival.media_type,
             principal=arrival.principal,
+            head=head_of(arrival.context),
+            about=arrival.about,
             engine=engine(),
         )
         await call(function, upload, arrival.received)

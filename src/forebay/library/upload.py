@@ -6,10 +6,12 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from forebay.engine.form_parts import MultiDict
 from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
-from forebay.model import Conflict, Digest, MiB, Principal, Stored
-from forebay.protocol import fields, names
+from forebay.hooks.request import Request
+from forebay.model import NOTHING_SAID, About, Conflict, Digest, Metadata, MiB, Principal, Stored
+from forebay.protocol import fields, names, raw, resumable, tus
 from forebay.stores.base import Publication
 from forebay.stores.reading import open_content
 
@@ -20,16 +22,8 @@ if TYPE_CHECKING:
 _PIECE = MiB
 
 
-class RequestHead:
+class RequestHead(Request):
     """What is known of a request before its body is read."""
-
-    def __init__(self, scope: Mapping[str, Any]) -> None:
-        self.scope = scope
-        """The ASGI scope; what the framework put there (user, path parameters) is there too."""
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.headers: Mapping[str, str] = _joined(scope["headers"])
-        """By lower-case name; a field that came several times is joined by commas."""
 
     @property
     def length(self) -> int | None:
@@ -41,28 +35,66 @@ class RequestHead:
         return self.headers.get("content-type")
 
     @property
+    def metadata(self) -> Metadata:
+        """Upload-Metadata of tus, decoded; empty for any other request."""
+        return NOTHING_SAID.metadata
+
+    @property
     def filename(self) -> str | None:
         """What the client calls the file (Content-Disposition, X-Filename); None when it says
         nothing that can be a name.
         """
-        disposition = self.headers.get("content-disposition")
-        try:
-            if disposition is not None:
-                parsed = fields.content_disposition(disposition.encode("latin-1"))
-                return names.from_client_name(parsed.filename or "") if parsed else None
-            plain = self.headers.get("x-filename")
-            if plain is not None:
-                return names.from_client_name(names.unescape(plain.encode("latin-1")).decode())
-        except (InvalidName, UnicodeError):
-            pass
+        return usable(raw.client_filename(self.scope["headers"]))
+
+
+class CreationHead(RequestHead):
+    """The head of a request that begins a resumable upload: what it says is of the upload, and
+    not of the request's own body.
+    """
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        super().__init__(scope)
+        headers = scope["headers"]
+        self._about = NOTHING_SAID
+        if tus.speaks(self.method, headers):
+            self._about = tus.about(headers)
+        else:
+            asked = resumable.read(headers)
+            length = asked.length
+            if length is None and asked.complete:
+                length = super().length
+            filename, kind = raw.client_filename(headers), self.headers.get("content-type")
+            self._about = About(filename, length=length, media_type=kind)
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the upload (Upload-Length); None when they are not known yet."""
+        return self._about.length
+
+    @property
+    def media_type(self) -> str | None:
+        """Of the upload: `filetype` of tus, Content-Type of the IETF's protocol."""
+        return self._about.media_type
+
+    @property
+    def metadata(self) -> Metadata:
+        """Upload-Metadata of tus, decoded: text where it is UTF-8, else bytes."""
+        return self._about.metadata
+
+    @property
+    def filename(self) -> str | None:
+        """What the client calls the file (Upload-Metadata, Content-Disposition); None when it
+        says nothing that can be a name.
+        """
+        return usable(self._about.filename)
+
+
+def usable(filename: str | None) -> str | None:
+    """A client's name for a file, if it can be one."""
+    try:
+        return names.from_client_name(filename or "")
+    except InvalidName:
         return None
-
-
-def _joined(headers: Any) -> Mapping[str, str]:
-    found: dict[str, list[str]] = {}
-    for name, value in headers:
-        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return {name: ", ".join(values) for name, values in found.items()}
 
 
 class Upload:
@@ -89,6 +121,7 @@ class Upload:
         digests: tuple[Digest, ...] = (),
         principal: Principal | None = None,
         head: RequestHead | None = None,
+        about: About = NOTHING_SAID,
         engine: Engine | None = None,
         reader: Callable[[], BinaryIO] | None = None,
     ) -> None:
@@ -100,13 +133,21 @@ class Upload:
         """The file's absolute path on the disk, once it is published there. What is compressed at
         rest has frames of zstd there; the upload itself is always read as its content.
         """
-        self.filename = filename
-        """What the client called the file; None when it did not, or not usably."""
+        self.filename = about.filename if filename is None else filename
+        """What the client called the file, whatever name it got: the last part of a path, as text
+        that is safe to show; it may be hidden, reserved or too long. None when it did not say.
+        """
         self.size = size
         """Bytes received."""
         self.length = length
         """Bytes that it will have in all; None when nobody knows yet."""
         self.media_type = media_type
+        self.metadata = about.metadata
+        """Upload-Metadata of tus, by its keys: text where it is UTF-8, else bytes."""
+        self.fields: MultiDict[str] = MultiDict(about.fields)
+        """The text fields of the form that it came in, as far as they have come."""
+        self.encoded_size: int | None = None
+        """Bytes that came, where they were decoded on the way; else None."""
         self.digests = digests
         self.principal = principal or Principal()
         self.renamed = False
@@ -114,7 +155,9 @@ class Upload:
         self.replaced = False
         """It took the place of a file of its name."""
         self.head = head
-        """The request's; None where there is no single one (resumable uploads)."""
+        """That of the request at hand; None where there is none: when a callback is called again,
+        or after a restart.
+        """
         self._engine = engine
         self._reader = reader
         self._body: Body | None = None
@@ -164,6 +207,7 @@ class Upload:
         name = self._name_at(to)
         assert self._engine is not None
         hooks, body = self._engine.hooks, self._body
+        context = self.head.scope if self.head is not None else None
         if hooks.verifies:
             await hooks.verify(
                 Candidate(
@@ -174,21 +218,30 @@ class Upload:
                     self.principal,
                     body.open,
                     self.id,
+                    self._said,
+                    context,
                 )
             )
         how = Publication(name, Conflict(conflict))
-        await self._engine.keep(body, how, self.id, self.principal, self._became)
+        await self._engine.keep(
+            body, how, self.id, self.principal, self._became, context, self._said
+        )
         return self
 
     def _name_at(self, to: str) -> str:
         """The judged path of the file for `move_to`. Raises InvalidName."""
         if to.endswith("/"):
-            to += self.filename or f"upload-{self.id[:16]}"
+            to += usable(self.filename) or f"upload-{self.id[:16]}"
         return names.judge_path(to.split("/"))
 
     def _became(self, stored: Stored) -> None:
         self._body = None
         self.published(stored)
+
+    @property
+    def _said(self) -> About:
+        fields = tuple(self.fields.multi_items())
+        return About(self.filename, self.metadata, fields, self.length, self.media_type)
 
     # --- for the modules beside this one ---------------------------------------------------------
 
@@ -199,6 +252,7 @@ class Upload:
         self.name = name
         self.path = os.path.join(getattr(store, "root", ""), name)
         self.size = self.length = stored.file.size
+        self.encoded_size = stored.received
         self.digests = stored.digests or self.digests
         self.renamed, self.replaced = stored.renamed, stored.replaced
         self._reader = lambda: open_content(*store.open(name))

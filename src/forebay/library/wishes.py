@@ -14,7 +14,7 @@ from forebay.hooks.identity import refused
 from forebay.hooks.python import call, check_callable
 from forebay.http.destination import Destination
 from forebay.library.form_fields import TypedFields, make_fields
-from forebay.library.upload import RequestHead
+from forebay.library.upload import CreationHead, RequestHead
 from forebay.model import NO_PRECONDITIONS, Conflict, Receive
 from forebay.protocol import content_type, names, raw
 from forebay.units import parse_size
@@ -105,11 +105,13 @@ class Wish:
             command, preconditions=NO_PRECONDITIONS, wanted=wanted, max_size=self.max_size
         )
 
-    async def place(self, scope: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
+    async def place(
+        self, scope: Mapping[str, Any], head: type[RequestHead] = RequestHead
+    ) -> tuple[tuple[str, ...], bool]:
         """The judged path that a request's file goes to, and whether that is a folder."""
         to: Any = self.to
         if callable(to):
-            to = await call(to, RequestHead(scope))
+            to = await call(to, head(scope))
             if not isinstance(to, str) or not to:
                 # A mistake of the application: not to be taken for "nowhere", nor for the root.
                 raise refused(
@@ -133,10 +135,10 @@ class Wish:
 
     async def destination(self, scope: Mapping[str, Any]) -> Destination:
         """The same for a resumable upload, whose `to` must be a folder."""
-        segments, folder = await self.place(scope)
+        segments, folder = await self.place(scope, CreationHead)
         if not folder or self.to is None:
             raise ConfigError("A resumable upload needs a folder: end `to` with a slash.")
-        return Destination(segments, self.max_size, self.types, self.conflict)
+        return Destination(segments, self.max_size, self.types, self.conflict, self.digest)
 
 
 def make_wish(

@@ -121,6 +121,20 @@ def unescape(text: bytes) -> bytes:
     return _OCTETS.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), text)
 
 
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LONGEST_SHOWN = 1024
+
+
+def as_called(filename: str | None) -> str | None:
+    """What a client calls a file, as text that is safe to show: the last part of a path, and
+    not judged beyond that. None when that is nothing, or a folder (`.`, `..`).
+    """
+    last = (filename or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
+    if last in ("", ".", ".."):
+        return None
+    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", last[:_LONGEST_SHOWN])
+
+
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 
 

@@ -126,6 +126,7 @@ def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload
         max_size=target.max_size,
         preconditions=target.preconditions,
         bound=True,
+        about=dataclasses.replace(target.about, length=total),
     )
 
 

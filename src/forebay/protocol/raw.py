@@ -10,11 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from forebay.errors import (
     InvalidField,
+    InvalidName,
     MethodNotAllowed,
     NotOffered,
     UnsupportedMediaType,
 )
-from forebay.model import Conflict, Receive
+from forebay.model import About, Conflict, Receive
 from forebay.protocol import (
     checksums,
     codings,
@@ -46,13 +47,15 @@ def command(
     decodable: Collection[str] = (),
     sent: str | None = None,
     begins: bool = False,
+    own_path: bool = False,
 ) -> Receive:
     """The wish of a PUT or POST.
 
     `segments` is the decoded path below `/files`, `folder` whether it ended in a slash;
     `generated` is the name of a POST that gives none. `decodable` are the content codings that
     can be taken off. `sent` is the request's own method, where `method` is another. `begins`: it
-    is an upload of the IETF draft that begins, else the body must be a whole file.
+    is an upload of the IETF draft that begins, else the body must be a whole file. `own_path`:
+    the path is the client's, so that its last part is what it calls the file.
     """
     # What is not there needs no parsing: most requests have none of the rare fields.
     known = dict(headers)
@@ -90,7 +93,28 @@ def command(
         # That of a body that is decoded would not be the stored file's.
         wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
         coding=coding,
+        about=About(_called(headers, known, query, segments if own_path and not folder else ())),
     )
+
+
+_NAMES = frozenset((b"content-disposition", b"x-filename"))
+
+
+def _called(
+    headers: Headers,
+    known: Collection[bytes],
+    query: Mapping[str, str],
+    segments: Sequence[str],
+) -> str | None:
+    """What the client calls the file; None when it does not say."""
+    given: Sequence[str] = ()
+    if query or not _NAMES.isdisjoint(known):
+        try:
+            given = _given_name(headers, query, "", judge=False)
+        except InvalidName:  # an escape that is none
+            given = ()
+    found = [*segments[-1:], *filter(None, given[-1:])]
+    return names.as_called(found[-1]) if found else None
 
 
 def _check_content(
@@ -111,7 +135,14 @@ def _check_content(
         )
 
 
-def _given_name(headers: Headers, query: Mapping[str, str], generated: str) -> list[str]:
+def client_filename(headers: Headers) -> str | None:
+    """What the head of a request calls its file; see `About.filename`."""
+    return _called(headers, dict(headers), {}, ())
+
+
+def _given_name(
+    headers: Headers, query: Mapping[str, str], generated: str, *, judge: bool = True
+) -> list[str]:
     """Content-Disposition, then X-Filename (percent-encoded UTF-8), then `?name=`.
 
     The first two may hold a path of the client's own disk, so only its last part is used;
@@ -121,10 +152,11 @@ def _given_name(headers: Headers, query: Mapping[str, str], generated: str) -> l
     if disposition is not None:
         parsed = fields.content_disposition(disposition)
         if parsed is not None and parsed.filename:
-            return [names.from_client_name(parsed.filename)]
+            return [names.from_client_name(parsed.filename) if judge else parsed.filename]
     plain = fields.first(headers, b"x-filename")
     if plain:
-        return [names.from_client_name("/".join(names.split_path(plain)))]
+        path = "/".join(names.split_path(plain))
+        return [names.from_client_name(path) if judge else path]
     if query.get("name"):
         return query["name"].split("/")
     return [generated]

@@ -184,6 +184,7 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
         wanted=target.wanted,
         max_size=min(limits),
         preconditions=target.preconditions,
+        about=dataclasses.replace(target.about, length=length),
     )
 
 

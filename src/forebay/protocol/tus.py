@@ -23,6 +23,7 @@ from forebay.errors import (
     UnsupportedMediaType,
 )
 from forebay.model import (
+    About,
     AppendUpload,
     Conflict,
     CreateUpload,
@@ -33,7 +34,13 @@ from forebay.model import (
 from forebay.protocol import fields
 from forebay.protocol.checksums import of_content
 from forebay.protocol.tus_concat import parse_concat
-from forebay.protocol.tus_metadata import media_type_of, name_of, parse_metadata
+from forebay.protocol.tus_metadata import (
+    called,
+    media_type_of,
+    name_of,
+    parse_metadata,
+    readable,
+)
 
 Headers = Sequence[tuple[bytes, bytes]]
 Fields = list[tuple[bytes, bytes]]
@@ -266,7 +273,21 @@ def create(
         partial=partial,
         parts=parts or (),
         kept=() if concat is None else (("concat", concat.decode("latin-1")),),
+        about=about(headers),
     )
+
+
+def about(headers: Headers) -> About:
+    """What a creation says of its file. What cannot be read is left out; `create` refuses it."""
+    try:
+        pairs = parse_metadata(fields.single(headers, b"upload-metadata") or b"")
+    except InvalidField:
+        pairs = {}
+    try:
+        length = number(headers, b"upload-length")
+    except InvalidField:
+        length = None
+    return About(called(pairs), readable(pairs), (), length, media_type_of(pairs))
 
 
 def _check_type(media_type: str | None, accept_types: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from forebay.errors import InvalidField, InvalidName
 from forebay.protocol import fields, names
 
-__all__ = ["media_type_of", "name_of", "parse_metadata"]
+__all__ = ["called", "media_type_of", "name_of", "parse_metadata", "readable"]
 
 MAX_KEYS = 64
 """Pairs in one field (item 52); its bytes are bounded by the size of a request head."""
@@ -62,6 +62,25 @@ def name_of(pairs: Mapping[str, bytes], generated: str) -> str:
             except (InvalidName, UnicodeDecodeError):
                 continue
     return generated
+
+
+def called(pairs: Mapping[str, bytes]) -> str | None:
+    """What the client calls the file, judged or not; None when it does not say."""
+    for key in ("filename", "name"):
+        if pairs.get(key):
+            return names.as_called(pairs[key].decode("utf-8", "replace"))
+    return None
+
+
+def readable(pairs: Mapping[str, bytes]) -> dict[str, str | bytes]:
+    """The values as text where they are UTF-8."""
+    found: dict[str, str | bytes] = {}
+    for key, value in pairs.items():
+        try:
+            found[key] = value.decode("utf-8")
+        except UnicodeDecodeError:
+            found[key] = value
+    return found
 
 
 def media_type_of(pairs: Mapping[str, bytes]) -> str | None:

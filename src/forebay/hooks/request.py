@@ -1,0 +1,62 @@
+"""The head of a request, as callbacks are given it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qsl
+
+_MOST_PARAMETERS = 1000
+
+
+class Request:
+    """What is known of a request before its body is read, from an ASGI scope."""
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        self.scope = scope
+        """The ASGI scope; what the framework put there (user, path parameters) is there too."""
+        self.method: str = scope.get("method", "")
+        self.path: str = scope.get("path", "")
+        self.headers: Mapping[str, str] = _joined(scope.get("headers", ()))
+        """By lower-case name; a field that came several times is joined by commas."""
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The query of the URL; of a name that came several times the last."""
+        raw: bytes = self.scope.get("query_string", b"")
+        try:
+            return dict(
+                parse_qsl(
+                    raw.decode("latin-1"), keep_blank_values=True, max_num_fields=_MOST_PARAMETERS
+                )
+            )
+        except ValueError:
+            return {}
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        """By name; those that cannot be read are left out."""
+        found: dict[str, str] = {}
+        for pair in self.headers.get("cookie", "").split(";"):
+            try:
+                cookie = SimpleCookie(pair.strip())
+            except CookieError:
+                continue
+            found.update({name: morsel.value for name, morsel in cookie.items()})
+        return found
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the peer; None where nobody knows."""
+        known = self.scope.get("client")
+        return (str(known[0]), int(known[1] or 0)) if known else None
+
+
+def _joined(headers: Any) -> Mapping[str, str]:
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {
+        name: ("; " if name == "cookie" else ", ").join(values) for name, values in found.items()
+    }
