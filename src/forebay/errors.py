@@ -12,6 +12,7 @@
         │   ├── IncompleteBody, MalformedBody, BodyTimeout, TooSlow
         │   └── DigestMismatch, UndecodableBody
         ├── HookFailed            a callback of the application gave no clear answer
+        ├── OutOfMemory           this process got no more memory
         ├── Interrupted           this process ended it: take-over, drain
         └── StorageError          the disk or the state store said no
             ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
@@ -61,6 +62,7 @@ __all__ = [
     "NotOffered",
     "OffsetMismatch",
     "OriginRefused",
+    "OutOfMemory",
     "PreconditionFailed",
     "QuotaExceeded",
     "RangeNotSatisfiable",
@@ -73,6 +75,7 @@ __all__ = [
     "StorageFailed",
     "SyncFailed",
     "TooLarge",
+    "TooManyUnfinished",
     "TooManyUploads",
     "TooSlow",
     "UndecodableBody",
@@ -387,6 +390,13 @@ class HookFailed(UploadError):
 
     code = "FB_HOOK_FAILED"
     default = "The application could not decide about this request; nothing was stored."
+
+
+class OutOfMemory(UploadError):
+    """`detail["retry_after"]`: seconds to wait."""
+
+    code = "FB_OUT_OF_MEMORY"
+    default = "The server has no memory for this request; try again soon."
 
 
 class Interrupted(UploadError):

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from forebay.errors import StorageError, UploadError
+from forebay.errors import OutOfMemory, StorageError, UploadError
 from forebay.protocol import fields
 from forebay.protocol.status import Answer, render, status_of
 
@@ -68,7 +68,10 @@ def text_answer(status: int, text: str, extra: Iterable[Field] = ()) -> Answer:
 def answer_error(error: Exception, scope: dict[str, Any]) -> Answer:
     """The answer that tells of `error`; leaves a log line with the same id (invariant 13)."""
     upload_id = secrets.token_hex(8)
-    if not isinstance(error, UploadError):
+    if isinstance(error, MemoryError):  # this request's alone: all others go on
+        logger.error("no memory for %s", describe(scope))
+        error = OutOfMemory(retry_after=5)
+    elif not isinstance(error, UploadError):
         logger.error("internal error in %s", describe(scope), exc_info=error)
         error = InternalError()
     status = status_of(error)

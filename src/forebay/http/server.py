@@ -23,6 +23,7 @@ from forebay.engine.engine import Engine
 from forebay.engine.opening import make_store
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
+from forebay.http.descriptors import raise_limit
 from forebay.http.direct import DirectProtocol
 from forebay.http.limits import ConnectionLimits
 from forebay.http.logs import set_up
@@ -44,6 +45,7 @@ def run(settings: Settings, loader: Loader) -> int:
     cannot be used.
     """
     set_up(settings.log_level, settings.log_format, access_log=settings.access_log)
+    raise_limit(settings)
     make_store(settings).close()  # a wrong folder is told before anything is listened on
     listener = listen(settings)
     # They wait until somebody can act on them: whoever reads the line may send one at once.

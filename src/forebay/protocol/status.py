@@ -67,6 +67,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.DigestMismatch: 400,
         errors.UndecodableBody: 400,
         errors.HookFailed: 500,
+        errors.OutOfMemory: 503,
         errors.Interrupted: 503,
         # storage
         errors.StorageError: 500,
