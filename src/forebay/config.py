@@ -280,7 +280,8 @@ class Settings:
         (),
         units.Names(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#@*]+", "https://app.example.com", "ORIGIN"),
         _WHO,
-        'Origin whose web pages may use this server, such as https://example.com; "*" is any.',
+        "Origin whose web pages may use this server, with credentials, such as "
+        'https://example.com; "*" is any, without credentials.',
     )
     trusted_proxies: tuple[str, ...] = _live(
         (),

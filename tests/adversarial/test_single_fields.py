@@ -177,3 +177,24 @@ def test_an_application_s_own_cors_middleware_adds_nothing_twice(
             assert (got.status_code, allowed) == (status, [PAGE]), (method, target)
 
     run(main())
+
+
+def test_what_is_refused_in_front_of_a_framework_can_be_read_by_the_page(
+    run: Any, tmp_path: Any
+) -> None:
+    uploads = Forebay(tmp_path, allow_origin=[PAGE], max_size=10, durability="relaxed")
+    app = uploads.in_front_of(application(), {"/videos": uploads.wish("in/")})
+
+    async def main() -> None:
+        transport = httpx.ASGITransport(app)
+        async with (
+            uploads.lifespan(),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            for size, status, allowed in ((5, 200, []), (50, 413, [PAGE])):
+                got = await client.post("/videos", headers={"Origin": PAGE}, content=b"x" * size)
+                found = got.headers.multi_items()
+                assert got.status_code == status
+                assert [v for k, v in found if k == "access-control-allow-origin"] == allowed
+
+    run(main())
