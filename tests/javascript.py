@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import subprocess
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def uppy_bundle() -> bytes:
     packed = FOLDER / f"{UPPY.replace('@', '-')}.tgz"
     with _alone():
         if not packed.exists():
-            _npm("pack", "--silent", UPPY)
+            with tempfile.TemporaryDirectory(dir=FOLDER) as made:
+                _npm("pack", "--silent", "--pack-destination", made, UPPY)
+                (Path(made) / packed.name).rename(packed)
     with tarfile.open(packed) as archive:
         member = archive.extractfile("package/dist/uppy.min.js")
         assert member is not None

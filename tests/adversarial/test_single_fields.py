@@ -198,3 +198,11 @@ def test_what_is_refused_in_front_of_a_framework_can_be_read_by_the_page(
                 assert [v for k, v in found if k == "access-control-allow-origin"] == allowed
 
     run(main())
+
+
+def test_a_server_that_is_full_says_so_to_the_page(run: Any, tmp_path: Any) -> None:
+    uploads = Forebay(tmp_path, allow_origin=[PAGE])
+    lines = asked(run, application(), limit_concurrency=1)
+    uploads.close()
+    assert b"access-control-allow-origin: https://app.example" in lines
+    assert len(named(lines, b"access-control-allow-credentials")) == 1

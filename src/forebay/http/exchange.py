@@ -265,6 +265,8 @@ class Exchange:
         if self.scope["http_version"] == "1.0":
             return
         lines = [STATUS_LINES[message["status"]]]
+        if outgoing.CHECKED:
+            outgoing.check(message["status"], list(message.get("headers", ())))
         for name, value in message.get("headers", ()):
             lines += (name, b": ", value, b"\r\n")
         lines.append(b"\r\n")
