@@ -19,9 +19,10 @@ from engine.resumables import resumables, running
 from engine.test_forms import TYPE, file, form, wire
 from forebay.engine.form_parts import AsFile
 from forebay.engine.sweep import Sweeper
-from forebay.errors import NameTaken
+from forebay.errors import NameTaken, PreconditionFailed
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, FormPolicy
+from forebay.protocol import preconditions
 
 CONTENT = {"a.bin": b"first" * 1000, "b.bin": b"second" * 1000}
 BODY = form(*(file(name, content) for name, content in CONTENT.items()))
@@ -121,6 +122,67 @@ def test_a_request_that_is_cancelled_while_the_callback_runs_has_all_its_files_t
             await call_all(uploads.notifier)
             assert sorted(line.split()[1] for line in Told(tmp_path).lines()) == sorted(CONTENT)
             assert list(engine.store.staged_ids()) == []
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("hooked", [False, True], ids=["at once", "recorded"])
+@pytest.mark.parametrize("policy", list(FormPolicy))
+def test_files_of_one_form_never_replace_each_other(
+    tmp_path: Path, policy: FormPolicy, hooked: bool
+) -> None:
+    """By what is there: the second of two names may be the number that the first was given."""
+    body = form(*(file(name, name.encode() * n) for n, name in enumerate(_NAMES, 1)))
+    replace = AsFile(conflict=Conflict.REPLACE)
+
+    async def main() -> None:
+        heard: list[Completion] = []
+        async with running(tmp_path, form_policy=policy) as engine:
+            if hooked:
+                engine.hooks.completers.append(heard.append)  # type: ignore[attr-defined]
+            for there in ({}, {"a.bin": b"of another"}, None):
+                if there is not None:
+                    for path in tmp_path.glob("*.bin"):
+                        path.unlink()
+                    for name, content in there.items():
+                        (tmp_path / name).write_bytes(content)
+                async with engine.receive_form(
+                    wire(body), TYPE, place=lambda _: replace
+                ) as received:
+                    outcomes = await received.publish()
+                names = [one.stored.file.name for one in outcomes if one.stored is not None]
+                assert len(set(names)) == len(_NAMES)
+                assert names[0] == "a.bin"
+                for number, (sent, name) in enumerate(zip(_NAMES, names, strict=True), 1):
+                    assert (tmp_path / name).read_bytes() == sent.encode() * number
+            assert len(heard) == (3 * len(_NAMES) if hooked else 0)
+
+    asyncio.run(main())
+
+
+_NAMES = ("a.bin", "a.bin", "a (1).bin", "a.bin", "a (2).bin")
+
+
+@pytest.mark.parametrize("policy", list(FormPolicy))
+def test_a_file_that_may_replace_one_version_only_does_not_replace_a_new_one(
+    tmp_path: Path, policy: FormPolicy
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path, form_policy=policy) as engine:
+            (tmp_path / "a.bin").write_bytes(b"old")
+            tag = f'"{engine.store.stat("a.bin").tag}"'.encode()
+            condition = preconditions.parse([(b"if-match", tag)])
+            place = AsFile(conflict=Conflict.REPLACE, preconditions=condition)
+            body = form(file("a.bin", b"1"), file("a.bin", b"2"))
+            async with engine.receive_form(wire(body), TYPE, place=lambda _: place) as received:
+                if policy is FormPolicy.ALL:
+                    with pytest.raises(PreconditionFailed, match=r"'a.bin' in the field"):
+                        await received.publish()
+                    assert (tmp_path / "a.bin").read_bytes() == b"old"
+                else:
+                    outcomes = await received.publish()
+                    assert [one.stored is not None for one in outcomes] == [True, False]
+                    assert (tmp_path / "a.bin").read_bytes() == b"1"
 
     asyncio.run(main())
 

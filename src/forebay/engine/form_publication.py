@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from forebay.engine import outcome
 from forebay.engine.form_parts import FormFile
 from forebay.engine.withdrawal import withdraw
-from forebay.errors import UploadError
+from forebay.errors import PreconditionFailed, UploadError
 from forebay.model import (
     NO_PRECONDITIONS,
     About,
@@ -182,9 +182,13 @@ def publish_all(store: Store, planned: Planned) -> _Results:
 
 def in_order(store: Store, planned: Planned) -> list[int]:
     """The order in which to publish all or none. Raises what can be told before the first."""
+    names: set[str] = set()
     for file, how in planned:
         with about(file):
             store.check_target(how)
+            if how.name in names and replaces(how) and how.preconditions.if_match != ():
+                _judge_again(how)
+            names.add(how.name)
             file.settle()
     # A replacement cannot be taken back: what it replaced is gone. So those come last.
     return sorted(range(len(planned)), key=lambda number: _exists(store, planned[number][1]))
@@ -228,6 +232,14 @@ class OwnFiles:
         ):
             return how
         return dataclasses.replace(how, conflict=Conflict.RENAME, preconditions=NO_PRECONDITIONS)
+
+
+def _judge_again(how: Publication) -> None:
+    """The second file of a name: its conditions are about what the first will have replaced, which
+    nobody can bring back when they fail then.
+    """
+    if how.preconditions:
+        raise PreconditionFailed("The condition holds for one file of that name only.")
 
 
 def _exists(store: Store, how: Publication) -> bool:
