@@ -193,3 +193,51 @@ def test_a_file_that_cannot_be_stored_refuses_a_declared_form_and_is_named(
     assert found["status"] == 400
     assert "in the field 'g'" in found["error"]
     assert not (tmp_path / "in").exists()
+
+
+# --- a route that takes a file as its body -------------------------------------------------------
+
+NO_FILES = {
+    f"{KIND}": 415,
+    "multipart/form-data, boundary=b": 400,
+    "MULTIPART/FORM-DATA": 415,
+    "multipart/related; boundary=b": 415,
+    '"multipart/form-data"; boundary=b': 400,
+    "multipart/form-data;" + ";" * 10_000: 400,
+    "image": 400,
+}
+
+
+@pytest.mark.parametrize("by_hand", [False, True], ids=["received", "by hand"])
+def test_no_route_takes_a_form_for_a_file(tmp_path: Path, by_hand: bool):
+    uploads = Forebay(tmp_path)
+
+    async def route(request: Request) -> JSONResponse:
+        if by_hand:
+            async with uploads.create_upload(request, "in/") as upload:
+                await upload.body()
+        else:
+            async with uploads.received(request, to="in/"):
+                pass
+        return JSONResponse({})
+
+    async def main() -> None:
+        app = Starlette(routes=[Route("/", route, methods=["POST", "PUT"])])
+        transport = httpx.ASGITransport(app)
+        async with (
+            running(uploads),
+            httpx.AsyncClient(transport=transport, base_url="http://a") as client,
+        ):
+            for kind, status in NO_FILES.items():
+                for method in ("POST", "PUT"):
+                    answer = await client.request(
+                        method, "/", content=b"x", headers={"Content-Type": kind}
+                    )
+                    assert (answer.status_code, kind) == (status, kind)
+            twice = [("Content-Type", "text/plain"), ("Content-Type", KIND)]
+            assert (await client.post("/", content=b"x", headers=twice)).status_code == 400
+            assert not (tmp_path / "in").exists()
+            assert (await client.post("/", content=b"x")).status_code == 200
+
+    asyncio.run(main())
+    assert [path.read_bytes() for path in (tmp_path / "in").iterdir()] == [b"x"]
