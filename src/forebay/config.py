@@ -311,10 +311,10 @@ class Settings:
         _check_together(self)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with `changes`, by field name, checked as a new one is. Raises ConfigError."""
-        for name in changes:
-            _setting_of(name)
-        return dataclasses.replace(self, **changes)
+        """A copy with `changes`, by field name, checked as a new one is: values, or text as on
+        the command line (`max_size="5GB"`). Raises ConfigError.
+        """
+        return dataclasses.replace(self, **_parsed(changes))
 
 
 def _check_together(settings: Settings) -> None:
@@ -346,7 +346,8 @@ def changes_needing_restart(old: Settings, new: Settings) -> tuple[str, ...]:
 
 def only_live_changes(old: Settings, new: Settings) -> Settings:
     """`new`, but with what takes effect only in a new process as it is in `old`."""
-    return new.replace(**{name: getattr(old, name) for name in changes_needing_restart(old, new)})
+    kept = {name: getattr(old, name) for name in changes_needing_restart(old, new)}
+    return dataclasses.replace(new, **kept)
 
 
 # --- what is known about each setting --------------------------------------------------------
@@ -394,6 +395,10 @@ def written(given: Mapping[str, object]) -> Settings:
     """Settings as a developer writes them: values, or text as on the command line, by field
     name (`max_size="5GB"`). Raises ConfigError.
     """
+    return Settings(**_parsed(given))
+
+
+def _parsed(given: Mapping[str, object]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         setting = _setting_of(name)
@@ -403,7 +408,7 @@ def written(given: Mapping[str, object]) -> Settings:
             values[name] = setting.kind.parse(value) if text else value
         except ValueError as why:
             raise _wrong(setting, value, None, why) from None
-    return Settings(**values)
+    return values
 
 
 @functools.cache

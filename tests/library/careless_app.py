@@ -7,7 +7,6 @@ import io
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, UploadFile
-from pydantic import BaseModel
 
 from forebay import Access, Forebay, Form, Principal, Upload
 
@@ -65,14 +64,6 @@ async def read_before(request: Request) -> None:
     await request.body()
     async with uploads.received(request, to="in/"):
         pass
-
-
-class Item(BaseModel):
-    name: str
-
-
-@app.post("/json-beside")
-async def json_beside(item: Item, upload: Annotated[Upload, uploads.receive("in/")]) -> None: ...
 
 
 @app.post("/awaits-what-it-cancelled")

@@ -33,7 +33,6 @@ def post(app: Application, path: str, **more: object) -> httpx.Response:
     [
         ("/twice", DATA, "was read already"),
         ("/read-before", DATA, "was read already"),
-        ("/json-beside", b'{"name": "x"}', "was read already"),
         ("/to-nothing", DATA, "returned None"),
         ("/to-number", DATA, "returned 7"),
         ("/accepting-rejection", DATA, "200 refuses nothing"),

@@ -48,6 +48,13 @@ async def films(form: Films, simple: Simple) -> tuple[str, list[str]]:
     reveal_type(form.fields["title"])
     return form.model.title, [clip.name for clip in form["clips"]]
 
+async def by_scope(request: Request) -> int:
+    async with uploads.body(request.scope, request.receive) as body:
+        size = body.size
+    async with uploads.received(request.scope, request.receive, to="videos/") as upload:
+        uploads.upload_of(request.scope)
+    return uploads.answer_to(forebay.Forbidden(), request.scope).status + size + upload.size
+
 async def by_hand(request: Request) -> str:
     async with uploads.received_form(request, files="videos/", fields=Film) as form:
         title = form.model.title

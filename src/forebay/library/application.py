@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from forebay.config import load, written
 from forebay.engine.body import Body
@@ -13,8 +13,8 @@ from forebay.engine.decoding import offered
 from forebay.engine.progress import ProgressFeed
 from forebay.errors import UploadError
 from forebay.hooks.base import Access
+from forebay.http import terms
 from forebay.http.answers import Receive
-from forebay.http.files import source_of
 from forebay.http.outgoing import leaving
 from forebay.library import by_hand, declared, forms, steps, told
 from forebay.library.calls import Call, Reply, describe_error
@@ -142,6 +142,8 @@ class Forebay(Contents):
         return wish
 
     def _register(self, wish: Wish) -> None:
+        if wish.doubtful_name:
+            self._doubtful.add(wish.doubtful_name)
         if wish.static_folder:
             self._register_folder(wish.static_folder)
 
@@ -201,7 +203,7 @@ class Forebay(Contents):
     async def received_by(self, call: Call, wish: Wish) -> AsyncIterator[Upload]:
         """The same by a wish that was made before."""
         running = await self._run()
-        with call.in_own_terms():
+        with call.in_own_terms(running.engine.settings):
             async with declared.received(running.engine, call, wish) as upload:
                 yield upload
 
@@ -212,8 +214,8 @@ class Forebay(Contents):
     ) -> FormWish:
         """What a route takes as a form; the arguments are those of `form`. Raises ConfigError."""
         wish = make_form_wish(files, fields=fields, **wanted)
-        for folder in wish.static_folders:
-            self._register_folder(folder)
+        for one in wish.files.values():
+            self._register(one)
         return wish
 
     def form(self, files: Files, *, fields: Fields = None, **wanted: Unpack[FormWanted]) -> Any:
@@ -282,7 +284,7 @@ class Forebay(Contents):
     async def received_form_by(self, call: Call, wish: FormWish) -> AsyncIterator[Form]:
         """The same by a wish that was made before."""
         running = await self._run()
-        with call.in_own_terms():
+        with call.in_own_terms(running.engine.settings):
             async with forms.received(running.engine, call, wish) as form:
                 yield form
 
@@ -339,14 +341,14 @@ class Forebay(Contents):
         """
         call, wish = Call.of(request, receive), make_wish(to, **wanted)
         running = await self._run()
-        with call.in_own_terms():
+        with call.in_own_terms(running.engine.settings):
             async with by_hand.created(running.engine, call, wish) as upload:
                 yield upload
 
     @contextlib.asynccontextmanager
     async def body(
         self,
-        scope: dict[str, Any],
+        scope: MutableMapping[str, Any],
         receive: Receive,
         *,
         max_size: int | None = None,
@@ -368,7 +370,7 @@ class Forebay(Contents):
         media_type = header_fields.first(headers, b"content-type")
         decodable = offered(running.engine.settings)
         async with running.engine.receive_body(
-            source_of(scope, receive),
+            Call.of(scope, receive).source(),
             media_type=media_type.decode("latin-1") if media_type is not None else None,
             max_size=max_size,
             threshold=threshold,
@@ -431,6 +433,7 @@ class Forebay(Contents):
         running = await self._run()
         await running.open_resumables()
         body = call.limited_receive()
+        call.scope[terms.KEY] = running.engine.settings
         try:
             scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
         except UploadError as error:
@@ -475,13 +478,13 @@ class Forebay(Contents):
         self._hooks.deleters.append(told.deleter(function, lambda: self.engine))
         return function
 
-    def answer_to(self, error: UploadError, scope: dict[str, Any]) -> Reply:
+    def answer_to(self, error: UploadError, scope: MutableMapping[str, Any]) -> Reply:
         """What the client of that request is told of `error`: `status`, `headers`, `body`.
 
         A problem document (RFC 9457) with the stable code, or a line of text for who asks for
         that. It can be sent as it is: `await reply(scope, receive, send)`.
         """
-        return describe_error(error, scope)
+        return describe_error(error, cast(dict[str, Any], scope))
 
     def exception_handler(self, request: Any, error: Exception) -> Any:
         """For `exception_handlers={UploadError: ...}` of Starlette, FastAPI and Litestar."""
@@ -497,5 +500,5 @@ class Forebay(Contents):
 
 
 def _scope_of(request: Any) -> dict[str, Any]:
-    scope: dict[str, Any] = request if isinstance(request, dict) else request.scope
-    return scope
+    found = request if isinstance(request, MutableMapping) else request.scope
+    return cast(dict[str, Any], found)

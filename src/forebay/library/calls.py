@@ -6,11 +6,12 @@ No framework is imported here before one of its own requests was seen.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from forebay.errors import InvalidForm, UploadError
+from forebay.http import terms
 from forebay.http.answers import Field, Receive, answer_error
 from forebay.http.asgi_source import BODY_WAS_READ
 from forebay.http.files import source_of
@@ -18,6 +19,7 @@ from forebay.library import in_litestar
 from forebay.protocol.status import Answer, problems_of
 
 if TYPE_CHECKING:
+    from forebay.config import Settings
     from forebay.engine.receive import Source
 
 Framework = Literal["asgi", "starlette", "litestar"]
@@ -55,10 +57,10 @@ class Call:
 
         Raises TypeError for what is neither.
         """
-        if isinstance(request, dict):
+        if isinstance(request, MutableMapping):
             if receive is None:
                 raise TypeError("Give both scope and receive of the ASGI request.")
-            return cls(request, receive, "asgi")
+            return cls(cast(dict[str, Any], request), receive, "asgi")
         scope = getattr(request, "scope", None)
         found = receive or getattr(request, "receive", None)
         if isinstance(scope, dict) and callable(found):
@@ -106,14 +108,16 @@ class Call:
         return Reply(answer.status, answer.headers, answer.body)
 
     @contextmanager
-    def in_own_terms(self) -> Iterator[None]:
+    def in_own_terms(self, settings: Settings) -> Iterator[None]:
         """What Forebay raises in the block becomes the framework's HTTP exception.
 
         Not when the application handles UploadError itself, nor in plain ASGI.
         """
+        self.scope[terms.KEY] = settings
         try:
             yield
         except UploadError as error:
+            terms.in_terms_of(error, self.scope)
             raised = self._exception(error)
             if raised is error:
                 raise

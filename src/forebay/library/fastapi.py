@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request, routing
 
-from forebay.errors import UploadError
+from forebay.errors import ConfigError, UploadError
 from forebay.library.calls import Call
 from forebay.library.forms import Form
 from forebay.library.openapi import describe_operation
@@ -94,6 +94,35 @@ def _wishes(routes: Any) -> Iterator[tuple[str, str, Wish | FormWish]]:
             path = getattr(route, "path_format", None) or route.path
             for method in of_route.methods:
                 yield path, method, wish
+
+
+def check_routes(routes: Any) -> None:
+    """Raises ConfigError for a route that declares an upload or form, and a body beside it: that
+    comes once.
+    """
+    each = getattr(routing, "iter_route_contexts", iter)
+    for route in each(routes):
+        of_route = getattr(route, "original_route", route)
+        inner = getattr(getattr(of_route, "app", None), "routes", None)
+        if inner is not None:
+            check_routes(inner)
+        dependant = getattr(of_route, "dependant", None)
+        if dependant is None or _wish_of(dependant) is None:
+            continue
+        beside = [field.name for field in _of_the_body(dependant)]
+        if beside:
+            path = getattr(route, "path_format", None) or route.path
+            raise ConfigError(
+                f"The route {path!r} takes an upload or a form and has {', '.join(beside)} in its "
+                "body beside it, which comes once. Send that in the query, in a header, or as a "
+                "field of the form (uploads.form(..., fields=...))."
+            )
+
+
+def _of_the_body(dependant: Any) -> Iterator[Any]:
+    yield from dependant.body_params
+    for inner in dependant.dependencies:
+        yield from _of_the_body(inner)
 
 
 def _wish_of(dependant: Any) -> Wish | FormWish | None:

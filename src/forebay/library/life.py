@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from forebay.config import Settings
+from forebay.config import Settings, changes_needing_restart
 from forebay.engine.engine import Engine
+from forebay.errors import ConfigError
 from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
+from forebay.http import terms
 from forebay.http.answers import Receive, Send
 from forebay.http.judging import judge
 from forebay.library.mounts import Mounted, Places
@@ -33,6 +36,7 @@ class Life:
         self._hooks = PythonHooks(authorise)
         self._places = places
         self._folders: set[str] = set()
+        self._doubtful: set[str] = set()
         self._resumable_wanted = False
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Running]] | None = None
         self._owner: asyncio.AbstractEventLoop | None = None
@@ -66,8 +70,19 @@ class Life:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         """Replaces the settings whole; `settings.replace(...)` makes new ones. Takes effect
-        for requests that start from now on; folder and durability stay as they were.
+        for requests that start from now on. Raises ConfigError for settings, such as the folder,
+        that only a new Forebay can have.
         """
+        if not isinstance(settings, Settings):
+            raise ConfigError(
+                f"settings cannot be {settings!r}. Assign uploads.settings.replace(max_size=...)."
+            )
+        fixed = changes_needing_restart(self.settings, settings)
+        if fixed:
+            raise ConfigError(
+                f"{', '.join(fixed)} cannot change on a Forebay that is there already; make a new "
+                "one, with the value from the start."
+            )
         self.engine.settings = settings
 
     @contextlib.contextmanager
@@ -100,6 +115,7 @@ class Life:
         if app is not None:
             self._places.of_application(app)
             self._describe(app)
+            self._check_routes(app)
             judge(app)
         await self.start()
         try:
@@ -150,7 +166,7 @@ class Life:
 
     async def _run(self) -> Running:
         """The run of this event loop, started if need be."""
-        running, loop = self._running, asyncio.get_running_loop()
+        running, loop = self._running, _asyncio_loop()
         if running.loop is loop and not running.closed:
             if self._hooks.completes and self.settings.resumable:
                 await running.open_resumables()
@@ -180,7 +196,7 @@ class Life:
                 await running.abandon()
             if running.closed:
                 running = self._running = Running(running.engine.settings, self._hooks)
-            await running.start(self._folders)
+            await running.start(self._folders, self._doubtful)
         except BaseException:
             self._owner = None
             raise
@@ -192,19 +208,37 @@ class Life:
         running = await self._run()
         if self._resumable_wanted and scope["method"] != "GET":
             await running.open_resumables()
+        scope[terms.KEY] = running.engine.settings
         await running.files(scope, receive, send)
 
     async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
         await running.open_resumables()
+        scope[terms.KEY] = running.engine.settings
         await running.resumable(scope, receive, send)
 
     async def running_engine(self) -> Engine:
         """The engine, started if need be."""
         return (await self._run()).engine
 
+    def _check_routes(self, app: Any) -> None:
+        if "fastapi" in sys.modules and hasattr(app, "routes"):
+            from forebay.library.fastapi import check_routes
+
+            check_routes(app.routes)
+
     def _describe(self, app: object) -> None:
         if hasattr(app, "openapi") and hasattr(app, "openapi_schema"):
             from forebay.library.fastapi import describe_bodies
 
             describe_bodies(app)
+
+
+def _asyncio_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "Forebay needs an event loop of asyncio (uvloop is one). Under hypercorn leave out "
+            "--worker-class trio, or give asyncio or uvloop."
+        ) from None

@@ -79,8 +79,9 @@ class _Taker:
     async def take(self, request: Request, limits: dict[str, Any]) -> FormData:
         if self._form is None:
             call = Call(cast(dict[str, Any], request.scope), request.receive, "starlette")
+            engine = await self._uploads.running_engine()
             try:
-                with call.in_own_terms():
+                with call.in_own_terms(engine.settings):
                     self._form = await self._receive(call, limits)
             except UploadError as error:  # which the application handles by itself
                 raise _http_exception(error) from error

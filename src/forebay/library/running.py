@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from forebay.errors import (
     NoDescriptors,
     QuotaExceeded,
     StorageBusy,
+    StorageError,
     UploadError,
 )
 from forebay.hooks.base import Hooks
@@ -47,7 +49,12 @@ class Running:
     """One run, in one event loop. Raises StorageError when the folder cannot be used."""
 
     def __init__(self, settings: Settings, hooks: Hooks) -> None:
-        self.store = make_store(settings)
+        try:
+            self.store = make_store(settings)
+        except StorageError as error:
+            error.message = f"The folder {settings.dir!r} cannot be used: {error.message}"
+            error.args = (error.message,)
+            raise
         self.engine = Engine(settings, self.store, hooks=hooks)
         serves(self.engine)
         self.files = FilesApp(
@@ -77,9 +84,27 @@ class Running:
                     f"The destination {folder!r} cannot be used: {error.message}"
                 ) from error
 
-    async def start(self, folders: Iterable[str]) -> None:
-        """Raises ConfigError, StorageError."""
+    def check_names(self, names: Iterable[str]) -> None:
+        """Those that may have been meant as folders. Raises ConfigError for what is one."""
+        for name in names:
+            if os.path.isdir(os.path.join(self.store.root, name)):
+                raise ConfigError(
+                    f"The destination {name!r} names a file, and is a folder. End it with a slash "
+                    f"for files in that folder: {name + '/'!r}."
+                )
+            logger.warning(
+                "The destination %r is the name of one file, which every upload would get. For "
+                "files in a folder of that name end it with a slash: %r",
+                name,
+                f"{name}/",
+            )
+
+    async def start(self, folders: Iterable[str], doubtful: Iterable[str] = ()) -> None:
+        """`doubtful`: names of files that may have been meant as folders. Raises ConfigError,
+        StorageError.
+        """
         await self.engine.workers.run(self.check_destinations, list(folders))
+        await self.engine.workers.run(self.check_names, sorted(doubtful))
         await self._background.start(state=False)
         self.loop = asyncio.get_running_loop()
 

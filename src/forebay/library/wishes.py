@@ -129,6 +129,13 @@ class Wish:
         return segments, folder
 
     @property
+    def doubtful_name(self) -> str | None:
+        """`to` where it is the name of a file and looks like that of a folder."""
+        to = self.to if isinstance(self.to, str) else ""
+        name = to.rpartition("/")[2]
+        return to if name and "." not in name else None
+
+    @property
     def static_folder(self) -> str | None:
         """The folder that is known before any request; None when there is none."""
         return folder_of(self.to) if isinstance(self.to, str) else None
@@ -224,10 +231,6 @@ class FormWish:
     def named(self) -> frozenset[str]:
         """The fields that hold files, as far as they are known by name."""
         return frozenset(self.files) - {"*"}
-
-    @property
-    def static_folders(self) -> list[str]:
-        return [folder for wish in self.files.values() if (folder := wish.static_folder)]
 
 
 def make_form_wish(
