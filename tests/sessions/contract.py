@@ -310,6 +310,35 @@ class SessionsContract:
 
         run(test)
 
+    def test_calls_that_are_missing_come_soonest_first_and_keep_their_records(
+        self, run: Any
+    ) -> None:
+        async def test(sessions: Sessions) -> None:
+            due = {"a": 30.0, "b": 10.0, "c": None, "d": 20.0, "e": 5.0}
+            for upload_id, notify_at in due.items():
+                state = UploadState.COMPLETING if upload_id == "e" else UploadState.COMPLETE
+                await sessions.create(
+                    record(upload_id, state=state, notify_at=notify_at, expires_at=1.0)
+                )
+
+            async def ids(before: float, limit: int) -> str:
+                return "".join(found.id for found in await sessions.unnotified(before, limit))
+
+            assert await ids(20.0, 10) == "bd"
+            assert await ids(float("inf"), 10) == "bda"
+            assert await ids(float("inf"), 1) == "b"
+            assert await ids(9.9, 10) == await ids(100.0, 0) == await ids(100.0, -1) == ""
+            assert {found.id for found in await sessions.expired(2.0, 10)} == {"c", "e"}
+            await sessions.update("b", state=UploadState.CANCELLED)
+            await sessions.update("d", notify_at=None)
+            await sessions.update("e", state=UploadState.COMPLETE)
+            assert await ids(100.0, 10) == "eba"
+            await sessions.delete("a")
+            assert await ids(100.0, 10) == "eb"
+            assert {found.id for found in await sessions.expired(2.0, 10)} == {"c", "d"}
+
+        run(test)
+
     def test_pages_are_in_order_of_ids_and_join_up(self, run: Any) -> None:
         async def test(sessions: Sessions) -> None:
             ids = sorted(["-", "0", "B", "Z", "_", "a", "aa", "b"])
