@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from durability.missing import need, no_program
-from e2e.server import ServerProcess
+from e2e.server import RawClient, ServerProcess
+from e2e.wire import head
 from lifecycle.uploading import eventually
 
 Start = Callable[..., ServerProcess]
@@ -53,6 +55,22 @@ def curl(*arguments: str) -> tuple[int, bytes]:
     assert done.returncode == 0, done.stderr
     body, _, status = done.stdout.rpartition(b"\n")
     return int(status), body
+
+
+def test_a_digest_behind_a_body_is_compared_over_tls_too(start_tls: Start) -> None:
+    server = start_tls()
+    data = b"over TLS"
+    for name, digested, status in (("f", b"other", 400), ("g", data, 201)):
+        digest = base64.b64encode(hashlib.sha256(digested).digest()).decode()
+        with RawClient(server) as client:
+            context = ssl._create_unverified_context()
+            client.socket = context.wrap_socket(client.socket)
+            announced = ("Transfer-Encoding: chunked", "Trailer: Repr-Digest")
+            client.send(head("PUT", f"/files/{name}", *announced))
+            client.send(b"%x\r\n%b\r\n0\r\n" % (len(data), data))
+            client.send(f"Repr-Digest: sha-256=:{digest}:\r\n\r\n".encode())
+            assert client.response()[0] == status
+    assert server.published() == {"g": len(data)}
 
 
 @pytest.fixture

@@ -137,6 +137,8 @@ def test_everything_of_a_creation_works_at_files(start_any: Start) -> None:
         ("POST", "/files/.hidden/", {"Upload_Length": 3}, 400),
         ("POST", "/files/", {}, 400),
         ("POST", "/files/", {"Upload_Length": -3}, 400),
+        ("POST", "/files/", {"Upload_Length": 9, "Upload_Offset": 6, "Content_Type": STREAM}, 400),
+        ("POST", "/uploads/", {"Upload_Length": 9, "Upload_Offset": 6}, 400),
         ("POST", "/files/", {"Upload_Length": 3, "Upload_Checksum": "junk"}, 400),
         ("PUT", "/files/new", {"Upload_Length": 3}, 400),
         ("PUT", "/files/", {"Upload_Length": 3}, 405),

@@ -254,6 +254,11 @@ def create(
 
     `mount` is the path of the collection; `generated` the name of an upload that gives none.
     """
+    if number(headers, b"upload-offset"):
+        raise InvalidField(
+            "An upload begins at byte 0. To add to one that exists, PATCH its own address (the "
+            "Location that it was given)."
+        )
     concat = fields.single(headers, b"upload-concat")
     asked = None if concat is None else parse_concat(concat, mount)
     parts = asked.parts if asked is not None else None
