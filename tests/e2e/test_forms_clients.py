@@ -153,3 +153,52 @@ def test_requests_sends_a_form(reuse_server: Start, files: list[Path]):
     )
     assert answer.status_code == 201
     assert stored(server) == EXPECTED
+
+
+FOLDER = """
+<form method="post" action="/files/in/" enctype="multipart/form-data">
+<input type="file" name="files" webkitdirectory><button>Send</button></form>
+"""
+
+
+def test_a_folder_from_a_browser_is_stored_without_what_its_user_never_saw(
+    reuse_server: Start, page: Any, tmp_path: Path
+):
+    server = reuse_server()
+    for name in ("trip/a.txt", "trip/one/a.txt", "trip/.DS_Store", "trip/Thumbs.db"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    page.goto(f"{server.url}/healthz")
+    page.set_content(FOLDER)
+    page.set_input_files('input[name="files"]', tmp_path / "trip")
+    with page.expect_navigation() as navigation:
+        page.click("button")
+    assert navigation.value.status == 207
+    assert page.title() == "Some files were not stored"
+    assert "trip/.DS_Store: not stored" in page.inner_text("ul")
+    found = stored(server)
+    assert set(found) == {"a.txt", "a (1).txt", "Thumbs.db"}
+    assert set(found.values()) == {b"trip/a.txt", b"trip/one/a.txt", b"trip/Thumbs.db"}
+
+
+SHIFT_JIS = """
+<form method="post" action="/files/in/" enctype="multipart/form-data" accept-charset="shift_jis">
+<input type="hidden" name="_charset_"><input name="題" value="表">
+<input type="file" name="表" multiple><button>Send</button></form>
+"""
+
+
+def test_a_browser_on_a_page_in_another_charset_has_its_names_kept(
+    reuse_server: Start, page: Any, tmp_path: Path
+):
+    server = reuse_server()
+    names = {"表示.txt", "日本.txt", "plain.txt"}
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    page.goto(f"{server.url}/healthz")
+    page.set_content(SHIFT_JIS)
+    page.set_input_files('input[type="file"]', [tmp_path / name for name in names])
+    with page.expect_navigation() as navigation:
+        page.click("button")
+    assert navigation.value.status == 201
+    assert stored(server) == {name: name.encode() for name in names}
