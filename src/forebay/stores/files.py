@@ -531,18 +531,22 @@ class FileStore:
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[bool]:
-        """Whether this process alone does what `name` stands for, for as long as it is held."""
-        fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
-        try:
-            yield try_lock(fd)
-        finally:
-            close_quietly(fd)
+        """Whether this process alone does what `name` stands for, for as long as it is held.
 
-    def try_lock(self, key: str) -> Callable[[], None] | None:
+        Raises StorageError.
+        """
         try:
-            return keys.try_lock("notify.lock", self.own_fd, key)
+            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
         except OSError as error:
             raise from_os_error(error) from error
+        try:
+            try:
+                alone = try_lock(fd)
+            except OSError as error:
+                raise from_os_error(error) from error
+            yield alone
+        finally:
+            close_quietly(fd)
 
     def space(self) -> Space:
         try:
@@ -558,12 +562,14 @@ class FileStore:
             staged.write(memoryview(b"probe"), 0)
         finally:
             staged.discard()
+        mode = os.W_OK | os.X_OK
         try:
             self._probe_uploads()
+            # Asked and not tried: whoever watches the folder would see a file come and go.
+            may_write = os.access(".", mode, dir_fd=self.root_fd, effective_ids=True)
         except OSError as error:
             raise from_os_error(error) from error
-        # Asked and not tried: whoever watches the folder would see a file come and go.
-        if not os.access(".", os.W_OK | os.X_OK, dir_fd=self.root_fd, effective_ids=True):
+        if not may_write:
             raise StorageDenied(f"The server may not write to {self.root}.")
 
     def _probe_uploads(self) -> None:
