@@ -8,11 +8,11 @@ process died before a byte of it was committed.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
+from forebay.engine.clock import is_expired
 from forebay.errors import NotAFolder, NotFound, UploadBusy, UploadExists
 from forebay.model import Stored, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
@@ -120,7 +120,7 @@ class Bindings:
 
 
 def _is_of_no_use(record: UploadRecord) -> bool:
-    if record.expires_at is not None and record.expires_at <= time.time():
+    if is_expired(record):
         return True
     return record.state is UploadState.OPEN and record.offset == 0
 

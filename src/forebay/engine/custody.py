@@ -6,12 +6,12 @@ import contextlib
 import functools
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine import outcome
 from forebay.engine.about import about_of
+from forebay.engine.clock import is_expired
 from forebay.engine.concatenation import parts_of
 from forebay.engine.ending import Ending
 from forebay.engine.holders import Holders, Holding
@@ -120,7 +120,7 @@ class Custody:
 
 def check_alive(record: UploadRecord) -> None:
     """Refused from its moment on, also before the sweeper came. Raises Gone."""
-    if record.expires_at is not None and record.expires_at <= time.time():
+    if is_expired(record):
         raise Gone("This upload has expired; start a new one.")
 
 

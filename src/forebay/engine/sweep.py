@@ -12,10 +12,10 @@ import dataclasses
 import itertools
 import logging
 import os
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from forebay.engine.clock import CLOCK
 from forebay.engine.completion import Completion
 from forebay.engine.concatenation import is_partial, release_part
 from forebay.engine.notifying import drop_gone
@@ -272,6 +272,8 @@ class Housekeeping:
 
     async def start(self) -> None:
         """Returns when serving may begin; the cleaning goes on behind."""
+        CLOCK.retention = self._settings().retention
+        await self._workers.run(CLOCK.take_over, self._store)
         try:
             _log(await self._sweeper.repair())
         except (StorageError, OSError) as error:  # what is here can be served all the same
@@ -292,7 +294,9 @@ class Housekeeping:
         alone = await run(lock.__enter__)
         try:
             if alone:
-                await self._sweeper.clean(time.time(), swept)
+                CLOCK.retention = self._settings().retention
+                await self._sweeper.clean(CLOCK.now(), swept)
+                await run(CLOCK.note, self._store)
         finally:
             await run(lock.__exit__, None, None, None)
         return swept
@@ -315,12 +319,14 @@ def _log(swept: Swept) -> None:
 
 async def sweep_store(settings: Settings, store: FileStore, workers: Workers) -> Swept:
     """One whole sweep of a store, also beside a server that serves it right now."""
+    CLOCK.retention = settings.retention
+    await workers.run(CLOCK.take_over, store)
     if not await workers.run(has_state, store):
-        return await Sweeper(store, None, workers).run(time.time())
+        return await Sweeper(store, None, workers).run(CLOCK.now())
     sessions = open_sessions(settings, store)
     await sessions.open()
     try:
-        return await Sweeper(store, sessions, workers).run(time.time())
+        return await Sweeper(store, sessions, workers).run(CLOCK.now())
     finally:
         await sessions.close()
 

@@ -548,6 +548,12 @@ class FileStore:
         finally:
             close_quietly(fd)
 
+    def try_lock(self, key: str) -> Callable[[], None] | None:
+        try:
+            return keys.try_lock("notify.lock", self.own_fd, key)
+        except OSError as error:
+            raise from_os_error(error) from error
+
     def space(self) -> Space:
         try:
             status = os.statvfs(self.root_fd)
