@@ -17,5 +17,6 @@ async def call_all(notifier: Notifier) -> None:
     """As after a start: calls all that has to be called, and waits for that."""
     await settled(notifier)
     notifier._everything = True
+    notifier._not_before.clear()
     await notifier._call_due()
     await settled(notifier)

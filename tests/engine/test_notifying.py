@@ -158,6 +158,40 @@ async def test_one_of_two_processes_calls_at_a_time(tmp_path: Path) -> None:
 
 
 @on_a_loop
+async def test_while_another_process_calls_it_is_tried_now_and_then_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as one, running(tmp_path) as other:
+        began, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slow(completion: Completion) -> None:
+            began.set()
+            await go_on.wait()
+
+        one.hooks.completers.append(slow)  # type: ignore[attr-defined]
+        callback, tried = Callback(other, 0), []
+        try_lock = other.store.try_lock
+
+        def locked(key: str) -> Any:
+            tried.append(key)
+            return try_lock(key)
+
+        monkeypatch.setattr(other.store, "try_lock", locked)
+        request = asyncio.create_task(resumed(one))
+        await began.wait()
+        resumables(other).notifier.start()
+        while not tried:
+            await asyncio.sleep(0.01)
+        await settled(resumables(other).notifier)
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert len(tried) == 1
+        go_on.set()
+        await request
+        assert callback.calls == []
+
+
+@on_a_loop
 async def test_callbacks_that_hang_hold_up_no_other_nor_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,8 @@ class Notifier:
         self._engine = engine
         self._sessions = sessions
         self._running: dict[str, tuple[asyncio.Task[None], float]] = {}
+        self._not_before: dict[str, float] = {}
+        """By upload, when a call is tried again at the earliest: others may be at it."""
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._everything = False
@@ -168,20 +170,25 @@ class Notifier:
             return _POLL
         now, everything = time.time(), self._everything
         self._everything = False
-        most = len(self._running) + 4 * _AT_ONCE
+        self._not_before = {i: t for i, t in self._not_before.items() if 0 < t - now <= _POLL}
+        most = len(self._running) + len(self._not_before) + 4 * _AT_ONCE
+        pause = _POLL
         for record in await self._sessions.unnotified(math.inf, most):
             assert record.notify_at is not None
             left = record.notify_at - now
             # After a start all are: it may have mended what failed. A time that nobody would
             # have chosen is that of a clock that was wrong.
             if not everything and 0 < left < 2 * LONGEST_PAUSE:
-                return min(left, _POLL)
+                return min(left, pause)
             if record.id in self._running:
                 continue
+            if record.id in self._not_before:
+                pause = min(pause, self._not_before[record.id] - now)
+                continue
             if not self._has_turn(now):
-                return _POLL
+                break
             self._begin(record.id, self._again(record))
-        return _POLL
+        return pause
 
     def _has_turn(self, now: float) -> bool:
         quick = sum(began > now - _SLOW for _, began in self._running.values())
@@ -194,9 +201,11 @@ class Notifier:
 
     def _ended(self, upload_id: str, task: asyncio.Task[None]) -> None:
         del self._running[upload_id]
+        self._not_before[upload_id] = time.time() + FIRST_PAUSE
         self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("upload %s: on_complete cannot be called now: %s", upload_id, error)
+            self._go_on()
 
     async def _again(self, record: UploadRecord) -> None:
         run, store = self._engine.workers.run, self._engine.store
