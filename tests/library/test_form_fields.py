@@ -140,6 +140,12 @@ def test_a_field_for_several_files_is_a_list(app: Application):
     assert post(app, "/simple", {"title": "x"}).json()["photos"] == []
 
 
+def test_a_hidden_file_beside_it_does_not_count_as_the_one_of_a_field(app: Application):
+    files = [("clip", (".DS_Store", b"1")), ("clip", ("a.mp4", b"2"))]
+    answer = post(app, "/films", {"title": "xx"}, files)
+    assert (answer.status_code, app.published()) == (200, {"clips/a.mp4": 1}), answer.text
+
+
 def test_one_folder_for_all_takes_any_number_of_files(app: Application):
     files = [("files", ("a", b"1")), ("files", ("b", b"2"))]
     assert post(app, "/any", {}, files).json() == ["any/a", "any/b"]
