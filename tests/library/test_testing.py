@@ -73,6 +73,12 @@ def test_a_made_upload_is_read_like_a_real_one():
     assert upload.id and not upload.renamed and not upload.replaced
 
 
+def test_a_made_upload_has_metadata_and_fields():
+    upload = make_upload(b"x", metadata={"key": "value"}, fields=[("title", "T")])
+    assert upload.metadata == {"key": "value"}
+    assert upload.fields["title"] == "T"
+
+
 def test_a_made_upload_has_the_head_of_a_request():
     upload = make_upload(b"abc", filename="ä.txt", media_type="text/plain", headers={"X-Team": "a"})
     assert upload.head is not None

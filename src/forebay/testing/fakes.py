@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from forebay.engine.workers import Workers
 from forebay.library.form_fields import make_fields
 from forebay.library.forms import Form
 from forebay.library.upload import RequestHead, Upload
-from forebay.model import Conflict, Digest, Durability, MiB, Principal
+from forebay.model import About, Conflict, Digest, Durability, MiB, Principal
 from forebay.protocol import names
 from forebay.stores.base import Publication, Store
 from forebay.stores.files import FileStore
@@ -37,6 +37,8 @@ def make_upload(
     digest: str | None = None,
     principal: Principal | str | None = None,
     headers: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str | bytes] | None = None,
+    fields: Iterable[tuple[str, str]] = (),
     folder: str | os.PathLike[str] | None = None,
     id: str | None = None,  # noqa: A002 (the field's name)
 ) -> Upload:
@@ -48,6 +50,8 @@ def make_upload(
         filename: what the client called it; the end of `name` when left out.
         digest: an algorithm, as in `uploads.receive(digest="sha256")`.
         headers: those of the request, `upload.head`, beside what follows from the rest.
+        metadata: `upload.metadata`, as of tus.
+        fields: the text fields of the form that it came in, `upload.fields`.
         folder: where files really are, so that `upload.path` can be opened; made when missing.
             Without it they are in memory, and `path` is None.
 
@@ -65,6 +69,7 @@ def make_upload(
         digests=_digests(content, digest),
         principal=principal if isinstance(principal, Principal) else Principal(principal or ""),
         head=_head(content, filename, media_type, headers or {}),
+        about=About(filename, metadata or {}, tuple(fields)),
         engine=engine,
     )
     if isinstance(store, FileStore):
