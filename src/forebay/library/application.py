@@ -55,8 +55,10 @@ class Forebay(Contents):
     Args:
         dir: the folder; made when missing.
         authorise: called with an `Access` before a byte of a body is read; returns a
-            `Principal`, an id, or True; returns False or raises to refuse. Without it,
-            everybody may do everything.
+            `Principal` or an id (text, an int, a UUID; compared as text), or, to let somebody in
+            without a name, `Principal.anonymous` or True; returns False or raises to refuse.
+            Anything else, None above all, is a mistake and refuses with 500 (HookFailed).
+            Without it, everybody may do everything.
         files_at, resumable_at: where the two applications are mounted, as `/files`. Needed
             only where that cannot be seen from the application's routes (not Starlette).
         settings: any setting of `forebay serve` by its name, such as `max_size=5 * GB` or
@@ -448,7 +450,7 @@ class Forebay(Contents):
 
     def on_verify(self, function: Callback) -> Callback:
         """Decorator: `function(upload)` is asked before a file is published; it refuses by
-        raising VerificationRefused. Plain functions run in threads, here and everywhere.
+        raising VerificationRefused, or by returning False. Plain functions run in threads, here and everywhere.
         """
         self._hooks.verifiers.append(told.verifier(function, lambda: self.engine))
         return function
