@@ -450,7 +450,8 @@ class Forebay(Contents):
 
     def on_verify(self, function: Callback) -> Callback:
         """Decorator: `function(upload)` is asked before a file is published; it refuses by
-        raising VerificationRefused, or by returning False. Plain functions run in threads, here and everywhere.
+        raising VerificationRefused, or by returning False. Plain functions run in threads, here
+        and everywhere.
         """
         self._hooks.verifiers.append(told.verifier(function, lambda: self.engine))
         return function
