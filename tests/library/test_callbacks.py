@@ -130,6 +130,21 @@ def test_a_put_is_called_by_its_path(application: Start):
     assert seen.last("authorise")["query"] == {"a": "1", "b": ""}
 
 
+def test_parts_by_content_range_are_of_one_upload(application: Start):
+    app = application(APP)
+    seen = Seen(app)
+    url = f"{app.url}/files/parts/{NAME}"
+    for first, last in ((0, 2), (3, 5)):
+        headers = {**MARK, "Content-Range": f"bytes {first}-{last}/6", "Content-Type": "text/plain"}
+        answer = httpx.put(url, content=b"abc", headers=headers)
+    assert answer.status_code == 201, answer.text
+    for what in ("authorise", "verify", "complete"):
+        one = seen.last(what)
+        assert (one["filename"], one["length"], one["media_type"]) == (NAME, 6, "text/plain")
+    assert seen.last("authorise")["id"] == seen.last("complete")["id"]
+    assert seen.last("complete")["head"] == ["PUT", f"/files/parts/{NAME}", "here"]
+
+
 @pytest.mark.parametrize("way", ["/files/", "/form"])
 def test_the_fields_of_a_form_are_given_with_its_files(application: Start, way: str):
     app = application(APP)

@@ -180,10 +180,12 @@ class Engine:
 
         No byte of it is read by entering. Raises what authorisation and limits raise.
         """
-        about = dataclasses.replace(
-            command.about, length=source.length, media_type=command.media_type
-        )
-        principal = await self.authorise("create", command.name, context, about=lambda: about)
+
+        def about() -> About:
+            length, media_type = source.length, command.media_type
+            return dataclasses.replace(command.about, length=length, media_type=media_type)
+
+        principal = await self.authorise("create", command.name, context, about=about)
         limit = self._limit(command)
         self.admission.check_length(source.length, limit)
         self.admission.enter()
