@@ -13,11 +13,15 @@ import os
 import stat
 from collections.abc import Iterator
 
-from forebay.errors import NotAFolder, NotFound, SyncFailed, from_os_error
+from forebay.errors import NotAFolder, NotFound, SyncFailed, UploadError, from_os_error
 from forebay.stores.naming import from_disk, on_disk
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KNOWN_DURABLE = 4096
+
+
+MADE = "user.forebay.made"
+"""An attribute of folders that were made for an upload, and go when they are empty."""
 
 
 class Folders:
@@ -52,6 +56,21 @@ class Folders:
         finally:
             close_quietly(fd)
 
+    def prune(self, path: str) -> None:
+        """Removes the folder `path`, and those above it, as far as they are empty and were made
+        for an upload; what an operator made stays. Raises nothing.
+        """
+        while path:
+            above, _, base = path.rpartition("/")
+            with contextlib.suppress(OSError, UploadError):
+                with self.opened(path) as fd:
+                    os.getxattr(fd, MADE)
+                with self.opened(above) as parent:
+                    os.rmdir(on_disk(base), dir_fd=parent)
+                path = above
+                continue
+            return
+
     def _walk(self, path: str, create: bool) -> int:
         current = self.root_fd
         try:
@@ -75,6 +94,9 @@ class Folders:
                 if not create:
                     raise
                 fd, made = make_folder(parent, part, self._mode)
+                if made:
+                    with contextlib.suppress(OSError):  # then it stays when it is empty
+                        os.setxattr(fd, MADE, b"1")
         except FileNotFoundError as error:
             raise NotFound(f"There is no folder {part!r} here.") from error
         except OSError as error:

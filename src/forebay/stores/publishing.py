@@ -65,6 +65,10 @@ def info_of(name: str, status: os.stat_result, mark: Mark | None = None) -> File
     )
 
 
+_ATTEMPTS = 10
+"""How often a folder is made again that others removed, empty, just before a file came into it."""
+
+
 class Publisher:
     """Publishes into the folders of one store. Thread-safe, and safe across processes."""
 
@@ -101,11 +105,7 @@ class Publisher:
         info = info_of(base, os.fstat(staged.fd), staged.mark)
         info = dataclasses.replace(info, identity=identity_of(staged.fd))
         try:
-            with self._folders.opened(folder, create=True) as folder_fd:
-                if replaces(how):
-                    final, replaced = base, self._replace(staged, how, folder_fd, base)
-                else:
-                    final, replaced = self._link(staged, how, folder_fd, base), False
+            final, replaced = self._place(staged, how, folder, base)
         except OSError as error:
             if error.errno == errno.EXDEV:  # not seen before: a bind mount has the same device
                 raise NotAFolder(
@@ -114,6 +114,25 @@ class Publisher:
             raise
         name = f"{folder}/{final}" if folder else final
         return Published(dataclasses.replace(info, name=name), final != base, replaced)
+
+    def _place(
+        self, staged: StagedFile, how: Publication, folder: str, base: str
+    ) -> tuple[str, bool]:
+        """Its name in the folder, and whether it replaced a file. What fails leaves no folder."""
+        attempts = _ATTEMPTS if folder else 1
+        while True:
+            attempts -= 1
+            try:
+                with self._folders.opened(folder, create=True) as folder_fd:
+                    if replaces(how):
+                        return base, self._replace(staged, how, folder_fd, base)
+                    return self._link(staged, how, folder_fd, base), False
+            except (FileNotFoundError, NotFound):  # the folder was emptied and went meanwhile
+                if not attempts:
+                    raise
+            except BaseException:
+                self._folders.prune(folder)
+                raise
 
     def _link(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> str:
         final = self._link_first_free(staged, how, folder_fd, base)
@@ -248,6 +267,7 @@ class Publisher:
             os.unlink(on_disk(base), dir_fd=folder_fd)
             if self._strict:
                 sync(folder_fd)
+        self._folders.prune(folder)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """One replacement, deletion or sweep at a time, in all threads and processes.
