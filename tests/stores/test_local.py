@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -141,7 +142,8 @@ def test_a_folder_made_again_is_synced_again(
         for _ in range(3):
             put(store, "f/a")
             store.delete("f/a")
-            (tmp_path / "f").rmdir()
+            with contextlib.suppress(FileNotFoundError):  # it went with its last file
+                (tmp_path / "f").rmdir()
             assert synced.count(True) == 1
             synced.clear()
 
