@@ -13,6 +13,7 @@ def main() -> NoReturn:
     from forebay.trusted_paths import forget_working_folder
 
     hold_standard_descriptors()
+    _speak_utf8()
     forget_working_folder()
     from forebay.cli.program import program
     from forebay.errors import ConfigError
@@ -26,3 +27,17 @@ def main() -> NoReturn:
     finally:
         flush_or_forget()
     sys.exit(0)
+
+
+def _speak_utf8() -> None:
+    """Starts this program again in Python's UTF-8 mode where the locale is another: paths in
+    settings and arguments, and what is printed, are UTF-8 as names on the disk are.
+    """
+    import contextlib
+    import os
+    import sys
+
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    with contextlib.suppress(OSError):  # then names on the disk are UTF-8 all the same
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606

@@ -24,6 +24,8 @@ logger = logging.getLogger("forebay")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
 _YOUNG = 2.0
 """Seconds; a process that dies younger than this is replaced only after a second."""
+_LATE = 10.0
+"""Seconds beyond the time for draining, after which a process that has not ended is killed."""
 
 
 def supervise(settings: Settings, loader: Callable[[], Settings], listener: socket.socket) -> int:
@@ -42,6 +44,7 @@ class _Supervisor:
         self._slots: dict[int, tuple[int, float]] = {}
         self._waiting: list[int] = []
         self._stopping = False
+        self._ends_by = 0.0
         self._code = 0
         # Whose only writer is the parent: its end tells the children that the parent is gone.
         self._lifeline = os.pipe()
@@ -55,7 +58,7 @@ class _Supervisor:
             if sig == signal.SIGCHLD:
                 self._reap()
             elif sig == signal.SIGALRM:
-                self._start_waiting()
+                self._act_on_time()
             elif sig == signal.SIGHUP:
                 self._reload()
             elif self._stopping:
@@ -115,6 +118,15 @@ class _Supervisor:
         self._waiting.append(slot)
         signal.setitimer(signal.ITIMER_REAL, 1)
 
+    def _act_on_time(self) -> None:
+        if not self._stopping:
+            self._start_waiting()
+        elif (left := self._ends_by - time.monotonic()) > 0:
+            signal.setitimer(signal.ITIMER_REAL, left)
+        else:  # stopped by a debugger, or waiting for a disk that does not answer
+            logger.error("%d server processes did not end in time; killed", len(self._slots))
+            self._tell(signal.SIGKILL)
+
     def _start_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         for slot in waiting:
@@ -131,6 +143,9 @@ class _Supervisor:
         self._waiting.clear()
         self._listener.close()  # as long as anybody listens, clients wait instead of failing
         self._tell(signal.SIGTERM)
+        late = self._settings.drain_timeout + _LATE
+        self._ends_by = time.monotonic() + late
+        signal.setitimer(signal.ITIMER_REAL, late)
 
     def _tell(self, sig: signal.Signals) -> None:
         for pid in self._slots:
