@@ -70,6 +70,8 @@ def test_a_made_upload_is_read_like_a_real_one():
     upload = make_upload(data, name="a/b.bin", digest="sha256", principal="ann")
     assert upload.digest == hashlib.sha256(data).hexdigest()
     assert (upload.name, upload.filename, upload.principal.id) == ("a/b.bin", "b.bin", "ann")
+    told = make_upload(b"abc", filename="a.txt", metadata={"team": "film"})
+    assert (told.metadata, told.filename) == ({"team": "film"}, "a.txt")
     assert upload.id and not upload.renamed and not upload.replaced
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from datetime import UTC, datetime
 from typing import Any
 
+from forebay.engine.about import about_of
 from forebay.engine.browsing import LARGEST_PAGE, read_folder
 from forebay.engine.outcome import is_recorded
 from forebay.engine.sweep import has_state
-from forebay.errors import InvalidField, NotFound
+from forebay.errors import NotFound
 from forebay.library.life import Life
 from forebay.library.upload import Upload
 from forebay.media_types import media_type_of
@@ -18,6 +19,7 @@ from forebay.model import (
     NO_PRECONDITIONS,
     EntityTag,
     FileInfo,
+    Metadata,
     Preconditions,
     Principal,
     Stored,
@@ -25,7 +27,6 @@ from forebay.model import (
     UploadState,
 )
 from forebay.protocol import names
-from forebay.protocol.tus_metadata import parse_metadata
 from forebay.protocol.upload_ids import judge_upload_id
 from forebay.sessions.base import Sessions
 
@@ -76,8 +77,8 @@ class UnfinishedUpload:
     principal: Principal
     created: datetime
     expires: datetime | None
-    metadata: Mapping[str, str]
-    """What a tus client says in Upload-Metadata."""
+    metadata: Metadata
+    """Upload-Metadata of tus, as `Upload.metadata` has it."""
 
 
 class Contents(Life):
@@ -221,15 +222,5 @@ def _described(record: UploadRecord) -> UnfinishedUpload:
         expires=None
         if record.expires_at is None
         else datetime.fromtimestamp(record.expires_at, UTC),
-        metadata=_metadata(record),
+        metadata=about_of(record).metadata,
     )
-
-
-def _metadata(record: UploadRecord) -> Mapping[str, str]:
-    if record.dialect != "tus":
-        return {}
-    try:
-        pairs = parse_metadata(record.metadata)
-    except InvalidField:  # never stored like this; a listing is no place to find out
-        return {}
-    return {key: value.decode("utf-8", "replace") for key, value in pairs.items()}
