@@ -165,7 +165,7 @@ def test_a_folder_from_a_browser_is_stored_without_what_its_user_never_saw(
     reuse_server: Start, page: Any, tmp_path: Path
 ):
     server = reuse_server()
-    for name in ("trip/a.txt", "trip/one/a.txt", "trip/.DS_Store", "trip/Thumbs.db"):
+    for name in ("trip/note.txt", "trip/one/note.txt", "trip/.DS_Store", "trip/Thumbs.db"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     page.goto(f"{server.url}/healthz")
@@ -177,8 +177,8 @@ def test_a_folder_from_a_browser_is_stored_without_what_its_user_never_saw(
     assert page.title() == "Some files were not stored"
     assert "trip/.DS_Store: not stored" in page.inner_text("ul")
     found = stored(server)
-    assert set(found) == {"a.txt", "a (1).txt", "Thumbs.db"}
-    assert set(found.values()) == {b"trip/a.txt", b"trip/one/a.txt", b"trip/Thumbs.db"}
+    assert set(found) == {"note.txt", "note (1).txt", "Thumbs.db"}
+    assert set(found.values()) == {b"trip/note.txt", b"trip/one/note.txt", b"trip/Thumbs.db"}
 
 
 SHIFT_JIS = """

@@ -54,12 +54,12 @@ WIRES = {
         "multipart/form-data; boundary=alamofire.boundary.9a6f1b1c2d3e4f50",
         b"".join(
             b"%s--alamofire.boundary.9a6f1b1c2d3e4f50\r\n"
-            b'Content-Disposition: form-data; name="images[]"; filename="image.jpg"\r\n'
+            b'Content-Disposition: form-data; name="images[]"; filename="picture.jpg"\r\n'
             b"Content-Type: image/jpeg\r\n\r\n%d" % (b"\r\n" if number else b"", number)
             for number in range(3)
         )
         + b"\r\n--alamofire.boundary.9a6f1b1c2d3e4f50--\r\n",
-        {"image.jpg": b"0", "image (1).jpg": b"1", "image (2).jpg": b"2"},
+        {"picture.jpg": b"0", "picture (1).jpg": b"1", "picture (2).jpg": b"2"},
     ),
     "HttpClient of .NET": (
         'multipart/form-data; boundary="5d0b3b8e-9a1f-4a3b-8a3e-1f1c8f9e2b3d"',
@@ -120,11 +120,11 @@ WIRES = {
     "a folder from a browser": (
         "multipart/form-data; boundary=---------------------------3915",
         b"-----------------------------3915\r\n"
-        b'Content-Disposition: form-data; name="d"; filename="trip/one/a.txt"\r\n\r\n1\r\n'
+        b'Content-Disposition: form-data; name="d"; filename="trip/one/day.txt"\r\n\r\n1\r\n'
         b"-----------------------------3915\r\n"
-        b'Content-Disposition: form-data; name="d"; filename="trip/two/a.txt"\r\n\r\n2\r\n'
+        b'Content-Disposition: form-data; name="d"; filename="trip/two/day.txt"\r\n\r\n2\r\n'
         b"-----------------------------3915--\r\n",
-        {"a.txt": b"1", "a (1).txt": b"2"},
+        {"day.txt": b"1", "day (1).txt": b"2"},
     ),
 }
 
