@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Body, FastAPI, UploadFile
+from fastapi import APIRouter, Body, FastAPI, Request, UploadFile
 from pydantic import BaseModel
 
 from forebay import ConfigError, Durability, Forebay, Upload
@@ -83,6 +83,23 @@ def test_a_file_that_looks_like_a_folder_is_warned_of(
     told = [record.getMessage() for record in caplog.records]
     assert [message.split("'")[1] for message in told] == ["clips", "in/videos", "videos"]
     assert "'videos/'" in told[-1]
+
+
+def test_a_name_that_is_first_given_with_a_request_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    uploads = Forebay(tmp_path / "data", durability="relaxed")
+    app = FastAPI(lifespan=uploads.lifespan)
+
+    @app.post("/in")
+    async def take(request: Request) -> None:
+        async with uploads.received(request, to="videos", conflict="rename"):
+            pass
+
+    with caplog.at_level(logging.WARNING, "forebay"), serving(app) as found:
+        for _ in range(2):
+            assert httpx.post(f"{found.url}/in", content=b"x").status_code == 200
+    assert [record.getMessage().count("'videos/'") for record in caplog.records] == [1]
 
 
 def test_a_file_that_is_a_folder_is_refused(tmp_path: Path):

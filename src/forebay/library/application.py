@@ -22,6 +22,7 @@ from forebay.library.contents import Contents
 from forebay.library.forms import Form
 from forebay.library.front import Front
 from forebay.library.mounts import Places
+from forebay.library.running import warn_of
 from forebay.library.upload import Upload
 from forebay.library.wishes import (
     Bytes,
@@ -149,6 +150,13 @@ class Forebay(Contents):
         if wish.static_folder:
             self._register_folder(wish.static_folder)
 
+    def _look_at_name(self, wish: Wish) -> None:
+        """What the start does for wishes that were declared; once for each name."""
+        name = wish.doubtful_name
+        if name is not None and name not in self._doubtful:
+            self._doubtful.add(name)
+            warn_of(name)
+
     def _register_folder(self, folder: str) -> None:
         if folder not in self._folders:
             if not self._running.closed:  # else the next start does it
@@ -205,6 +213,7 @@ class Forebay(Contents):
     async def received_by(self, call: Call, wish: Wish) -> AsyncIterator[Upload]:
         """The same by a wish that was made before."""
         running = await self._run()
+        self._look_at_name(wish)
         with call.in_own_terms(running.engine.settings):
             async with declared.received(running.engine, call, wish) as upload:
                 yield upload
@@ -343,6 +352,7 @@ class Forebay(Contents):
         """
         call, wish = Call.of(request, receive), make_wish(to, **wanted)
         running = await self._run()
+        self._look_at_name(wish)
         with call.in_own_terms(running.engine.settings):
             async with by_hand.created(running.engine, call, wish) as upload:
                 yield upload

@@ -92,12 +92,7 @@ class Running:
                     f"The destination {name!r} names a file, and is a folder. End it with a slash "
                     f"for files in that folder: {name + '/'!r}."
                 )
-            logger.warning(
-                "The destination %r is the name of one file, which every upload would get. For "
-                "files in a folder of that name end it with a slash: %r",
-                name,
-                f"{name}/",
-            )
+            warn_of(name)
 
     async def start(self, folders: Iterable[str], doubtful: Iterable[str] = ()) -> None:
         """`doubtful`: names of files that may have been meant as folders. Raises ConfigError,
@@ -133,3 +128,13 @@ class Running:
         if isinstance(sessions, SqliteSessions):
             await asyncio.to_thread(sessions.abandon)
         await asyncio.to_thread(self.close)
+
+
+def warn_of(name: str) -> None:
+    """Of a file's name that may have been meant as a folder."""
+    logger.warning(
+        "The destination %r is the name of one file, which every upload would get. For files in "
+        "a folder of that name end it with a slash: %r",
+        name,
+        f"{name}/",
+    )
