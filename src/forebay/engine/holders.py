@@ -45,6 +45,10 @@ class Stoppable(Protocol):
     def stop(self, error: UploadError) -> None: ...
 
 
+LEAST_HOLD = 0.25
+"""Seconds that a request may read before it has to give way to another."""
+
+
 class Holding:
     """One request's hold of an upload; `source` is set while it reads.
 
@@ -52,6 +56,7 @@ class Holding:
     """
 
     def __init__(self) -> None:
+        self._until = 0.0
         self.record: UploadRecord | None = None
         self.source: Stoppable | None = None
         self.asked = False
@@ -59,13 +64,24 @@ class Holding:
 
     def read_from(self, source: Stoppable) -> None:
         self.source = source
+        self._until = asyncio.get_running_loop().time() + LEAST_HOLD
         if self.asked:
-            source.stop(Interrupted())
+            self._stop_soon(source)
 
     def ask(self) -> None:
-        self.asked = True
-        if self.source is not None:
-            self.source.stop(Interrupted())
+        already, self.asked = self.asked, True
+        if self.source is not None and not already:
+            self._stop_soon(self.source)
+
+    def _stop_soon(self, source: Stoppable) -> None:
+        """Not before it had a moment to bring something: else many who ask would end each other
+        for ever, and nothing of the upload would arrive.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._until:
+            source.stop(Interrupted())
+        else:
+            loop.call_at(self._until, lambda: source.stop(Interrupted()))
 
 
 @dataclasses.dataclass(slots=True)
