@@ -86,7 +86,7 @@ class Ending:
         digests: tuple[Digest, ...] | None = None
         try:
             # First: all that it takes to verify a file is in vain while its name is taken.
-            await self._engine.workers.run(self._engine.store.check_target, target)
+            await self._check_target(record, target)
             digests = await self._verify(record, staged, extra, context)
             return await self.completion.complete(record, staged, conditions, digests)
         except _TARGETS as error:
@@ -98,6 +98,15 @@ class Ending:
         except BaseException:
             if staged.dead:
                 await self.fail(record, staged, SyncFailed())
+            raise
+
+    async def _check_target(self, record: UploadRecord, target: Publication) -> None:
+        try:
+            await self._engine.workers.run(self._engine.store.check_target, target)
+        except UploadError:
+            if record.state is UploadState.OPEN:  # it has all its bytes: the next question ends it
+                state, length = UploadState.COMPLETING, record.offset
+                await self._sessions.update(record.id, state=state, length=length)
             raise
 
     async def settle(self, record: UploadRecord, staged: Staged) -> UploadRecord:

@@ -112,8 +112,10 @@ class ReceiveSource:
         self._ended = not message.get("more_body", False)
         self._received += len(piece)
         if self._ended and self._received < (self.length or 0):
-            # Servers give all of it, or tell that the client left: somebody has read the rest.
-            raise RuntimeError(f"{self._received} of {self.length} bytes are left. {BODY_WAS_READ}")
+            # Servers give all of it, or tell that the client left.
+            if not self._received:
+                raise RuntimeError(BODY_WAS_READ)
+            raise IncompleteBody
         return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
 
     async def _write(self, intake: Intake, workers: Workers) -> None:
