@@ -21,7 +21,7 @@ from forebay.errors import (
     StorageDenied,
     StorageFailed,
 )
-from forebay.sessions import database
+from forebay.sessions import database, writelock
 from forebay.sessions.writelock import WriteLock
 
 from .samples import make, opened, record, sqlite_error
@@ -84,6 +84,69 @@ def test_a_lock_that_others_keep_ends_in_unavailable(tmp_path: Path) -> None:
             await sessions.advance("a", 1, None)
 
     asyncio.run(main())
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_stopped_process_that_keeps_the_lock_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: beside a stopped worker each batch waited ten seconds, one after the other."""
+    path = str(tmp_path / "state.db.lock")
+    stopped, lock = WriteLock(path, 10), WriteLock(path, 10)
+    clock = Clock()
+    monkeypatch.setattr(writelock, "time", clock)
+
+    def waited() -> float:
+        before = clock.now
+        with contextlib.suppress(SessionsUnavailable), lock.held():
+            pass
+        return clock.now - before
+
+    with contextlib.closing(stopped), contextlib.closing(lock):
+        stopped.open()
+        lock.open()
+        with stopped.held():
+            assert waited() >= 10
+            assert waited() < 1
+            assert waited() < 1
+        assert waited() == 0
+        with stopped.held():
+            assert waited() >= 10
+
+
+def test_a_database_that_others_keep_is_waited_for_once(tmp_path: Path) -> None:
+    statements: list[str] = []
+
+    async def main() -> None:
+        async with opened(make(tmp_path, busy_timeout=0.5)) as sessions:
+            await sessions.create(record())
+            await sessions._write(
+                lambda connection: connection.set_trace_callback(statements.append)
+            )
+            other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+            with contextlib.closing(other):
+                other.execute("BEGIN IMMEDIATE")
+                for _ in range(2):
+                    with pytest.raises(SessionsUnavailable):
+                        await sessions.advance("a", 1, None)
+                other.execute("ROLLBACK")
+            await sessions.advance("a", 1, None)
+
+    asyncio.run(main())
+    patience = [each for each in statements if "busy_timeout" in each]
+    assert patience == ["PRAGMA busy_timeout = 250", "PRAGMA busy_timeout = 500"]
 
 
 def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:

@@ -250,6 +250,24 @@ def test_a_root_made_anew_is_gone_on_with(store: FileStore) -> None:
     assert list(store.staged_ids()) == [ID]
 
 
+@pytest.mark.parametrize("removed", ["", ".forebay"])
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_the_first_upload_after_a_folder_was_made_anew_is_taken(
+    store: FileStore, removed: str, unnamed: bool
+) -> None:
+    """Bug: until the folder was looked at, ext4's EPERM was told as a missing permission."""
+    store.unnamed = store.unnamed and unnamed
+    for name in ("a", "f/a"):
+        shutil.rmtree(Path(store.root, removed))
+        Path(store.root).mkdir(exist_ok=True)
+        put(store, name, b"new", REPLACE)
+        assert get(store, name) == b"new"
+    shutil.rmtree(Path(store.root, removed))
+    Path(store.root).mkdir(exist_ok=True)
+    fill(store.create(ID), b"12345").close()
+    assert list(store.staged_ids()) == [ID]
+
+
 @pytest.mark.parametrize("removed", [".forebay", ".forebay/tmp", ".forebay/uploads"])
 def test_an_own_folder_that_was_removed_is_made_anew(store: FileStore, removed: str) -> None:
     put(store, "a")

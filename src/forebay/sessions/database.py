@@ -28,7 +28,7 @@ from forebay.errors import (
 from forebay.model import Durability
 from forebay.sessions import schema
 from forebay.sessions.lanes import Operation
-from forebay.sessions.writelock import WriteLock
+from forebay.sessions.writelock import WHILE_STUCK, WriteLock
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
 _DENIED = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
@@ -103,6 +103,8 @@ class _Connected:
         self._durability = durability
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
+        self._stuck = False
+        """Others were waited for in vain; until that ends nobody is waited for as long again."""
 
     def close(self) -> None:
         """Idempotent."""
@@ -120,7 +122,7 @@ class _Connected:
             connection = sqlite3.connect(
                 f"file:{name}?mode={mode}",
                 uri=True,
-                timeout=self._busy_timeout,
+                timeout=self._patience,
                 isolation_level=None,  # transactions are begun and ended by hand
             )
             try:
@@ -141,9 +143,24 @@ class _Connected:
             f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}",
         )
 
+    @property
+    def _patience(self) -> float:
+        return min(self._busy_timeout, WHILE_STUCK) if self._stuck else self._busy_timeout
+
+    def _note_stuck(self, stuck: bool) -> None:
+        if stuck != self._stuck:
+            self._stuck = stuck
+            if self._connection is not None:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(self._patience * 1000)}")
+
     def _forget_after(self, error: Exception) -> None:
-        if isinstance(error, sqlite3.Error) and primary_code(error) not in _KEEPS_CONNECTION:
+        if not isinstance(error, sqlite3.Error):
+            return
+        code = primary_code(error)
+        if code not in _KEEPS_CONNECTION:
             self._disconnect()
+        if code in _BUSY:
+            self._note_stuck(True)
 
 
 class Writer(_Connected):
@@ -185,6 +202,7 @@ class Writer(_Connected):
             self.check_place()
             connection = self._connected()
             connection.execute("BEGIN IMMEDIATE")
+            self._note_stuck(False)
             try:
                 outcomes = [self._attempt(connection, operation) for operation in operations]
                 self._commit(connection)
@@ -311,7 +329,9 @@ class Reader(_Connected):
 
     def _answer(self, operation: Operation[Any]) -> Any:
         try:
-            return operation(self._connected())
+            answer = operation(self._connected())
+            self._note_stuck(False)
+            return answer
         except Exception as error:
             self._forget_after(error)
             return translate(error, self.path)

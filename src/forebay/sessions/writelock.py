@@ -20,6 +20,9 @@ from forebay.errors import SessionsUnavailable
 _FIRST_WAIT = 0.0005
 _LONGEST_WAIT = 0.005
 """Seconds between two tries: `flock` can wait by itself, but not for a bounded time."""
+WHILE_STUCK = 0.25
+"""Seconds to wait for whoever was waited for in vain before, as for a process that is stopped: the
+deadline is for one of many that wait, not for each after the other."""
 
 
 class WriteLock:
@@ -29,6 +32,7 @@ class WriteLock:
         self._path = path
         self._timeout = timeout
         self._descriptor = -1
+        self._stuck = False
 
     def open(self) -> None:
         """Raises OSError."""
@@ -51,13 +55,17 @@ class WriteLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _acquire(self) -> None:
-        deadline = time.monotonic() + self._timeout
+        patience = min(self._timeout, WHILE_STUCK) if self._stuck else self._timeout
+        deadline = time.monotonic() + patience
         wait = _FIRST_WAIT
         while True:
             try:
-                return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._stuck = False
+                return
             except BlockingIOError:
                 if time.monotonic() >= deadline:
+                    self._stuck = True
                     raise SessionsUnavailable(retry_after=1) from None
             time.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)

@@ -190,14 +190,9 @@ class FileStore:
         try:
             if not self.unnamed:
                 name = secrets.token_hex(16)
-                fd = self.create_locked(name, self.tmp_fd)
+                fd = self._where_it_is(lambda: self.create_locked(name, self.tmp_fd))
                 return StagedFile(self, fd, path=name, folder_fd=self.tmp_fd)
-            try:
-                fd = self._open_unnamed(self.own_fd)
-            except FileNotFoundError:  # somebody has removed our folder
-                if not self.refresh():
-                    raise
-                fd = self._open_unnamed(self.own_fd)
+            fd = self._where_it_is(lambda: self._open_unnamed(self.own_fd))
             try:
                 os.fchmod(fd, self.staging_mode)
                 return StagedFile(self, fd, path=None, folder_fd=self.own_fd)
@@ -206,6 +201,17 @@ class FileStore:
                 raise
         except OSError as error:
             raise from_os_error(error) from error
+
+    def _where_it_is(self, make: Callable[[], int]) -> int:
+        """What `make` opens, once more when somebody has removed our folders. Raises StorageError,
+        OSError.
+        """
+        try:
+            return make()
+        except (FileNotFoundError, PermissionError):  # EPERM: ext4, of a file without a name
+            if not self.refresh():
+                raise
+            return make()
 
     @staticmethod
     def _open_unnamed(folder_fd: int) -> int:
@@ -234,7 +240,7 @@ class FileStore:
     def create(self, upload_id: str) -> Staged:
         self._check_id(upload_id)
         try:
-            fd = self.create_locked(upload_id, self.uploads_fd)
+            fd = self._where_it_is(lambda: self.create_locked(upload_id, self.uploads_fd))
         except FileExistsError as error:
             raise AlreadyExists from error
         except OSError as error:
