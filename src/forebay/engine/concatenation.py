@@ -11,6 +11,7 @@ it a finished part remembers that (`finals` in its record's `extra`), and is not
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import json
 import logging
@@ -45,8 +46,10 @@ logger = logging.getLogger("forebay")
 
 STEP = 64 * MiB
 """Bytes a worker thread copies at a time: a stop is looked at between two steps."""
-MOST_FINALS = 16
-"""Final uploads that may be made of one part."""
+MOST_USES = 16
+"""How often a part may stand in final uploads, in all of them together: what a short request has
+stored is bounded by that.
+"""
 SOON = 2.0
 """Seconds a request waits for a final upload to be made; then it goes on by itself."""
 _UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
@@ -341,15 +344,16 @@ class Concatenation:
     async def _parts(self, record: UploadRecord) -> list[UploadRecord]:
         """Its parts in order, the complete ones kept from now on. Raises NotFound."""
         ids = parts_of(record)
-        found = {part_id: await self._keep(part_id, record.id) for part_id in dict.fromkeys(ids)}
+        uses = collections.Counter(ids)
+        found = {part_id: await self._keep(part_id, record.id, uses[part_id]) for part_id in uses}
         return [found[part_id] for part_id in ids]
 
-    async def _keep(self, part_id: str, final_id: str) -> UploadRecord:
+    async def _keep(self, part_id: str, final_id: str, uses: int) -> UploadRecord:
         # Before it is looked at: it may end just then.
         self._waiting.setdefault(part_id, set()).add(final_id)
         self._missing.setdefault(final_id, set()).add(part_id)
         try:
-            part = await self._keep_complete(part_id, final_id)
+            part = await self._keep_complete(part_id, final_id, uses)
         except BaseException:
             self._wait_no_more(part_id, final_id)
             raise
@@ -367,7 +371,7 @@ class Concatenation:
             if not found:
                 index.pop(key, None)
 
-    async def _keep_complete(self, part_id: str, final_id: str) -> UploadRecord:
+    async def _keep_complete(self, part_id: str, final_id: str, uses: int) -> UploadRecord:
         while True:
             part = await self._sessions.load(part_id)
             if part.state in (UploadState.FAILED, UploadState.CANCELLED):
@@ -375,9 +379,9 @@ class Concatenation:
             extra = json.loads(part.extra)
             if part.state is not UploadState.COMPLETE or final_id in extra.get("finals", ()):
                 return part
-            if len(extra.get("finals", ())) >= MOST_FINALS:
-                raise NotFound(f"{MOST_FINALS} final uploads were made of a part already.")
-            extra["finals"] = [*extra.get("finals", ()), final_id]
+            if len(extra.get("finals", ())) + uses > MOST_USES:
+                raise NotFound(f"A part was used {MOST_USES} times already.")
+            extra["finals"] = [*extra.get("finals", ()), *[final_id] * uses]
             with contextlib.suppress(WrongState):  # it changed meanwhile: look again
                 return await self._sessions.update(
                     part_id, version=part.version, extra=json.dumps(extra).encode()
@@ -410,16 +414,15 @@ def check_parts(ids: Sequence[str], parts: Mapping[str, UploadRecord], dialect: 
     """Refuses what no final upload can be made of, before it has any effect: a short request must
     not have much copied. Raises InvalidRequest, NotFound.
     """
-    if len(parts) < len(ids):
-        raise InvalidRequest("The list names an upload twice; each can be in it once.")
+    uses = collections.Counter(ids)
     for part in parts.values():
         if part.state in (UploadState.FAILED, UploadState.CANCELLED):
             raise NotFound("An upload in the list has failed or was removed.")
         if part.dialect != dialect or not is_partial(part):
             raise InvalidRequest("An upload in the list is not a partial one.")
-        if len(json.loads(part.extra).get("finals", ())) >= MOST_FINALS:
+        if len(json.loads(part.extra).get("finals", ())) + uses[part.id] > MOST_USES:
             raise InvalidRequest(
-                f"{MOST_FINALS} final uploads were made of one in the list; send it again for more."
+                f"An upload in the list would be used more than {MOST_USES} times; send it again."
             )
 
 
@@ -435,7 +438,7 @@ async def release_part(sessions: Sessions, record: UploadRecord) -> None:
     Raises UploadBusy while one is being made.
     """
     extra: dict[str, Any] = json.loads(record.extra)
-    for final_id in extra.get("finals", ()):
+    for final_id in dict.fromkeys(extra.get("finals", ())):
         with contextlib.suppress(NotFound):
             if (await sessions.load(final_id)).state in _UNFINISHED:
                 raise UploadBusy("A final upload is being made of this one.", retry_after=5)

@@ -90,7 +90,7 @@ class Resumables:
         self._ending = Ending(engine, sessions)
         self.notifier = Notifier(engine, sessions)
         self.recorded = Recorded(engine, sessions, self._ending.completion, self.notifier)
-        self._unfinished = Unfinished(engine)
+        self._unfinished = Unfinished(engine, sessions)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = Custody(engine, sessions, self.holders, self._ending)
         self.bindings = Bindings(

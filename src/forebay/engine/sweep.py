@@ -11,13 +11,14 @@ import contextlib
 import dataclasses
 import itertools
 import logging
+import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forebay.engine.clock import CLOCK
 from forebay.engine.completion import Completion
-from forebay.engine.concatenation import is_partial, release_part
+from forebay.engine.concatenation import is_partial, parts_of, release_part
 from forebay.engine.notifying import drop_gone
 from forebay.engine.outcome import is_published, is_recorded
 from forebay.engine.workers import Workers
@@ -125,6 +126,20 @@ class Sweeper:
             for record in fresh:
                 if not await self._end(sessions, record.id, now, swept):
                     kept.add(record.id)  # asked for again, it would come again
+
+    async def end_empty(self, before: float) -> int:
+        """Ends some uploads of which no byte has come, and that were made before that time, the
+        first to expire first; how many.
+        """
+        assert self._sessions is not None
+        swept = Swept()
+        for record in await self._sessions.expired(math.inf, _STEP):
+            unused = record.state is UploadState.OPEN and not record.offset
+            if unused and record.created_at < before and not parts_of(record):
+                # Under its lock it has to expire as it did: with a byte it would later.
+                assert record.expires_at is not None
+                await self._end(self._sessions, record.id, record.expires_at, swept)
+        return swept.expired
 
     async def _end(self, sessions: Sessions, upload_id: str, now: float, swept: Swept) -> bool:
         run = self._workers.run

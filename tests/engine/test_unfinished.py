@@ -1,0 +1,59 @@
+"""Uploads that are begun and never sent lock nobody out."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from engine.resumables import Wire, at, body, running, wish
+from forebay.engine import unfinished
+from forebay.errors import NotFound, TooManyUnfinished
+
+LIMIT = 5
+
+
+@pytest.mark.parametrize("sqlite", [True, False])
+def test_uploads_without_a_byte_give_way_to_new_ones_and_others_stay(
+    tmp_path: Path, sqlite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path, sqlite=sqlite, max_unfinished=LIMIT) as engine:
+            uploads = engine.resumables
+            begun = await uploads.create(wish(10))
+            await uploads.append(at(begun.id, 0), body(b"hello"))
+            final = await uploads.create(wish(10, partial=True))
+            empty = [await uploads.create(wish(10, f"{n}.bin")) for n in range(LIMIT - 2)]
+            with pytest.raises(TooManyUnfinished):  # all are young
+                await uploads.create(wish(10))
+            monkeypatch.setattr(unfinished, "_EMPTY_FOR", 0.0)
+            made = await asyncio.gather(*(uploads.create(wish(10)) for _ in range(3)))
+            assert (await uploads.peek(begun.id)).offset == 5
+            for gone in (*empty, final):
+                with pytest.raises(NotFound):
+                    await uploads.peek(gone.id)
+            for record in made:
+                assert (await uploads.offset(record.id)).offset == 0
+
+    asyncio.run(main())
+
+
+def test_an_upload_that_is_being_written_does_not_give_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "_EMPTY_FOR", 0.0)
+
+    async def main() -> None:
+        async with running(tmp_path, max_unfinished=1) as engine:
+            uploads = engine.resumables
+            record = await uploads.create(wish(5))
+            wire = Wire(5)
+            writing = asyncio.create_task(uploads.append(at(record.id, 0), wire.source))
+            await asyncio.sleep(0.3)
+            with pytest.raises(TooManyUnfinished):
+                await uploads.create(wish(10))
+            wire.send(b"hello", last=True)
+            assert (await writing).complete
+
+    asyncio.run(main())
