@@ -239,7 +239,7 @@ class Concatenation:
                     self._forget(upload_id)
                     return
                 try:
-                    holding.read_from(stop)
+                    holding.read_from(stop, least=0)
                     record = await self._sessions.load(upload_id)
                     record = await self._ending.settle(record, staged)
                     if record.state is UploadState.OPEN:

@@ -62,9 +62,10 @@ class Holding:
         self.asked = False
         self.released = asyncio.Event()
 
-    def read_from(self, source: Stoppable) -> None:
+    def read_from(self, source: Stoppable, least: float = LEAST_HOLD) -> None:
+        """`least`: seconds before it is stopped for another; 0 where no client is waited for."""
         self.source = source
-        self._until = asyncio.get_running_loop().time() + LEAST_HOLD
+        self._until = asyncio.get_running_loop().time() + least
         if self.asked:
             self._stop_soon(source)
 
