@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 
 from e2e.server import RawClient, ServerProcess
+from e2e.test_forms import file, form, post, text
 from e2e.wire import head
 
 Start = Callable[..., ServerProcess]
@@ -58,6 +60,12 @@ SPELLINGS: list[tuple[str, ...]] = [
     ("Content-Range: bytes 82-99/100",),
     ("Content-Range:",),
     ("Content-Range: 0-17",),
+    ("X-Content-Range: bytes 0-17/100", "Session-ID: 1"),
+    ("X-Upload-Content-Length: 100",),
+    ("X-Goog-Upload-Protocol: resumable", "X-Goog-Upload-Command: start"),
+    ("OC-Chunked: 1", "OC-Total-Length: 100"),
+    ("Upload-Complete: ?1", "X-Content-Range: bytes 0-17/100"),
+    ("X-HTTP-Method: PATCH",),
     ("X-HTTP-Method-Override: PATCH",),
     ("X-HTTP-Method-Override:",),
     ("X-HTTP-Method-Override: DELETE", "Tus-Resumable: 1.0.0"),
@@ -125,3 +133,54 @@ def test_what_says_that_it_is_whole_is_stored(
         assert ask(server, "PUT", f"/files/{number}", fields)[0] == 201, fields
     assert set(server.published().values()) == {len(BODY)}
     assert len(server.published()) == len(harmless)
+
+
+CHUNKS: list[dict[str, str]] = [
+    {"dzuuid": "u", "dzchunkindex": "0", "dztotalchunkcount": "3"},
+    {"resumableChunkNumber": "1", "resumableTotalChunks": "3"},
+    {"flowChunkNumber": "1", "flowTotalChunks": "03"},
+    {"qqpartindex": "0", "qqtotalparts": "12"},
+    {"name": "a.bin", "chunk": "0", "chunks": "2"},
+    {"chunkNumber": "1", "totalChunks": " 3 "},
+]
+"""What libraries for web pages say of one piece of a file: Dropzone, Resumable.js, and others."""
+QUERIES = [
+    *(urlencode(fields) for fields in CHUNKS),
+    "uploadId=x&partNumber=1",  # Amazon S3
+    "comp=block&blockid=AAAA",  # Azure
+    "uploadType=resumable&name=a.bin",  # Google
+]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_form_that_says_it_is_a_piece_of_a_file_is_refused(
+    reuse_server: Start, before: bool
+) -> None:
+    server = reuse_server()
+    for fields in CHUNKS:
+        parts = [text(*field) for field in fields.items()]
+        parts.insert(len(parts) if before else 0, file("blob", BODY))
+        status, _, body = post(server, form(*parts))
+        assert (status, json.loads(body)["code"]) == (400, "FB_INVALID_REQUEST"), fields
+        assert "one of" in json.loads(body)["detail"]
+        assert (server.published(), server.leftovers()) == ({}, []), fields
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/files/new.bin"), ("POST", "/files/")])
+def test_a_query_that_says_the_body_is_a_piece_is_refused(
+    reuse_server: Start, method: str, path: str
+) -> None:
+    server = reuse_server()
+    for query in QUERIES:
+        status, _, body = ask(server, method, f"{path}?{query}", ())
+        assert (status, json.loads(body)["code"]) == (400, "FB_INVALID_REQUEST"), query
+    assert post(server, form(file("a", BODY)), target=f"/files/?{QUERIES[0]}")[0] == 400
+    assert server.published() == {}
+
+
+def test_a_file_of_one_piece_is_whole(reuse_server: Start) -> None:
+    server = reuse_server()
+    said = (text("dztotalchunkcount", "1"), text("chunks", "1"), text("totalChunks", "many"))
+    assert post(server, form(*said, file("a", BODY)))[0] == 201
+    assert ask(server, "PUT", "/files/b?flowChunkNumber=1&flowTotalChunks=1", ())[0] == 201
+    assert server.published() == {"a": 18, "b": 18}

@@ -233,6 +233,30 @@ def test_a_post_takes_its_name_from_the_best_source(
     assert server.published() == {name: 1}
 
 
+@pytest.mark.parametrize(
+    ("fields", "query"),
+    [
+        ((f'{DISPOSITION}: attachment; filename="a"; filename="b"',), ""),
+        ((f"{DISPOSITION}: attachment; filename=a", f"{DISPOSITION}: attachment; filename=b"), ""),
+        ((f'{DISPOSITION}: filename="a.txt"',), ""),
+        ((f'{DISPOSITION}: attachment, filename="a.txt"',), ""),
+        ((f'{DISPOSITION}: attachment filename="a.txt"',), ""),
+        (("X-Filename: a", "X-Filename: b"), ""),
+        ((), "?name=a&name=b"),
+        ((), "?name=%FF.txt"),
+    ],
+)
+def test_a_name_that_cannot_be_told_is_refused_and_no_other_is_made(
+    reuse_server: Start, fields: tuple[str, ...], query: str
+):
+    server = reuse_server()
+    with RawClient(server) as client:
+        client.send(head("POST", f"/files/{query}", *fields, length=1) + b"x")
+        status, _, body = client.response()
+    assert (status, json.loads(body)["code"]) == (400, "FB_INVALID_FIELD")
+    assert server.published() == {}
+
+
 def test_a_post_without_a_name_gets_one_of_its_own(start_any: Start):
     server = start_any()
     names = {json.loads(server.request("POST", "/files/", b"x")[2])["name"] for _ in range(20)}

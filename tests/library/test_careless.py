@@ -151,3 +151,9 @@ def test_a_wrong_checksum_is_refused_whoever_receives(careless: Application, pat
         assert careless.published() == {}
     name, _, value = told_of(body)[0].partition(": ")
     assert post(careless, path, content=body, headers={**kind, name: value}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "multipart/form-data, x", "x"])
+def test_a_body_by_hand_is_no_form(careless: Application, kind: str):
+    answer = post(careless, "/body", content=DATA, headers={"content-type": kind})
+    assert 400 <= answer.status_code < 500

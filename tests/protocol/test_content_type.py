@@ -23,7 +23,12 @@ FORMS = [
     b"multipart/form-data\x00",
     b"multipart/form-data/x; boundary=x",
 ]
-OF_PARTS = [b"multipart/mixed; boundary=x", b"multipart/related", b"Multipart/X", b"multipart/a;b"]
+OF_PARTS = [
+    *(b"multipart/mixed; boundary=x", b"multipart/related", b"Multipart/X", b"multipart/a;b"),
+    *(b"multi-part/form-data", b"mulitpart/form-data", b"application/form-data", b"form/multipart"),
+    *(b"application/multipart-formdata", b"multiparty/form-data", b"x-multipart/x-form_data"),
+    *(b"text/plain; boundary=x", b'application/json; charset=utf-8; BOUNDARY="--x"'),
+]
 UNREADABLE = [
     b"multipart",
     b"multipart/",
@@ -46,7 +51,9 @@ FILES = {
     b"text/plain;": "text/plain",
     b"text/plain; charset": "text/plain",
     b"*/*": "*/*",
-    b"multiparty/form-data": "multiparty/form-data",
+    b"multiparty/x": "multiparty/x",
+    b"application/x-formula-data": "application/x-formula-data",
+    b'text/plain; title="boundary=x"': "text/plain",
     b"application/x-www-form-urlencoded": "application/x-www-form-urlencoded",
 }
 

@@ -33,6 +33,12 @@ PARTS: list[list[tuple[bytes, bytes]]] = [
     [(b"content-type", b"Application/Partial-Upload;x=y")],
     [(b"content-type", b"application/partial-upload, text/plain")],
     [(b"content-type", b"text/plain"), (b"content-type", b"application/partial-upload")],
+    [(b"x-content-range", b"bytes 0-17/100")],
+    [(b"x-upload-content-length", b"100")],
+    [(b"x-goog-upload-protocol", b"resumable"), (b"x-goog-upload-command", b"start")],
+    [(b"upload-complete", b"?1"), (b"oc-chunked", b"1")],
+    [(b"x-http-method", b"PATCH")],
+    [(b"x-method-override", b"PATCH")],
     [(b"x-http-method-override", b"PATCH")],
     [(b"x-http-method-override", b"")],
     [(b"x-http-method-override", b"PUT"), (b"x-http-method-override", b"DELETE")],
@@ -83,3 +89,11 @@ def test_an_upload_begins_at_its_first_byte() -> None:
             whole.check_beginning("PUT", [begins, (b"upload-offset", offset)])
     with pytest.raises(UploadError, match="Override"):
         whole.check_beginning("PUT", [begins, (b"x-http-method-override", b"PATCH")])
+
+
+@pytest.mark.parametrize("name", [b"tus-resumable", b"upload-metadata", b"x-content-range"])
+def test_an_upload_begins_in_the_terms_of_one_protocol(name: bytes) -> None:
+    for said in (b"?0", b"?1"):
+        with pytest.raises(UploadError) as caught:
+            whole.check_beginning("PUT", [(b"upload-complete", said), (name, b"1")])
+        assert len(caught.value.message) > 30

@@ -203,3 +203,15 @@ def test_where_no_upload_can_be_resumed_tus_is_told_so(reuse_server: Start) -> N
     assert reply.status == 400
     assert b"send the whole file" in reply.body
     assert server.published() == {}
+
+
+@pytest.mark.parametrize("path", ["/uploads/", "/files/", "/files/sub/"])
+def test_a_form_in_the_body_of_a_creation_is_refused_and_not_ignored(
+    reuse_server: Start, path: str
+) -> None:
+    server = reuse_server()
+    for kind in ("multipart/form-data; boundary=B", "Multipart/Form-Data, boundary=B"):
+        reply = ask(server, "POST", path, body=b"--B--", Upload_Length=5, Content_Type=kind)
+        assert reply.status in (400, 415), (path, kind)
+        assert "location" not in reply.fields
+    assert server.published() == {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from forebay.engine.decoding import offered
 from forebay.engine.late import AnnouncedDigests
-from forebay.errors import InvalidRequest, MethodNotAllowed, NotFound, UploadError
+from forebay.errors import InvalidField, InvalidRequest, MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard, judging
 from forebay.http.answers import (
     Headers,
@@ -26,6 +26,7 @@ from forebay.http.download import send_file
 from forebay.http.listing import send_listing
 from forebay.protocol import (
     checksums,
+    chunks,
     fields,
     form_request,
     names,
@@ -161,6 +162,7 @@ class FilesApp:
         elif method not in self._methods(folder):
             raise MethodNotAllowed(_ELSEWHERE.get((method, folder)))
         elif form_request.is_form(method, scope["headers"]):
+            chunks.check(query_of(scope.get("query_string", b"")).items())
             source = source_of(scope, receive)
             segments = names.split_path(path)
             base = link_base(scope)
@@ -215,13 +217,15 @@ class FilesApp:
     ) -> Answer:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
-        query = scope.get("query_string", b"")
+        given = query_of(scope.get("query_string", b""))
+        if given:
+            chunks.check(given.items())
         creator = self._creator(scope)
         command = raw.command(
             scope["method"],
             segments,
             headers,
-            query_of(query) if query else {},
+            given,
             folder=folder,
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
@@ -370,16 +374,24 @@ _MAX_QUERY_FIELDS = 16
 
 def query_of(query: bytes) -> dict[str, str]:
     """Names and values, the last of each name. Raises NotFound for more than 16, and for bytes
-    that belong in no URL.
+    that belong in no URL; InvalidField where it says twice how to call a file, or not in UTF-8.
     """
+    if not query:
+        return {}
     pairs = query.split(b"&", _MAX_QUERY_FIELDS)
     if len(pairs) > _MAX_QUERY_FIELDS or not query.isascii():
         raise NotFound("The query cannot be read.")
     found = {}
     for pair in filter(None, pairs):
         name, _, value = pair.replace(b"+", b" ").partition(b"=")
-        text, given = names.unescape(name), names.unescape(value)
-        found[text.decode("utf-8", "replace")] = given.decode("utf-8", "replace")
+        text = names.unescape(name).decode("utf-8", "replace")
+        given = names.unescape(value)
+        if text == "name" and text in found:
+            raise InvalidField("The query has `name` more than once.")
+        try:
+            found[text] = given.decode("utf-8", "strict" if text == "name" else "replace")
+        except UnicodeDecodeError:
+            raise InvalidField("The `name` of the query is not UTF-8.") from None
     return found
 
 

@@ -13,7 +13,7 @@ from forebay.http import judging
 from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, stored_page, wants_page
 from forebay.model import KiB, Stored
-from forebay.protocol import form_request, names
+from forebay.protocol import chunks, form_request, names
 from forebay.protocol.multipart_head import PartHead, named
 from forebay.protocol.status import Answer, status_of
 
@@ -72,6 +72,7 @@ async def _receive(
         principal=principal,
         context=scope,
     ) as form:
+        chunks.check(form.fields.multi_items())
         outcomes = await form.publish(tell=False)
         async with form.waiting(outcomes, scope.get(judging.KEY)):
             pass
@@ -93,11 +94,11 @@ def _is_heard(engine: Engine) -> bool:
 
 
 def placing(command: ReceiveForm, settings: Settings, *, fields: bool = False) -> Place:
-    """Every file goes to the form's folder under its own name; fields are of no use here."""
+    """Every file goes to the form's folder under its own name; most fields are of no use here."""
 
     def place(head: PartHead) -> Placement:
         if not head.is_file:
-            return AsField() if fields else Dropped()
+            return AsField() if fields or head.name in chunks.NAMES else Dropped()
         return AsFile(
             folder=command.folder,
             name=names.from_client_name(head.filename or ""),

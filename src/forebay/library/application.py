@@ -36,7 +36,7 @@ from forebay.library.wishes import (
     make_wish,
 )
 from forebay.model import Conflict
-from forebay.protocol import checksums, codings, whole
+from forebay.protocol import checksums, codings, content_type, whole
 from forebay.protocol import fields as header_fields
 from forebay.protocol.status import Answer
 
@@ -371,7 +371,7 @@ class Forebay(Contents):
 
         It is gone when the block ends, unless `move_to` kept it. Sizes are in bytes; without
         `max_size` only `settings.max_size` limits it. With `settings.decode_request` its content
-        coding is taken off, without it left on. Raises an UploadError.
+        coding is taken off, without it left on. Raises an UploadError, also for a form.
 
             async with uploads.body(scope, receive) as body:
                 await body.move_to("videos/clip.mp4")
@@ -379,6 +379,7 @@ class Forebay(Contents):
         running = await self._run()
         headers = scope["headers"]
         whole.check(scope["method"], headers)
+        content_type.of_a_file(headers, "Take a form by `received_form`.")
         media_type = header_fields.first(headers, b"content-type")
         decodable = offered(running.engine.settings)
         async with running.engine.receive_body(

@@ -17,6 +17,10 @@ __all__ = ["FORM", "begins_like_a_form", "of_a_file"]
 
 FORM = "multipart/form-data"
 _FORM = re.compile(rb"[ \t\"']*multipart/form-data(?![!#$%&*+.^_`|~0-9A-Za-z-])", re.IGNORECASE)
+_OF_PARTS = re.compile(
+    r"'*(?:x-)?multi-?part/.*|.*/(?:x-)?(?:(?:multi-?part[-_]?)?form[-_]?data|multi-?part)"
+)
+"""In the types that clients write by mistake, too: application/form-data, multi-part/form-data."""
 _INSTEAD = (
     "Post a form (multipart/form-data) to a folder, with '/' at its end (curl -F file=@NAME), or "
     "send the file itself as the body (curl -T FILE)."
@@ -45,12 +49,17 @@ def of_a_file(headers: Headers, instead: str = _INSTEAD) -> str:
 @functools.lru_cache(maxsize=256)
 def kind_of_a_file(value: bytes, instead: str = _INSTEAD) -> str:
     """The same of the field's one value."""
-    kind = fields.media_type(value)[0]
+    kind, parameters = fields.media_type(value)
     if not kind and value.strip(b" \t"):
         raise InvalidField(
             "Content-Type cannot be read. It must be one type/subtype, with parameters after "
             "semicolons; application/octet-stream is right for any file."
         )
-    if kind.lstrip("'").startswith("multipart/"):
+    if _OF_PARTS.fullmatch(kind):
         raise UnsupportedMediaType(f"A body of {kind} is not one file. {instead}")
+    if "boundary" in parameters:
+        # RFC 2046, section 5.1.1: only what has several parts has one.
+        raise UnsupportedMediaType(
+            f"Content-Type names a boundary beside {kind}, as if the body had parts. {instead}"
+        )
     return kind

@@ -61,7 +61,7 @@ def command(
     known = dict(headers)
     media_type = known.get(b"content-type")
     coding = codings.to_decode(headers, decodable) if b"content-encoding" in known else None
-    _check_content(method, headers, accept_types, known)
+    _check_content(method, headers, accept_types, known, own_path)
     if begins:
         whole.check_beginning(sent or method, headers)
     else:
@@ -122,12 +122,15 @@ def _check_content(
     headers: Headers,
     accept_types: Sequence[str],
     known: Collection[bytes],
+    own_path: bool,
 ) -> None:
     if b"content-range" in known:
         # RFC 9110, section 9.3.4: a fragment must never be taken for the whole.
         if method == "POST":
             raise InvalidField("Content-Range belongs to a PUT or PATCH of a file's own name.")
-        raise NotOffered("Partial uploads are not offered here (--no-resumable).")
+        if own_path:
+            raise NotOffered("Partial uploads are not offered here (--no-resumable).")
+        raise InvalidField("Content-Range: a part of a file is not taken here; send it whole.")
     kind = content_type.of_a_file(headers) if b"content-type" in known else ""
     if accept_types and not (kind and fields.matches_media_type(kind, accept_types)):
         raise UnsupportedMediaType(
@@ -146,14 +149,21 @@ def _given_name(
     """Content-Disposition, then X-Filename (percent-encoded UTF-8), then `?name=`.
 
     The first two may hold a path of the client's own disk, so only its last part is used;
-    `?name=` is written for this server and may name folders.
+    `?name=` is written for this server and may name folders. Raises InvalidField for one that comes
+    twice or cannot be read: to make a name would not be what was asked.
     """
-    disposition = fields.first(headers, b"content-disposition")
-    if disposition is not None:
+    once = fields.single if judge else fields.first
+    disposition = once(headers, b"content-disposition")
+    if disposition is not None and disposition.strip(b" \t"):
         parsed = fields.content_disposition(disposition)
+        if parsed is None and judge:
+            raise InvalidField(
+                'Content-Disposition cannot be read. It must be: attachment; filename="...", with '
+                "each parameter once."
+            )
         if parsed is not None and parsed.filename:
             return [names.from_client_name(parsed.filename) if judge else parsed.filename]
-    plain = fields.first(headers, b"x-filename")
+    plain = once(headers, b"x-filename")
     if plain:
         path = "/".join(names.split_path(plain))
         return [names.from_client_name(path) if judge else path]

@@ -31,7 +31,7 @@ from forebay.model import (
     UploadRecord,
     UploadState,
 )
-from forebay.protocol import fields
+from forebay.protocol import content_type, fields
 from forebay.protocol.checksums import of_content
 from forebay.protocol.tus_concat import parse_concat
 from forebay.protocol.tus_metadata import (
@@ -332,7 +332,14 @@ def content_of_creation(
     All that can be refused is refused here, before the upload exists. `content_length`: bytes
     of the body, None when they are not announced. The `upload_id` is still empty.
     """
-    if content_length == 0 or not _is_offset_stream(headers):
+    if content_length == 0:
+        return None
+    if not _is_offset_stream(headers):
+        if content_type.begins_like_a_form(headers):  # nobody sends files for them to be ignored
+            raise UnsupportedMediaType(
+                f"The body of a creation is of {CONTENT_TYPE}, and this is a form. Post a form "
+                "without the fields of tus, to a folder of files."
+            )
         return None
     if wish.parts:
         raise Forbidden("A final upload is made of its parts; it takes no body.")

@@ -42,8 +42,21 @@ FIELDS = frozenset((*_TUS, *_DRAFT))
 PARTIAL_TYPES = frozenset({"application/offset+octet-stream", resumable.PARTIAL_UPLOAD})
 """Media types of bytes that are added to an upload."""
 
-_OVERRIDE = b"x-http-method-override"
-_MARKS = FIELDS | {b"content-range", _OVERRIDE}
+_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
+_FOREIGN = frozenset(
+    (
+        b"x-content-range",
+        b"x-upload-content-length",
+        b"x-goog-upload-protocol",
+        b"x-goog-upload-command",
+        b"x-goog-upload-offset",
+        b"oc-chunked",
+    )
+)
+"""Of protocols that are not spoken here, whose bodies are parts (nginx's upload module, Google,
+ownCloud).
+"""
+_MARKS = FIELDS | _FOREIGN | {b"content-range", *_OVERRIDES}
 
 
 def check(method: str, headers: Headers, names: Collection[bytes] | None = None) -> None:
@@ -61,6 +74,7 @@ def check(method: str, headers: Headers, names: Collection[bytes] | None = None)
     if b"content-range" in names:
         raise InvalidField("Content-Range: a part of a file is not taken here; send it whole.")
     check_override(method, headers)
+    _check_foreign(names)
     for name in _TUS:
         if name in names:
             raise InvalidRequest(
@@ -72,11 +86,20 @@ def check(method: str, headers: Headers, names: Collection[bytes] | None = None)
 
 
 def check_beginning(method: str, headers: Headers) -> None:
-    """That a request that begins an upload of the draft means its beginning.
+    """That a request that begins an upload of the draft means its beginning, and nothing else.
 
-    Raises InvalidField: bytes that belong further on would become the first ones.
+    Raises InvalidField: bytes that belong further on would become the first ones. InvalidRequest
+    for fields of another protocol, by which the body might be another part.
     """
     check_override(method, headers)
+    names = {name for name, _ in headers}
+    _check_foreign(names)
+    for name in _TUS:
+        if name in names:
+            raise InvalidRequest(
+                f"{_shown(name)} belongs to tus, and Upload-Complete to another protocol. Send the "
+                "fields of one of them."
+            )
     _check_one(headers)
     if fields.every(headers, b"upload-offset") and resumable.read(headers).offset != 0:
         raise InvalidField(
@@ -86,15 +109,25 @@ def check_beginning(method: str, headers: Headers) -> None:
 
 
 def check_override(method: str, headers: Headers) -> None:
-    """X-HTTP-Method-Override counts for tus alone. Raises InvalidField where it means another
-    method than the request has.
+    """X-HTTP-Method-Override, and the like, count for tus alone. Raises InvalidField where one
+    means another method than the request has.
     """
-    for value in fields.every(headers, _OVERRIDE):
-        if value.strip().upper() != method.encode():
+    for name, value in headers:
+        if name in _OVERRIDES and value.strip().upper() != method.encode():
             raise InvalidField(
-                "X-HTTP-Method-Override counts only for tus, at the address of uploads. Send the "
-                "method itself."
+                f"{_shown(name)} does not count here (X-HTTP-Method-Override does for tus, at the "
+                "address of uploads). Send the method itself."
             )
+
+
+def _check_foreign(names: Collection[bytes]) -> None:
+    if _FOREIGN.isdisjoint(names):
+        return
+    name = min(_FOREIGN.intersection(names))
+    raise InvalidRequest(
+        f"{_shown(name)} belongs to an upload in parts that is not spoken here. Send the whole "
+        "file without it, or use tus, Upload-Complete or Content-Range."
+    )
 
 
 def _check_type(headers: Headers) -> None:
