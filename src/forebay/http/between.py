@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
+from forebay.http.answers import Message, Receive
 from forebay.http.outgoing import Exit
 
 _DEEPEST = 50
@@ -41,6 +42,25 @@ _RECEIVE_OF_DISPATCH = (
 _CACHED_RECEIVE = ("starlette.middleware.base", "_CachedRequest.wrapped_receive")
 
 
+class Entrance:
+    """`receive` for one request, which remembers what was raised behind it: a limit of middleware,
+    say, that answers for itself when its error comes back to it.
+    """
+
+    __slots__ = ("raised", "receive")
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self.raised: Exception | None = None
+
+    async def __call__(self) -> Message:
+        try:
+            return await self.receive()
+        except Exception as error:
+            self.raised = error
+            raise
+
+
 def exchange_of(scope: dict[str, Any]) -> Any:
     """The request as our own server has it (`forebay.http.exchange.Exchange`), else None."""
     return (scope.get("extensions") or {}).get("forebay.body")
@@ -58,6 +78,8 @@ def sends_directly(exchange: Any, send: Callable[..., Any]) -> bool:
 
 def was_read(receive: Callable[..., Any]) -> bool:
     """Whether middleware is known to have read the body, and gives nothing of it any more."""
+    if isinstance(receive, Entrance):
+        receive = receive.receive
     found = _inner(receive, "wrapped_receive") if _is(receive, _RECEIVE_OF_DISPATCH) else None
     request = getattr(found, "__self__", None)
     return getattr(request, "_stream_consumed", False) and not hasattr(request, "_body")
@@ -86,6 +108,8 @@ def _behind_send(send: Any) -> Any:
 
 
 def _behind_receive(receive: Any) -> Any:
+    if isinstance(receive, Entrance):
+        return receive.receive
     if _is(receive, _RECEIVE_OF_DISPATCH):
         return _inner(receive, "wrapped_receive")
     if not _is(receive, _CACHED_RECEIVE):

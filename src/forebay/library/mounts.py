@@ -11,6 +11,7 @@ from typing import Any
 
 from forebay.http import guard
 from forebay.http.answers import Receive, Send, answer_error, send_answer
+from forebay.http.between import Entrance
 from forebay.http.outgoing import Exit
 from forebay.library import in_litestar
 from forebay.library.calls import answers_itself
@@ -37,9 +38,10 @@ class Mounted:
         found = self._places.arrange(scope, self)
         if "litestar_app" in scope and in_litestar.codes_parts(scope):
             found = in_litestar.without_range(found)
+        entering = Entrance(receive)
         leaving = Exit(send, scope.get("headers", ()), self._allow_origins())
         try:
-            await self._serve(found, receive, leaving)
+            await self._serve(found, entering, leaving)
         except Exception as error:
             if leaving.started:
                 raise
@@ -47,7 +49,7 @@ class Mounted:
             if reply is not None:
                 await reply(scope, receive, leaving)
                 return
-            if not answers_itself(scope, error):
+            if error is not entering.raised and not answers_itself(scope, error):
                 # An application's own 500 could not be read by the pages that we allow.
                 await send_answer(leaving, answer_error(error, scope))
             raise  # for the application and its server to see, as Starlette does it
