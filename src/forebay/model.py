@@ -301,6 +301,8 @@ class AppendUpload:
     expected: tuple[Digest, ...] = ()
     late: bool = False
     """More digests may come when the body has ended (a trailer): treat as if there were some."""
+    of_file: tuple[Digest, ...] = ()
+    """Digests of the whole file, which are compared at its end, whichever request told them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -223,6 +223,28 @@ def test_digests_of_a_part_and_of_the_whole(start_any: Start) -> None:
     assert (server.folder / "g").read_bytes() == BODY
 
 
+@pytest.mark.parametrize("name", ["Repr-Digest", "X-Checksum-Sha256"])
+def test_a_digest_of_the_file_counts_whichever_part_tells_it(start_any: Start, name: str) -> None:
+    def told(data: bytes) -> dict[str, str]:
+        digest = hashlib.sha256(data)
+        structured = f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+        return {name: structured if name == "Repr-Digest" else digest.hexdigest()}
+
+    server = start_any()
+    assert part(server, "/files/f", BODY, 0, 100).status == 308
+    bad = part(server, "/files/f", BODY, 100, SIZE, **told(b"other"))
+    assert (bad.status, bad.code) == (400, "FB_DIGEST_MISMATCH")
+    assert (server.published(), server.leftovers()) == ({}, [])
+    assert part(server, "/files/g", BODY, 0, 100).status == 308
+    assert part(server, "/files/g", BODY, 100, 200, **told(BODY)).status == 308
+    for other in (told(b"other"), {name: "sha-256=junk"}):
+        bad = part(server, "/files/g", BODY, 200, SIZE, **other)
+        assert (bad.status, bad.code) == (400, "FB_INVALID_FIELD")
+    assert ask(server, "/files/g").received == 200
+    assert part(server, "/files/g", BODY, 200, SIZE, **told(BODY)).status == 201
+    assert (server.folder / "g").read_bytes() == BODY
+
+
 def test_a_cut_part_keeps_its_prefix(start_any: Start) -> None:
     server = start_any()
     with begin_and_stall(server, "/files/f", BODY, 0, 200_000):

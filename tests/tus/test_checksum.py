@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import zlib
 from collections.abc import Callable
 
@@ -186,3 +187,22 @@ def test_where_trailers_cannot_be_read_they_are_not_offered(
         client.send(b"3\r\nabc\r\n0\r\n" + f"Upload-Checksum: {checksum(b'abc')}\r\n\r\n".encode())
         assert client.head()[0] == 400
     assert head(server, path).offset == 0
+
+
+@pytest.mark.parametrize("path", ["/uploads/", "/files/"])
+def test_a_digest_of_the_file_is_compared_where_a_creation_brings_it_whole(
+    reuse_server: Start, path: str
+) -> None:
+    server = reuse_server()
+    data = content(1000)
+    for name in ("Repr-Digest", "Digest", "X-Checksum-Sha256"):
+        for said, status in ((b"other", 460), (data, 201)):
+            digest = hashlib.sha256(said)
+            encoded = base64.b64encode(digest.digest()).decode()
+            value = {"Repr-Digest": f"sha-256=:{encoded}:", "Digest": f"sha-256={encoded}"}
+            told = {name: value.get(name, digest.hexdigest())}
+            reply = ask(server, "POST", path, data, Upload_Length=1000, Content_Type=STREAM, **told)
+            assert reply.status == status, name
+            assert len(server.published()) == (status == 201)
+        for stored in server.published():
+            (server.folder / stored).unlink()

@@ -37,6 +37,7 @@ from forebay.engine.receive import Intake, Source
 from forebay.engine.recorded import Recorded, new_id
 from forebay.engine.unfinished import Unfinished
 from forebay.errors import (
+    InvalidField,
     NotFound,
     OffsetMismatch,
     TooLarge,
@@ -409,11 +410,27 @@ class Resumables:
         length = lengths.settle(record, wish, source.length)
         if length is not None:
             record = await self._sessions.update(record.id, version=record.version, length=length)
+        record = await self._keep_digests(record, wish)
         holding.read_from(source)
         record = await self._appending.receive(record, staged, wish, source, told, late, context)
         if lengths.ends(record.offset, record.length, wish.completes):
             record = await self._finish(record, staged, context)
         return Standing(record)
+
+    async def _keep_digests(self, record: UploadRecord, wish: AppendUpload) -> UploadRecord:
+        """Those of the whole file, with what earlier requests told. Raises InvalidField."""
+        if not wish.of_file:
+            return record
+        extra = json.loads(record.extra)
+        known = [tuple(pair) for pair in extra.get("expected", ())]
+        told = [(digest.algorithm, digest.value.hex()) for digest in wish.of_file]
+        if any(one[0] == two[0] and one != two for one in known for two in told):
+            raise InvalidField("The digest of the file is not the one that was told before.")
+        if not set(told) - set(known):
+            return record
+        extra["expected"] = [*known, *(pair for pair in told if pair not in known)]
+        kept = json.dumps(extra).encode()
+        return await self._sessions.update(record.id, version=record.version, extra=kept)
 
     async def _finish(
         self, record: UploadRecord, staged: Staged, context: Mapping[str, Any] | None

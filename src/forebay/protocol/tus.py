@@ -32,7 +32,7 @@ from forebay.model import (
     UploadState,
 )
 from forebay.protocol import content_type, fields
-from forebay.protocol.checksums import of_content
+from forebay.protocol.checksums import of_content, of_file
 from forebay.protocol.tus_concat import parse_concat
 from forebay.protocol.tus_metadata import (
     called,
@@ -347,11 +347,16 @@ def content_of_creation(
     bound = wish.length if wish.length is not None else max_size
     if content_length is not None and bound is not None and content_length > bound:
         raise TooLarge(f"At most {bound} bytes may come.", limit=bound)
+    whole = content_length is not None and content_length == wish.length
     return AppendUpload(
         "",
         "tus",
         0,
-        expected=(*checksums(headers, sizes), *of_content(headers)),
+        expected=(
+            *checksums(headers, sizes),
+            *of_content(headers),
+            *(of_file(headers) if whole else ()),
+        ),
         late=_announces_trailer(headers, trailers),
     )
 
