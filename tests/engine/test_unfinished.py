@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,27 @@ def test_an_upload_that_is_being_written_does_not_give_way(
             assert (await writing).complete
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_processes_that_create_at_once_keep_to_the_limit_together(
+    tmp_path: Path, processes: int
+) -> None:
+    """Bug: each of them could make as many as the limit says before it counted again."""
+    limit = 60
+
+    async def main() -> int:
+        async with contextlib.AsyncExitStack() as stack:
+            engines = [
+                await stack.enter_async_context(
+                    running(tmp_path, sqlite=True, max_unfinished=limit, workers=processes)
+                )
+                for _ in range(processes)
+            ]
+            for number in range(4 * limit):
+                with contextlib.suppress(TooManyUnfinished):
+                    await engines[number % processes].resumables.create(wish(10, f"{number}.bin"))
+            return len(list(engines[0].store.staged_ids()))
+
+    made = asyncio.run(main())
+    assert limit <= made < limit * 1.5

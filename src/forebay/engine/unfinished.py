@@ -2,8 +2,8 @@
 
 Those of which no byte has come are the first to go when there are too many: they cost a client one
 small request each. Nobody counts at each creation: data is counted now and then, in a thread, and
-what this process adds meanwhile is added. Other processes may each add a little beyond the limit
-until then.
+what this process adds meanwhile is added. Other processes add as well: so it is counted again when
+this one has added its share of what was left, and all together go beyond the limit by a little.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Unfinished:
         self._ending: asyncio.Task[int] | None = None
         self._known = 0
         self._again_at: float | None = None
+        self._rested_at = 0.0
+        """Not to be counted before, as it takes long."""
+        self._share = 0
+        """At so many in all it is counted again."""
         self._counting: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
@@ -43,10 +47,10 @@ class Unfinished:
         limit = self._engine.settings.max_unfinished
         if not limit:
             return
-        if self._again_at is None or asyncio.get_running_loop().time() >= self._again_at:
+        if self._is_due():
             if self._counting is None or self._counting.done():
                 self._counting = asyncio.ensure_future(self._count())
-            if self._again_at is None or self._known >= limit:
+            if self._again_at is None or self._known >= min(self._share, limit):
                 await asyncio.shield(self._counting)
         if self._known >= limit:
             await self._make_room()
@@ -64,6 +68,12 @@ class Unfinished:
         if not ending.cancelled() and ending.exception() is None:
             self._known -= ending.result()
 
+    def _is_due(self) -> bool:
+        if self._again_at is None:
+            return True
+        now = asyncio.get_running_loop().time()
+        return now >= self._again_at or (self._known >= self._share and now >= self._rested_at)
+
     def added(self) -> None:
         self._known += 1
 
@@ -72,7 +82,11 @@ class Unfinished:
         begun = loop.time()
         self._known = await self._engine.workers.run(self._count_all)
         ended = loop.time()
-        self._again_at = ended + max(_COUNT_AGAIN, _SHARE * (ended - begun))
+        self._rested_at = ended + _SHARE * (ended - begun)
+        self._again_at = max(ended + _COUNT_AGAIN, self._rested_at)
+        settings = self._engine.settings
+        left = settings.max_unfinished - self._known
+        self._share = self._known + max(1, left // (2 * settings.workers))
 
     def _count_all(self) -> int:
         return sum(1 for _ in self._engine.store.staged_ids())
