@@ -86,6 +86,22 @@ def test_a_browser_is_told_why_nothing_was_stored(reuse_server: Start, page: Any
     assert server.published() == {}
 
 
+@pytest.mark.parametrize("enctype", ["", 'enctype="text/plain"', 'enctype="application/json"'])
+def test_a_browser_that_sends_only_the_names_of_files_is_told_so(
+    reuse_server: Start, page: Any, files: list[Path], enctype: str
+):
+    """A form without enctype: what came would be stored as if it was the file."""
+    server = reuse_server()
+    page.goto(f"{server.url}/healthz")
+    page.set_content(PAGE.replace('enctype="multipart/form-data"', enctype))
+    page.set_input_files('input[name="file"]', files)
+    with page.expect_navigation() as navigation:
+        page.click("button")
+    assert navigation.value.status == 415
+    assert 'enctype="multipart/form-data"' in page.inner_text("body")
+    assert server.published() == {}
+
+
 def test_fetch_in_a_browser_sends_a_form(reuse_server: Start, page: Any, files: list[Path]):
     server = reuse_server()
     page.goto(f"{server.url}/healthz")
@@ -143,6 +159,18 @@ def test_fetch_in_node_sends_a_form(reuse_server: Start, files: list[Path]):
     )
     assert done.stdout.strip() == "201"
     assert stored(server) == EXPECTED
+
+
+def test_programs_send_files_by_the_types_of_forms(reuse_server: Start):
+    """As curl does with --data-binary."""
+    server = reuse_server()
+    for kind in ("application/x-www-form-urlencoded", "text/plain"):
+        for accept in ("*/*", "application/json, text/html"):
+            headers = {"Content-Type": kind, "Accept": accept}
+            url = f"{server.url}/files/"
+            assert requests.post(url, b"data", headers=headers).status_code == 201
+    page = {"Content-Type": "text/plain", "Accept": "text/html"}
+    assert requests.post(f"{server.url}/files/", b"data", headers=page).status_code == 201
 
 
 def test_requests_sends_a_form(reuse_server: Start, files: list[Path]):

@@ -157,3 +157,12 @@ def test_a_wrong_checksum_is_refused_whoever_receives(careless: Application, pat
 def test_a_body_by_hand_is_no_form(careless: Application, kind: str):
     answer = post(careless, "/body", content=DATA, headers={"content-type": kind})
     assert 400 <= answer.status_code < 500
+
+
+@pytest.mark.parametrize("path", ["/in", "/nowhere", "/by-hand"])
+def test_the_form_of_a_page_that_holds_no_files_is_no_file(careless: Application, path: str):
+    kind = "application/x-www-form-urlencoded"
+    headers = {"content-type": kind, "accept": "text/html,*/*;q=0.8"}
+    answer = post(careless, path, content=b"file=a.jpg", headers=headers)
+    assert (answer.status_code, careless.published()) == (415, {})
+    assert post(careless, path, content=b"x", headers={"content-type": kind}).status_code == 200

@@ -6,8 +6,7 @@ from html import escape
 
 from forebay.engine.forms import Outcome
 from forebay.errors import UploadError
-from forebay.http.answers import Headers
-from forebay.protocol import fields, names
+from forebay.protocol import names
 from forebay.protocol.status import Answer, phrase
 
 _POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
@@ -21,12 +20,6 @@ color-scheme:light dark}}li{{overflow-wrap:anywhere}}</style></head>
 {content}
 </body></html>
 """
-
-
-def wants_page(headers: Headers) -> bool:
-    """Whether Accept asks for HTML and not for JSON, as that of a browser's form does."""
-    accept = (fields.first(headers, b"accept") or b"").lower()
-    return b"text/html" in accept and b"json" not in accept
 
 
 def stored_page(answer: Answer, outcomes: list[Outcome], folder: str, mount: str) -> Answer:

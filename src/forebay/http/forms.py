@@ -11,10 +11,11 @@ from forebay.engine.forms import Outcome
 from forebay.errors import InvalidRequest, UploadError
 from forebay.http import judging
 from forebay.http.answers import Headers, answer_error, json_answer
-from forebay.http.form_pages import error_page, stored_page, wants_page
+from forebay.http.form_pages import error_page, stored_page
 from forebay.model import KiB, Stored
 from forebay.protocol import chunks, form_request, names
 from forebay.protocol.multipart_head import PartHead, named
+from forebay.protocol.negotiation import wants_page
 from forebay.protocol.status import Answer, status_of
 
 if TYPE_CHECKING:

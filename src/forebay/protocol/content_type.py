@@ -10,10 +10,10 @@ import functools
 import re
 
 from forebay.errors import InvalidField, UnsupportedMediaType
-from forebay.protocol import fields
+from forebay.protocol import fields, negotiation
 from forebay.protocol.fields import Headers
 
-__all__ = ["FORM", "begins_like_a_form", "of_a_file"]
+__all__ = ["FORM", "begins_like_a_form", "lacks_files", "of_a_file", "without_files"]
 
 FORM = "multipart/form-data"
 _FORM = re.compile(rb"[ \t\"']*multipart/form-data(?![!#$%&*+.^_`|~0-9A-Za-z-])", re.IGNORECASE)
@@ -33,6 +33,29 @@ def begins_like_a_form(headers: Headers) -> bool:
         _FORM.match(value) is not None
         for name, value in headers
         if name == b"content-type" and len(value) >= len(FORM)
+    )
+
+
+_URLENCODED = b"application/x-www-form-urlencoded"
+_NAVIGATIONS = ((b"sec-fetch-mode", b"navigate"), (b"upgrade-insecure-requests", b"1"))
+
+
+def lacks_files(headers: Headers) -> bool:
+    """Whether it is the form of a page that has another `enctype` than multipart/form-data: then
+    a browser sends the names of its files, and not the files (WHATWG HTML, "form submission").
+    It asks for a page; programs that send files by these types do not.
+    """
+    kind = (fields.first(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
+    if kind not in (_URLENCODED, b"text/plain") or not negotiation.wants_page(headers):
+        return False
+    return kind == _URLENCODED or any(field in _NAVIGATIONS for field in headers)
+
+
+def without_files() -> UnsupportedMediaType:
+    """What refuses it."""
+    return UnsupportedMediaType(
+        'The form came without its files. Its page needs <form method="post" '
+        'enctype="multipart/form-data">.'
     )
 
 

@@ -53,7 +53,7 @@ def is_form(method: str, headers: Headers) -> bool:
     """
     return (
         method == "POST"
-        and content_type.begins_like_a_form(headers)
+        and (content_type.begins_like_a_form(headers) or content_type.lacks_files(headers))
         and (not resumable.asks(headers) or _whole(headers))
     )
 
@@ -74,6 +74,8 @@ def command(
 
     Raises an UploadError for what cannot be done.
     """
+    if content_type.lacks_files(headers):
+        raise content_type.without_files()
     kind = readable_type(headers)
     if not folder:
         raise MethodNotAllowed(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from forebay.protocol.fields import Headers, every
+from forebay.protocol.fields import Headers, every, first
 
-__all__ = ["prefers_html", "quality", "takes_coding"]
+__all__ = ["prefers_html", "quality", "takes_coding", "wants_page"]
 
 MAX_ELEMENTS = 64
 """Elements of one list that are looked at; no client has so many tastes."""
@@ -53,6 +53,12 @@ def prefers_html(headers: Headers) -> bool:
     weights = _weights(headers, b"accept")
     page = quality(weights, ("text/html", "text/*", "*/*"))
     return page > quality(weights, ("application/json", "application/*", "*/*"))
+
+
+def wants_page(headers: Headers) -> bool:
+    """Whether Accept asks for HTML and not for JSON, as that of a browser's form does."""
+    accept = (first(headers, b"accept") or b"").lower()
+    return b"text/html" in accept and b"json" not in accept
 
 
 def takes_coding(headers: Headers, coding: str) -> bool:

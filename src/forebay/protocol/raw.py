@@ -132,6 +132,8 @@ def _check_content(
             raise NotOffered("Partial uploads are not offered here (--no-resumable).")
         raise InvalidField("Content-Range: a part of a file is not taken here; send it whole.")
     kind = content_type.of_a_file(headers) if b"content-type" in known else ""
+    if method == "POST" and kind and content_type.lacks_files(headers):
+        raise content_type.without_files()
     if accept_types and not (kind and fields.matches_media_type(kind, accept_types)):
         raise UnsupportedMediaType(
             f"The media type {kind or '(none)'} is not accepted here (--accept-types)."
