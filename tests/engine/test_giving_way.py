@@ -74,6 +74,18 @@ async def test_one_that_sends_nothing_gives_way_to_a_new_one():
     assert quick.error is None
 
 
+async def test_who_was_refused_has_a_place_when_told_to_come_again():
+    """Bug: uploads that send nothing kept their places for 14 seconds, and new ones got 503."""
+    watch, admission = Watch(SETTINGS), Admission(SETTINGS)
+    full(watch, admission)
+    silent = [Sender(watch, 0) for _ in range(3)]
+    with pytest.raises(TooManyUploads) as refusal:
+        admission.enter()
+    seconds(watch, refusal.value.detail["retry_after"], silent)
+    admission.enter()
+    assert [sender.error is None for sender in silent].count(False) == 1
+
+
 async def test_one_that_waits_for_us_keeps_its_place():
     watch, admission = Watch(SETTINGS), Admission(SETTINGS)
     full(watch, admission)

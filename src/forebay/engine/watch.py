@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 _TICK = 1.0
 _IDLE_RATE = KiB
 """Bytes a second below which an upload gives way to another, or `min_rate` where that is more."""
-_FIRST_RATE = 4
+_FIRST_RATE = 1.6
 _DECAY = 0.9
-"""What counts of the rate so far a second later. A new upload is taken for one of four times the
-rate that is needed: one that sends nothing is below it after 14 seconds.
+"""What counts of the rate so far a second later. A new upload is taken for one that is quicker than
+is needed: one that sends nothing is below it after five seconds, when those come again that were
+refused for its sake.
 """
 
 
