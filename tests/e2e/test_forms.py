@@ -295,6 +295,25 @@ def test_with_each_the_answer_tells_of_every_file(start_any: Start):
     assert (status, json.loads(answer)["code"]) == (413, "FB_TOO_LARGE")
 
 
+def test_an_answer_repeats_a_bounded_part_of_what_a_client_wrote(start_any: Start):
+    """Bug: small parts with long names made an answer of megabytes, which nobody had to read."""
+    server = start_any("--form-policy", "each")
+    long = "x" * 3000
+    parts = [
+        b'--b\r\nContent-Disposition: form-data; name="%b"; filename="%b"\r\n\r\n\r\n'
+        % (name, file)
+        for name, file in ((long.encode(), b"told-once"), (b"f", long.encode()))
+    ]
+    body = b"".join(parts) + b"--b--\r\n"
+    status, _, answer = post(
+        server, body, content_type="Content-Type: multipart/form-data; boundary=b"
+    )
+    stored, failed = json.loads(answer)["files"]
+    assert (status, stored["name"], failed["error"]["status"]) == (207, "told-once", 400)
+    assert stored["field"] == failed["filename"] == "x" * 255 + "…"
+    assert len(answer) < 3000
+
+
 # --- heads that are no form ------------------------------------------------------------------
 
 

@@ -22,6 +22,15 @@ color-scheme:light dark}}li{{overflow-wrap:anywhere}}</style></head>
 """
 
 
+MOST_TOLD = 255
+"""Characters of a field's name, a file's or a type that an answer repeats."""
+
+
+def short(text: str | None) -> str | None:
+    """What a client wrote, to be told back: so much of it that answers stay small."""
+    return text if text is None or len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
+
+
 def stored_page(answer: Answer, outcomes: list[Outcome], folder: str, mount: str) -> Answer:
     """The answer as a page: what was stored, under which name, and what was not."""
     failed = sum(outcome.stored is None for outcome in outcomes)
@@ -36,7 +45,7 @@ def _line(outcome: Outcome, mount: str) -> str:
     if stored is None:
         assert outcome.error is not None
         return (
-            f"<li>{_text(outcome.filename or '')}: not stored. "
+            f"<li>{_text(short(outcome.filename) or '')}: not stored. "
             f"{_text(outcome.error.message)} ({outcome.error.code})</li>"
         )
     href = f"{mount}/{names.quote_path(stored.file.name)}"

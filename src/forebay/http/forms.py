@@ -11,7 +11,7 @@ from forebay.engine.forms import Outcome
 from forebay.errors import InvalidRequest, UploadError
 from forebay.http import judging
 from forebay.http.answers import Headers, answer_error, json_answer
-from forebay.http.form_pages import error_page, stored_page
+from forebay.http.form_pages import error_page, short, stored_page
 from forebay.model import KiB, Stored
 from forebay.protocol import chunks, form_request, names
 from forebay.protocol.multipart_head import PartHead, named
@@ -143,16 +143,16 @@ def _entry(outcome: Outcome, mount: str) -> dict[str, object]:
     if stored is None:
         assert error is not None
         return {
-            "field": outcome.field,
-            "filename": outcome.filename,
+            "field": short(outcome.field),
+            "filename": short(outcome.filename),
             "error": {"code": error.code, "status": status_of(error), "detail": error.message},
         }
     digests = {d.algorithm: base64.b64encode(d.value).decode() for d in stored.digests}
     return {
-        "field": outcome.field,
+        "field": short(outcome.field),
         "name": stored.file.name,
         "size": stored.file.size,
-        "type": outcome.media_type,
+        "type": short(outcome.media_type),
         "url": _url(mount, stored.file.name),
         "etag": f'"{stored.file.tag}"',
         **({"digest": digests} if digests else {}),
