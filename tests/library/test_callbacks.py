@@ -232,6 +232,15 @@ def test_to_of_an_ietf_creation_is_given_the_upload_and_not_the_request(applicat
     assert one["metadata"] == {}
 
 
+def test_the_path_is_the_one_that_was_asked_for_on_routes_of_its_own(application: Start):
+    app = application(APP)
+    seen = Seen(app)
+    headers = {**TUS, **STREAM, "Upload-Length": "3"}
+    assert httpx.post(app.url + "/own", content=b"abc", headers=headers).status_code == 201
+    assert seen.last("authorise")["path"] == "/own"
+    assert seen.last("complete")["head"] == ["POST", "/own", "here"]
+
+
 def test_the_encoded_size_is_given(application: Start):
     app = application(APP)
     seen = Seen(app)

@@ -7,6 +7,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
 
+PATH = "forebay.path"
+"""The key in an ASGI scope for the path that was asked for, where the scope has another one."""
 _MOST_PARAMETERS = 1000
 
 
@@ -17,7 +19,7 @@ class Request:
         self.scope = scope
         """The ASGI scope; what the framework put there (user, path parameters) is there too."""
         self.method: str = scope.get("method", "")
-        self.path: str = scope.get("path", "")
+        self.path: str = scope.get(PATH) or scope.get("path", "")
         self.headers: Mapping[str, str] = _joined(scope.get("headers", ()))
         """By lower-case name; a field that came several times is joined by commas."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from forebay.hooks.request import PATH
 from forebay.http import guard
 from forebay.http.answers import Message
 from forebay.http.destination import KEY
@@ -36,6 +37,7 @@ async def scope_of(
     found = scope | {
         "root_path": here,
         "path": here + below,
+        PATH: path,
         "raw_path": (quoted + below).encode(),
         "forebay.uploads": quoted,
         guard.BASE: names.quote_path(scope.get("app_root_path", root).rstrip("/")),
