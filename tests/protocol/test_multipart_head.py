@@ -318,6 +318,16 @@ def test_a_part_that_says_it_is_a_file_is_one_with_a_name_of_ours(sent, filename
     assert not found.empty_file
 
 
+def test_a_file_name_in_a_charset_that_nobody_named_does_not_refuse_the_file():
+    named = b'name="photo"; filename="' + "表.jpg".encode("shift_jis").replace(b"\\", b"") + b'"'
+    assert b"\x95" in named  # a control character of ISO-8859-1
+    found = head(named, b"Content-Type: image/jpeg")
+    assert (found.filename, found.made_name) == ("photo.jpg", True)
+    assert head(b'name=a; filename="\xe9.txt"').filename == "é.txt"
+    # Whoever writes UTF-8 means that character, which no name may have.
+    assert head('name=a; filename="a\x85.txt"').filename == "a\x85.txt"
+
+
 @pytest.mark.parametrize(
     "kind",
     ["text/plain", "text/csv; charset=x", "application/json", "Application/XML", "text/xml",

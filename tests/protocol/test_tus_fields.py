@@ -179,3 +179,9 @@ def test_any_field_of_a_proxy_makes_a_host_or_none(value: bytes) -> None:
     found = outside(headers, "127.0.0.1", TRUSTED)
     text = f"{found.host or ''}{found.prefix}"
     assert not set(text) & set(' \r\n\t"<>\\\0')
+
+
+@pytest.mark.parametrize("value", [b"/..", b"/a/../b", b"/%2e%2e", b"/a/.%2E", b"/a/%2e/b"])
+def test_a_prefix_that_leads_elsewhere_is_ignored(value: bytes) -> None:
+    """A browser takes an escaped dot in a path for a dot (WHATWG URL, section 4.4)."""
+    assert outside([(b"x-forwarded-prefix", value)], "127.0.0.1", TRUSTED).prefix == ""

@@ -13,6 +13,7 @@ _LABELS = """
 utf-8 utf8 unicode-1-1-utf-8
 ascii us-ascii
 iso8859-1 latin-1 latin1 l1
+iso8859-8 iso-8859-8-i logical
 koi8-r koi8
 koi8-u
 cp437 ibm437

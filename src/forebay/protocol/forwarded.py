@@ -152,4 +152,5 @@ def _prefix(headers: Headers) -> str:
     listed = [item.rstrip("/") for item in _list(headers, b"x-forwarded-prefix")]
     prefix = "".join(listed)
     sound = all(_PREFIX.fullmatch(item) for item in listed if item)
-    return prefix if sound and not {".", ".."} & set(prefix.split("/")) else ""
+    dots = {".", ".."} & set(prefix.lower().replace("%2e", ".").split("/"))
+    return prefix if sound and not dots else ""

@@ -202,7 +202,22 @@ def _filename(parameters: Mapping[str, str], text: Callable[[str], str]) -> str 
         if found is not None and found.filename:
             return found.filename
     plain = parameters.get("filename")
-    return None if plain is None or (not plain and _says_more(parameters)) else text(plain)
+    if plain is None or (not plain and _says_more(parameters)):
+        return None
+    called = text(plain)
+    # In a charset that nobody named: C1 controls, which stand for themselves only in UTF-8.
+    return None if _C1.search(called) and not _is_utf8(plain) else called
+
+
+_C1 = re.compile("[\x80-\x9f]")
+
+
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _says_more(parameters: Mapping[str, str]) -> bool:
