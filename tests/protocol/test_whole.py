@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.errors import UploadError
-from forebay.protocol import whole
+from forebay.errors import InvalidField, NotOffered, UploadError
+from forebay.model import Conflict
+from forebay.protocol import raw, whole
 
 SIZE = (b"content-length", b"18")
 V3 = (b"upload-draft-interop-version", b"3")
@@ -97,3 +98,23 @@ def test_an_upload_begins_in_the_terms_of_one_protocol(name: bytes) -> None:
         with pytest.raises(UploadError) as caught:
             whole.check_beginning("PUT", [(b"upload-complete", said), (name, b"1")])
         assert len(caught.value.message) > 30
+
+
+def test_a_part_that_a_route_of_an_application_gets_is_to_be_sent_whole() -> None:
+    """Bug: it was told that resumable uploads are off, which was not so and would not help."""
+    headers = [SIZE, (b"content-range", b"bytes 0-17/100")]
+
+    def ask(own_path: bool) -> None:
+        raw.command(
+            *("PUT", ["a"], headers, {}),
+            folder=False,
+            on_conflict=Conflict.AUTO,
+            accept_types=(),
+            generated="g",
+            own_path=own_path,
+        )
+
+    with pytest.raises(InvalidField, match="send it whole"):
+        ask(own_path=False)
+    with pytest.raises(NotOffered):
+        ask(own_path=True)
