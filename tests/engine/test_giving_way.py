@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import pytest
 
 from forebay.config import Settings
-from forebay.engine.admission import Admission
+from forebay.engine.admission import Admission, Tally
 from forebay.engine.receive import Intake
 from forebay.engine.watch import Watch
 from forebay.errors import TooManyUploads, TooSlow, UploadError
@@ -84,6 +85,33 @@ async def test_who_was_refused_has_a_place_when_told_to_come_again():
     seconds(watch, refusal.value.detail["retry_after"], silent)
     admission.enter()
     assert [sender.error is None for sender in silent].count(False) == 1
+
+
+async def test_one_that_sends_nothing_to_another_process_gives_way_too():
+    """Bug: a process that had none of them refused new uploads for as long as they stayed."""
+    tallies = [Tally(2)]
+    tallies.append(copy.copy(tallies[0]))  # as after a fork
+    watches = [Watch(SETTINGS) for _ in tallies]
+    here, there = (Admission(SETTINGS, tally) for tally in tallies)
+    for number, (admission, watch) in enumerate(zip((here, there), watches, strict=True)):
+        tallies[number].take_slot(number)
+        admission.make_room, watch.share_idle = watch.make_room, admission.share_idle
+    for _ in range(3):
+        there.enter()
+    senders = [Sender(watches[1], rate) for rate in (100_000, 0, 0)]
+    with pytest.raises(TooManyUploads):  # all have just come
+        here.enter()
+    seconds(watches[1], 10, senders)
+    here.enter()
+    here.enter()
+    with pytest.raises(TooManyUploads):
+        here.enter()
+    assert [sender.error for sender in senders] == [None] * 3
+    seconds(watches[1], 1, senders)
+    assert senders[0].error is None
+    assert all(isinstance(sender.error, TooManyUploads) for sender in senders[1:])
+    with pytest.raises(TooManyUploads):
+        here.enter()
 
 
 async def test_one_that_waits_for_us_keeps_its_place():

@@ -12,34 +12,58 @@ from forebay.errors import LengthRequired, ShuttingDown, TooLarge, TooManyUpload
 if TYPE_CHECKING:
     from forebay.config import Settings
 
-_SLOT = struct.Struct("q")
+_SLOT = struct.Struct("qqq")
+_NUMBER = struct.Struct("q")
+_IDLE, _ASKED = _NUMBER.size, 2 * _NUMBER.size
 
 
 class Tally:
-    """How many uploads run in each worker process, in memory that all of them share.
+    """What each worker process runs, in memory that all of them share: how many uploads, how many
+    of these hardly send, and how many of these others have asked it to end.
 
-    Each process writes its own slot only, so nothing is locked; two that admit at the same
-    instant may pass the limit by one each.
+    Each process writes its own slot, but for what it asks of others, and nothing is locked: two
+    that admit at the same instant may pass the limit by one each.
     """
 
     def __init__(self, processes: int = 1) -> None:
-        self._map = mmap.mmap(-1, _SLOT.size * max(1, processes))
+        self._processes = max(1, processes)
+        self._map = mmap.mmap(-1, _SLOT.size * self._processes)
         self._slot = 0
 
     def take_slot(self, number: int) -> None:
         """Says which process this is, after the fork; what a dead one left is forgotten."""
         self._slot = number
-        self.set(0)
+        self.clear(number)
 
     def set(self, running: int) -> None:
-        _SLOT.pack_into(self._map, self._slot * _SLOT.size, running)
+        _NUMBER.pack_into(self._map, self._slot * _SLOT.size, running)
+
+    def set_idle(self, idle: int) -> None:
+        _NUMBER.pack_into(self._map, self._slot * _SLOT.size + _IDLE, idle)
 
     def clear(self, number: int) -> None:
         """Forgets what the process of that slot counted; it is dead."""
-        _SLOT.pack_into(self._map, number * _SLOT.size, 0)
+        _SLOT.pack_into(self._map, number * _SLOT.size, 0, 0, 0)
 
     def total(self) -> int:
-        return sum(value for (value,) in _SLOT.iter_unpack(self._map[:]))
+        return sum(running for running, _, _ in _SLOT.iter_unpack(self._map[:]))
+
+    def ask_another(self) -> bool:
+        """Asks another process to end an upload that hardly sends; whether one has any."""
+        for number in range(self._processes):
+            start = number * _SLOT.size
+            _, idle, asked = _SLOT.unpack_from(self._map, start)
+            if number != self._slot and idle > asked:
+                _NUMBER.pack_into(self._map, start + _ASKED, asked + 1)
+                return True
+        return False
+
+    def asked(self) -> int:
+        """How many others have asked to be ended here since the last call."""
+        start = self._slot * _SLOT.size + _ASKED
+        (asked,) = _NUMBER.unpack_from(self._map, start)
+        _NUMBER.pack_into(self._map, start, 0)
+        return int(asked)
 
 
 def append_too_large(limit: int) -> TooLarge:
@@ -83,10 +107,22 @@ class Admission:
         if self.draining:
             raise ShuttingDown(retry_after=5)
         limit = self.settings.max_uploads
-        if limit and self._tally.total() >= limit and not self.make_room():
+        if limit and self._tally.total() >= limit and not self._has_room_made():
             raise TooManyUploads(retry_after=5)
         self.running += 1
         self._tally.set(self.running)
+
+    def _has_room_made(self) -> bool:
+        """By ending one here, or soon in another process, which is as full as this one."""
+        return self.make_room() or self._tally.ask_another()
+
+    def share_idle(self, idle: int) -> None:
+        """Tells other processes how many uploads hardly send here, and ends those they asked for."""
+        for _ in range(self._tally.asked()):
+            if not self.make_room():
+                break
+            idle -= 1
+        self._tally.set_idle(idle)
 
     def leave(self) -> None:
         self.running -= 1

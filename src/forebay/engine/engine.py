@@ -79,6 +79,7 @@ class Engine:
         self.admission = Admission(settings, tally)
         self.watch = Watch(settings)
         self.admission.make_room = self.watch.make_room
+        self.watch.share_idle = self.admission.share_idle
         self.hashing = asyncio.Semaphore(slots(self.workers.limit))
         """Held while something stored is hashed."""
         self.removal = Removal(self)

@@ -9,6 +9,7 @@ Where all places for uploads are taken, one that hardly sends gives way to one t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from forebay.engine.receive import Intake, Source
@@ -63,6 +64,9 @@ class Watch:
         self._transfers: set[Transfer] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._drain_until: float | None = None
+        self._idle = 0
+        self.share_idle: Callable[[int], None] = lambda idle: None
+        """Told once a second how many hardly send."""
 
     def __len__(self) -> int:
         return len(self._transfers)
@@ -77,6 +81,8 @@ class Watch:
 
     def remove(self, transfer: Transfer) -> None:
         self._transfers.discard(transfer)
+        if self._idle and not self._transfers:
+            self._share()
 
     @property
     def _needed_rate(self) -> int:
@@ -84,8 +90,7 @@ class Watch:
 
     def make_room(self) -> bool:
         """Ends the slowest of those that hardly send; False when there is none."""
-        least = self._needed_rate
-        idle = [each for each in self._transfers if not each.ended and each.rate < least]
+        idle = self._those_idle()
         if not idle:
             return False
         slowest = min(idle, key=lambda each: each.rate)
@@ -99,11 +104,20 @@ class Watch:
         )
         return True
 
+    def _those_idle(self) -> list[Transfer]:
+        least = self._needed_rate
+        return [each for each in self._transfers if not each.ended and each.rate < least]
+
+    def _share(self) -> None:
+        self._idle = len(self._those_idle())
+        self.share_idle(self._idle)
+
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = loop.call_later(_TICK, self._tick, loop) if self._transfers else None
         now = loop.time()
         for transfer in list(self._transfers):
             self._look_at(transfer, now)
+        self._share()
 
     def _look_at(self, transfer: Transfer, now: float) -> None:
         settings = self.settings
