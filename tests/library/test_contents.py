@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from e2e.server import RawClient
 from e2e.wire import content, head
-from forebay import Forebay
+from forebay import Forebay, Principal, Upload
 from library.conftest import Start
 from library.running import Application
 from tus.talk import create, metadata
@@ -202,3 +203,23 @@ def test_a_page_has_a_size(tmp_path: Any):
         with pytest.raises(ValueError, match="limit must be from 1 to 10000"):
             uploads.list(limit=limit)
     uploads.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "told_as"), [(None, ""), ("ann", "ann"), (7, "7"), (0, "0"), (Principal("bo"), "bo")]
+)
+def test_who_removes_a_file_may_be_any_id(tmp_path: Any, given: Any, told_as: str):
+    uploads = Forebay(tmp_path)
+    removers = []
+
+    @uploads.on_delete
+    def deleted(upload: Upload) -> None:
+        removers.append(upload.principal.id)
+
+    async def remove() -> None:
+        (tmp_path / "a").write_bytes(b"abc")
+        await uploads.delete("a", principal=given)
+        await uploads.stop()
+
+    asyncio.run(remove())
+    assert removers == [told_as]

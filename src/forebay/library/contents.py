@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from forebay.engine.about import about_of
 from forebay.engine.browsing import LARGEST_PAGE, read_folder
@@ -139,20 +140,24 @@ class Contents(Life):
         return upload
 
     async def delete(
-        self, name: str, *, tag: str | None = None, principal: Principal | str | None = None
+        self,
+        name: str,
+        *,
+        tag: str | None = None,
+        principal: Principal | str | int | UUID | None = None,
     ) -> FileInfo:
         """Removes a file; what it was. `on_delete` is told of it.
 
         With `tag` (`FileInfo.tag`) only if it is still that one, else PreconditionFailed.
-        `principal` is who wants it, for `on_delete`. Raises NotFound, also for a folder,
-        InvalidName, StorageError.
+        `principal` is who wants it, for `on_delete`: ids are text there, 0 as any other.
+        Raises NotFound, also for a folder, InvalidName, StorageError.
         """
         path = _judged(name)
         conditions = NO_PRECONDITIONS
         if tag is not None:
             conditions = Preconditions(if_match=(EntityTag(tag),))
         if not isinstance(principal, Principal):
-            principal = Principal(principal or "")
+            principal = Principal("" if principal is None else str(principal))
         engine = await self.running_engine()
         file = await engine.removal.remove(path, conditions, principal=principal)
         return dataclasses.replace(file, name=path)
