@@ -54,9 +54,9 @@ async def by_hand(request: Request) -> str:
 
 
 @app.post("/twice")
-async def twice(
-    one: Annotated[Upload, uploads.receive("in/")], two: Annotated[Upload, uploads.receive("in/")]
-) -> None: ...
+async def twice(request: Request, one: Annotated[Upload, uploads.receive("in/")]) -> None:
+    async with uploads.received(request, to="in/"):
+        pass
 
 
 @app.post("/read-before")

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Body, FastAPI, Request, UploadFile
+from fastapi import APIRouter, Body, Depends, FastAPI, Request, UploadFile
 from pydantic import BaseModel
 
 from forebay import ConfigError, Durability, Forebay, Upload
@@ -54,6 +54,36 @@ def test_a_body_beside_an_upload_is_refused_with_route_and_parameter(
     with pytest.raises(ConfigError, match=r"'/route' takes an upload .* has item in its body"):
         started(uploads, app)
     uploads.close()
+
+
+@pytest.mark.parametrize("second", ["upload", "form"])
+def test_a_second_upload_or_form_beside_one_is_refused_too(tmp_path: Path, second: str):
+    uploads = Forebay(tmp_path / "data")
+    app = FastAPI()
+    other: Any = uploads.form("in/") if second == "form" else uploads.receive("in/")
+
+    @app.post("/route")
+    async def take(one: Upload = uploads.receive("in/"), two: Any = other) -> None: ...
+
+    with pytest.raises(ConfigError, match="'/route' takes 2 uploads or forms"):
+        started(uploads, app)
+    uploads.close()
+
+
+def test_one_upload_may_be_asked_for_in_two_places(tmp_path: Path):
+    uploads = Forebay(tmp_path / "data")
+    app = FastAPI(lifespan=uploads.lifespan)
+    taken = uploads.receive("in/")
+
+    def named(upload: Upload = taken) -> str:
+        return upload.name
+
+    @app.post("/route")
+    async def take(upload: Upload = taken, name: str = Depends(named)) -> bool:
+        return upload.name == name
+
+    with serving(app, "uvicorn") as found:
+        assert httpx.post(f"{found.url}/route", content=b"abc").json() is True
 
 
 def test_what_is_not_in_the_body_may_stand_beside_an_upload(tmp_path: Path):

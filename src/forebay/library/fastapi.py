@@ -97,8 +97,8 @@ def _wishes(routes: Any) -> Iterator[tuple[str, str, Wish | FormWish]]:
 
 
 def check_routes(routes: Any) -> None:
-    """Raises ConfigError for a route that declares an upload or form, and a body beside it: that
-    comes once.
+    """Raises ConfigError for a route that declares an upload or form, and a body or another of
+    them beside it: a body comes once.
     """
     each = getattr(routing, "iter_route_contexts", iter)
     for route in each(routes):
@@ -107,11 +107,17 @@ def check_routes(routes: Any) -> None:
         if inner is not None:
             check_routes(inner)
         dependant = getattr(of_route, "dependant", None)
-        if dependant is None or _wish_of(dependant) is None:
+        declared = set() if dependant is None else set(_calls_with_a_wish(dependant))
+        if not declared:
             continue
+        path = getattr(route, "path_format", None) or route.path
+        if len(declared) > 1:
+            raise ConfigError(
+                f"The route {path!r} takes {len(declared)} uploads or forms, and its body comes "
+                "once. Take several files as one form (uploads.form(...))."
+            )
         beside = [field.name for field in _of_the_body(dependant)]
         if beside:
-            path = getattr(route, "path_format", None) or route.path
             raise ConfigError(
                 f"The route {path!r} takes an upload or a form and has {', '.join(beside)} in its "
                 "body beside it, which comes once. Send that in the query, in a header, or as a "
@@ -123,6 +129,14 @@ def _of_the_body(dependant: Any) -> Iterator[Any]:
     yield from dependant.body_params
     for inner in dependant.dependencies:
         yield from _of_the_body(inner)
+
+
+def _calls_with_a_wish(dependant: Any) -> Iterator[Any]:
+    """One that is declared twice is called once: FastAPI remembers what it returned."""
+    if getattr(dependant.call, WISH, None) is not None:
+        yield dependant.call
+    for inner in dependant.dependencies:
+        yield from _calls_with_a_wish(inner)
 
 
 def _wish_of(dependant: Any) -> Wish | FormWish | None:
