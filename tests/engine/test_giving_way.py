@@ -19,6 +19,11 @@ pytestmark = pytest.mark.anyio
 SETTINGS = Settings(max_uploads=3)
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
 class Sender:
     """A source whose client sends `rate` bytes a second, or whose store is `slow`."""
 
