@@ -49,6 +49,10 @@ from forebay.stores.staging import StagedFile
 _ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
 
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}
+)
+
 
 class FileStore:
     """See `forebay.stores.base.Store`.
@@ -117,7 +121,7 @@ class FileStore:
             numbered=self._numbered,
         )
         with contextlib.suppress(DiskFull, QuotaExceeded, StorageDenied, NoDescriptors):
-            self.own.fds()  # else tried again whenever they are needed
+            _ = self.unnamed  # opens them too; else tried again whenever they are needed
 
     @property
     def root_fd(self) -> int:
@@ -143,8 +147,8 @@ class FileStore:
         """Whether staged files have no name until they are published. As `own_fd`."""
         fds = self.own.fds()
         if fds.unnamed is None:
-            fds.unnamed = self._wants_unnamed and self._can_publish_unnamed()
-        return fds.unnamed
+            fds.unnamed = self._can_publish_unnamed() if self._wants_unnamed else False
+        return fds.unnamed is not False
 
     @unnamed.setter
     def unnamed(self, unnamed: bool) -> None:
@@ -163,19 +167,21 @@ class FileStore:
             raise from_os_error(error) from error
         return changed
 
-    def _can_publish_unnamed(self) -> bool:
-        """Tried for real once: overlay filesystems and containers without /proc differ."""
+    def _can_publish_unnamed(self) -> bool | None:
+        """Tried for real once: overlay filesystems and containers without /proc differ. None
+        where something that passes is in the way, such as a full disk.
+        """
         name = secrets.token_hex(16)
         try:
             fd = os.open(".", os.O_RDWR | _TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=self.tmp_fd)
-        except OSError:
-            return False
+        except OSError as error:
+            return None if error.errno in _PASSING else False
         try:
             lock_soon(fd)  # else a sweep elsewhere could be quicker to remove it
             link_unnamed(fd, name, self.tmp_fd)
             os.unlink(name, dir_fd=self.tmp_fd)
-        except OSError:
-            return False
+        except OSError as error:
+            return None if error.errno in _PASSING else False
         finally:
             close_quietly(fd)
         return True
