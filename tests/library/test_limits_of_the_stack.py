@@ -226,6 +226,27 @@ def test_the_rest_of_a_body_is_never_taken_for_the_whole(
     assert stored(tmp_path) == []
 
 
+@pytest.mark.parametrize("server", ["direct", "uvicorn"])
+@pytest.mark.parametrize("reader", [ReadsSome, ReadsSomeBehindAFunction])
+def test_the_rest_of_a_body_moves_no_bytes_of_an_upload(
+    tmp_path: Path, reader: type[ReadsSome], server: str
+):
+    """What is left after middleware has read the beginning belongs elsewhere in the file."""
+    uploads = Forebay(tmp_path, durability="relaxed")
+    app = Starlette(
+        routes=[Mount("/uploads", uploads.resumable)],
+        middleware=[Middleware(reader)],
+        lifespan=uploads.lifespan,
+    )
+    tus = {"Tus-Resumable": "1.0.0"}
+    with serving(app, server) as found, httpx.Client(base_url=found.url) as client:
+        made = client.post("/uploads/", headers={**tus, "Upload-Length": "400000"})
+        place = made.headers["location"]
+        kind = {**tus, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+        assert client.patch(place, content=b"x" * 400_000, headers=kind).status_code in (400, 500)
+        assert client.head(place, headers=tus).headers["upload-offset"] == "0"
+
+
 @pytest.mark.filterwarnings("ignore:.*Reserved kwarg")
 @pytest.mark.parametrize("server", ["direct", "uvicorn"])
 def test_data_of_litestar_beside_an_upload_is_an_error_and_no_wait(tmp_path: Path, server: str):

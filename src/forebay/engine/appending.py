@@ -107,7 +107,7 @@ class Appending:
             await commits.settle()
             if verified:
                 await engine.workers.run(staged.truncate, record.offset)
-            elif isinstance(error, UploadError):
+            elif isinstance(error, UploadError) and not error.detail.get("misplaced"):
                 await commits.finish()
             # Not when it is the filesystem that cannot hold so much.
             over = isinstance(error, TooLarge) and intake.received == limit

@@ -94,7 +94,9 @@ class ReceiveSource:
                 self._timer = None
             await self._settle()
         # What has arrived is kept also when the body breaks off: it is a prefix.
-        if self._pieces and (self._stopped is None or isinstance(self._stopped, _KEEPING)):
+        stopped = self._stopped
+        kept = isinstance(stopped, _KEEPING) and not stopped.detail.get("misplaced")
+        if self._pieces and (stopped is None or kept):
             await self._write(intake, workers)
         if self._stopped is not None:
             raise self._stopped
@@ -115,7 +117,8 @@ class ReceiveSource:
             # Servers give all of it, or tell that the client left.
             if not self._received:
                 raise RuntimeError(BODY_WAS_READ)
-            raise IncompleteBody
+            # Perhaps somebody has read the beginning: then these bytes belong elsewhere.
+            raise IncompleteBody(misplaced=True)
         return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
 
     async def _write(self, intake: Intake, workers: Workers) -> None:
