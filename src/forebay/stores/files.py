@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Iterator
 
 from forebay.errors import (
@@ -94,6 +95,8 @@ class FileStore:
         self._numbered = numbered
         self._names = SortedNames()
         self.own = OwnFolders(self.root, self.strict)
+        self.taking_room = threading.Lock()
+        """Held while room is judged and taken, so that many uploads together leave `min_free`."""
         self.generation = 0
         """Rises whenever folders of it were found to be made anew."""
         try:

@@ -223,19 +223,24 @@ class StagedFile:
             ahead = min(ahead, self._announced)
         elif end < _ALLOCATE_FROM:
             ahead = end
+        if ahead < _ALLOCATE_FROM and self._free() - (end - self._have) >= _NEAR:
+            self._held = end
+            return
+        with self._store.taking_room:  # what one sees as free, another must not take meanwhile
+            self._held = self._allocate_to(end, ahead)
+
+    def _allocate_to(self, end: int, ahead: int) -> int:
+        """Up to where there is room then."""
         free = self._free()
         if ahead - self._have > free:
             ahead = end
         if end - self._have > free:
             self._refuse_room()
-        if ahead >= _ALLOCATE_FROM or free < _NEAR:
-            if not self._allocate(ahead):
-                ahead = end  # it is not ours before it is written: looked at each time
-            elif self._free() < 0:
-                self._refuse_room()
-        else:
-            ahead = end
-        self._held = ahead
+        if not self._allocate(ahead):
+            return end  # it is not ours before it is written: looked at each time
+        if self._free() < 0:  # other processes take room, too
+            self._refuse_room()
+        return ahead
 
     def _allocate(self, end: int) -> bool:
         """Whether the filesystem can. Raises what `from_os_error` makes of what it says."""
