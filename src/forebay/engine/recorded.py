@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 
 def new_id() -> str:
-    """An id of 192 random bits (invariant 8)."""
-    return secrets.token_urlsafe(24)
+    """An id of some 192 random bits (invariant 8). On a command line it is no option."""
+    while (made := secrets.token_urlsafe(24)).startswith("-"):
+        pass
+    return made
 
 
 def record_of(
