@@ -39,6 +39,12 @@ def test_any_other_address_is_warned_about(host: str, shown: str) -> None:
     assert str(Path("inbox").absolute()) in warning
 
 
+def test_who_names_no_hosts_is_told_of_pages_that_bring_a_name_of_their_own() -> None:
+    assert "--allow-host" in (exposure_warning(Settings(host="0.0.0.0")) or "")
+    named = Settings(host="0.0.0.0", allow_host=("files.example",))
+    assert "--allow-host" not in (exposure_warning(named) or "")
+
+
 def test_a_port_that_is_not_known_yet_is_not_shown() -> None:
     assert "on 0.0.0.0, beyond" in (exposure_warning(Settings(host="0.0.0.0", port=0)) or "")
 

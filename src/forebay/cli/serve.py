@@ -103,10 +103,16 @@ def exposure_warning(settings: Settings) -> str | None:
         return None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     where = f"{host}:{settings.port}" if settings.port else host
+    names = (
+        ""
+        if settings.allow_host
+        else " Name the hosts that it is for (--allow-host): else a web page can reach it through "
+        "a browser beside it, by a name of the page's own (DNS rebinding)."
+    )
     return (
         f"WARNING: listening on {where}, beyond this machine. Forebay asks nobody "
         f"who they are: anyone who can reach it can store files in {os.path.abspath(settings.dir)}."
-        " Put a proxy that authenticates in front of it, or listen on 127.0.0.1."
+        f" Put a proxy that authenticates in front of it, or listen on 127.0.0.1.{names}"
     )
 
 
