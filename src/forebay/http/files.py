@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 
 _ELSEWHERE = {
-    ("PUT", True): "PUT needs the name of a file; POST here to let the server choose one.",
-    ("POST", False): "POST goes to a folder, with '/' at its end; PUT stores under this name.",
+    ("PUT", True): raw.PUT_ELSEWHERE,
+    ("POST", False): raw.POST_ELSEWHERE,
     ("DELETE", False): "Files are removed only where the server runs with --allow-delete.",
 }
 """What to do instead, by method and whether it is a folder."""

@@ -29,6 +29,9 @@ from forebay.protocol import (
 
 Headers = Sequence[tuple[bytes, bytes]]
 
+PUT_ELSEWHERE = "PUT needs the name of a file; POST here to let the server choose one."
+POST_ELSEWHERE = "POST goes to a folder, with '/' at its end; PUT stores under this name."
+"""What to do instead of a PUT to a folder, and of a POST to a file."""
 FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
 PARTIAL_METHODS = ("GET", "HEAD", "PUT", "PATCH", "OPTIONS")
@@ -68,18 +71,12 @@ def command(
         whole.check(sent or method, headers, known)
     if method == "PUT":
         if folder:
-            raise MethodNotAllowed(
-                "PUT needs the name of a file; POST here to let the server choose one.",
-                allow=FOLDER_METHODS,
-            )
+            raise MethodNotAllowed(PUT_ELSEWHERE, allow=FOLDER_METHODS)
         name = names.judge_path(segments)
         policy = Conflict.REFUSE
     else:
         if not folder:
-            raise MethodNotAllowed(
-                "POST goes to a folder, with '/' at its end; PUT stores under this name.",
-                allow=FILE_METHODS,
-            )
+            raise MethodNotAllowed(POST_ELSEWHERE, allow=FILE_METHODS)
         name = names.judge_path([*segments, *_given_name(headers, query, generated)])
         policy = Conflict.RENAME
     if on_conflict is not Conflict.AUTO:
