@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+from forebay.backends import make_store
 from forebay.config import Settings
-from forebay.engine.opening import make_store
-from forebay.engine.sweep import open_sessions
+from forebay.engine.maintenance.sweep import open_sessions
 from forebay.model import Durability, UploadRecord, UploadState
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 BATCH = 5000
 LENGTH = 1 << 20

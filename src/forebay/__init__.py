@@ -13,8 +13,8 @@ from forebay.version import __version__ as __version__
 
 if TYPE_CHECKING:  # `as` says to type checkers that the name is exported
     from forebay.config import Settings as Settings
-    from forebay.engine.body import Body as Body
-    from forebay.engine.progress import ProgressFeed as ProgressFeed
+    from forebay.engine.bodies.body import Body as Body
+    from forebay.engine.transfer.progress import ProgressFeed as ProgressFeed
     from forebay.errors import (
         ConfigError as ConfigError,
         Forbidden as Forbidden,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # `as` says to type checkers that the name is exported
     )
     from forebay.hooks.base import Access as Access
     from forebay.library.application import Forebay as Forebay
-    from forebay.library.by_hand import IncomingUpload as IncomingUpload
+    from forebay.library.manual import IncomingUpload as IncomingUpload
     from forebay.library.contents import FilePage as FilePage, UnfinishedUpload as UnfinishedUpload
     from forebay.library.forms import Form as Form
     from forebay.library.upload import RequestHead as RequestHead, Upload as Upload
@@ -53,8 +53,8 @@ if TYPE_CHECKING:  # `as` says to type checkers that the name is exported
 
 _HOMES = {
     "config": ("Settings",),
-    "engine.body": ("Body",),
-    "engine.progress": ("ProgressFeed",),
+    "engine.bodies.body": ("Body",),
+    "engine.transfer.progress": ("ProgressFeed",),
     "errors": (
         "ConfigError",
         "Forbidden",
@@ -69,7 +69,7 @@ _HOMES = {
     ),
     "hooks.base": ("Access",),
     "library.application": ("Forebay",),
-    "library.by_hand": ("IncomingUpload",),
+    "library.manual": ("IncomingUpload",),
     "library.contents": ("FilePage", "UnfinishedUpload"),
     "library.forms": ("Form",),
     "library.upload": ("RequestHead", "Upload"),

@@ -18,8 +18,8 @@ from adversarial.conftest import Run
 from adversarial.inside import RST, answer, eventually, read_all, serving
 from durability.missing import need, no_program
 from e2e.wire import chunked, content, head
-from forebay.engine.receive import Intake, pump
-from forebay.engine.workers import Workers
+from forebay.engine.transfer.pump import BodyWriter, pump
+from forebay.engine.transfer.workers import Workers
 from forebay.errors import UploadError
 from forebay.http.limits import ConnectionLimits
 
@@ -45,7 +45,7 @@ async def drain(scope: Any, workers: Workers, sink: Sink) -> str:
     if source is None:
         return "no source"
     try:
-        await pump(source, Intake(sink), workers)
+        await pump(source, BodyWriter(sink), workers)
     except UploadError as error:
         return error.code
     return "whole"
@@ -143,7 +143,7 @@ def test_a_drain_that_was_made_before_receive_read_gets_an_error_and_no_part(run
             assert message["body"]
             assert source.take_whole() is None
             try:
-                await pump(source, Intake(Sink()), workers)
+                await pump(source, BodyWriter(Sink()), workers)
             except UploadError as error:
                 await answer(send, error.code.encode())
 
@@ -234,7 +234,7 @@ def test_a_task_that_outlives_its_request_takes_nothing_of_the_next_one(run: Run
             async def read() -> None:
                 await go.wait()
                 try:
-                    await pump(source, Intake(sink), workers)
+                    await pump(source, BodyWriter(sink), workers)
                 except UploadError as error:
                     ends.append(error.code)
                 else:

@@ -14,12 +14,12 @@ from adversarial.test_receive_source import Messages
 from adversarial.test_source import draining
 from e2e.server import ServerProcess
 from e2e.wire import content, head
-from forebay.engine.body import Budget
-from forebay.engine.form_parts import AsField, AsFile, Dropped, Place
-from forebay.engine.form_sink import FormSink
-from forebay.engine.metering import Meter
-from forebay.engine.receive import Intake, pump
-from forebay.engine.workers import Workers
+from forebay.engine.bodies.body import Budget
+from forebay.engine.forms.parts import AsField, AsFile, Dropped, Place
+from forebay.engine.forms.sink import FormSink
+from forebay.engine.transfer.metering import Meter
+from forebay.engine.transfer.pump import BodyWriter, pump
+from forebay.engine.transfer.workers import Workers
 from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
 from forebay.model import LargeField
@@ -50,8 +50,8 @@ def sink_of(place: Place) -> FormSink:
     )  # fmt: skip
 
 
-def intake_of(sink: FormSink) -> Intake:
-    return Intake(sink, meter=Meter(sink))
+def intake_of(sink: FormSink) -> BodyWriter:
+    return BodyWriter(sink, meter=Meter(sink))
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])

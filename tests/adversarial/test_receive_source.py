@@ -11,8 +11,8 @@ import pytest
 from adversarial.conftest import Run
 from adversarial.inside import eventually
 from e2e.wire import content
-from forebay.engine.receive import Intake, pump
-from forebay.engine.workers import Workers
+from forebay.engine.transfer.pump import BodyWriter, pump
+from forebay.engine.transfer.workers import Workers
 from forebay.errors import IncompleteBody, ShuttingDown, StorageError
 from forebay.http.asgi_source import ReceiveSource
 
@@ -55,7 +55,7 @@ def test_all_that_a_slow_client_sends_is_written_while_it_is_waited_for(run: Run
     async def main() -> None:
         workers, sink, messages = Workers(1), Sink(), Messages()
         source = ReceiveSource(messages.receive, None)
-        task = asyncio.create_task(pump(source, Intake(sink), workers))
+        task = asyncio.create_task(pump(source, BodyWriter(sink), workers))
         for number in range(4):
             messages.put(bytes([number]) * 10)
             assert await eventually(lambda number=number: len(sink.data) == 10 * number + 10)
@@ -73,7 +73,7 @@ def test_nothing_is_written_after_a_piece_that_was_lost(run: Run, error: Excepti
     async def main() -> None:
         workers, sink, messages = Workers(1), Sink(error), Messages()
         source = ReceiveSource(messages.receive, None)
-        task = asyncio.create_task(pump(source, Intake(sink), workers))
+        task = asyncio.create_task(pump(source, BodyWriter(sink), workers))
         messages.put(b"lost")
         assert await eventually(lambda: not sink.errors)
         await asyncio.sleep(0.05)
@@ -92,7 +92,7 @@ def test_an_end_waits_for_the_write_under_way(run: Run, end: str):
         workers, sink, messages = Workers(2), Sink(), Messages()
         source = ReceiveSource(messages.receive, 100)
         sink.gate.clear()
-        task = asyncio.create_task(pump(source, Intake(sink), workers))
+        task = asyncio.create_task(pump(source, BodyWriter(sink), workers))
         messages.put(content(10))
         assert await eventually(lambda: workers._busy > 0)
         if end == "stop":

@@ -14,8 +14,7 @@ import pytest
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import head
 from forebay.protocol.names import numbered
-from forebay.stores import folders
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore, folders
 
 Start = Callable[..., ServerProcess]
 

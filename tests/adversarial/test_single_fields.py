@@ -12,9 +12,9 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from adversarial.inside import Served, answer, serving
 from forebay import Access, Forebay
+from forebay.backends import make_store
 from forebay.config import load
 from forebay.engine.engine import Engine
-from forebay.engine.opening import make_store
 from forebay.http import outgoing
 from forebay.http.app import ServerApp
 from forebay.http.outgoing import WrongAnswer

@@ -20,8 +20,8 @@ import pytest
 from adversarial.conftest import Run
 from adversarial.inside import RST, eventually
 from e2e.wire import chunked, content, split
-from forebay.engine.receive import Hashing, Intake, pump
-from forebay.engine.workers import Workers
+from forebay.engine.transfer.pump import BodyWriter, Hashing, pump
+from forebay.engine.transfer.workers import Workers
 from forebay.errors import IncompleteBody, MalformedBody, ShuttingDown, TooLarge
 from forebay.http.drain import TURN, SocketSource, duplicate_socket
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
@@ -92,7 +92,7 @@ class Drain:
         self.sink = Memory()
         self.workers = Workers(threads)
         more = {} if hashing is None else {"hashing": hashing}
-        self.intake = Intake(self.sink, limit=limit, **more)
+        self.intake = BodyWriter(self.sink, limit=limit, **more)
         self.source = SocketSource(self.wire, framing, asyncio.get_running_loop())
 
     def start(self) -> asyncio.Task[None]:

@@ -12,7 +12,7 @@ import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import eventually
-from forebay.engine.workers import Workers
+from forebay.engine.transfer.workers import Workers
 
 
 class Thing:

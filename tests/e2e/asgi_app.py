@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from forebay.backends import make_store
 from forebay.config import load
 from forebay.engine.engine import Engine
-from forebay.engine.opening import make_store
-from forebay.engine.sweep import open_sessions
+from forebay.engine.maintenance.sweep import open_sessions
 from forebay.http.app import ServerApp
 
 settings = load({}, os.environ, os.getcwd()).settings

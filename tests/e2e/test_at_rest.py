@@ -23,8 +23,8 @@ from e2e.fetching import get, parts_of
 from e2e.programs import program, run
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import chunked, head
-from forebay.stores.marks import ATTRIBUTE
-from forebay.stores.seekable import zstd
+from forebay.stores.compressed.seekable import zstd
+from forebay.stores.compressed.xattr import ATTRIBUTE
 from ietf.talking import Upload
 from tus import talk
 

@@ -18,20 +18,20 @@ from typing import Any
 
 from engine.dying import Point, Watched, dying_at
 from engine.notified import call_all
-from forebay.engine.completion import Completion
-from forebay.engine.notifying import Notifier
-from forebay.engine.sweep import Sweeper, Swept
-from forebay.engine.workers import Workers
+from forebay.engine.maintenance.sweep import Sweeper, Swept
+from forebay.engine.outbox.notifier import Notifier
+from forebay.engine.transfer.workers import Workers
+from forebay.engine.uploads.publish import Completion
 from forebay.hooks.base import Completion as Completed
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.protocol.names import numbered
-from forebay.sessions.sqlite import SqliteSessions
+from forebay.sessions.sqlite.sessions import SqliteSessions
 from forebay.stores.base import Publication, Published, Staged
-from forebay.stores.files import FileStore
-from forebay.stores.marks import ATTRIBUTE
-from forebay.stores.own import OWN_FOLDER
-from forebay.stores.seekable import zstd
+from forebay.stores.compressed.seekable import zstd
+from forebay.stores.compressed.xattr import ATTRIBUTE
+from forebay.stores.files.layout import OWN_FOLDER
+from forebay.stores.files.store import FileStore
 
 PACKED = "FOREBAY_TEST_PACKED"
 """With this in the environment, files are compressed at rest."""

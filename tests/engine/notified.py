@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from forebay.engine.notifying import Notifier
+from forebay.engine.outbox.notifier import Notifier
 
 
 async def settled(notifier: Notifier) -> None:

@@ -10,7 +10,7 @@ from engine.dying import Point, Watched
 from engine.notified import call_all
 from engine.resumables import resumables, running
 from forebay.engine.engine import Engine
-from forebay.engine.sweep import Sweeper
+from forebay.engine.maintenance.sweep import Sweeper
 from forebay.hooks.base import Completion
 
 

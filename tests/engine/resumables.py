@@ -12,13 +12,13 @@ from typing import Any
 from engine.completing import PACKED
 from forebay.config import Settings
 from forebay.engine.engine import Engine
-from forebay.engine.resumable import Resumables
-from forebay.engine.sweep import open_sessions
+from forebay.engine.maintenance.sweep import open_sessions
+from forebay.engine.uploads.service import UploadService
 from forebay.http.asgi_source import ReceiveSource
 from forebay.model import AppendUpload, Conflict, CreateUpload
 from forebay.protocol.names import numbered
 from forebay.sessions.memory import MemorySessions
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 
 @contextlib.asynccontextmanager
@@ -36,7 +36,7 @@ async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> Asyn
         store.close()
 
 
-def resumables(engine: Engine) -> Resumables:
+def resumables(engine: Engine) -> UploadService:
     return engine.resumables
 
 

@@ -256,7 +256,7 @@ class BlockedStore:
 
 def test_a_blocked_store_stops_the_reading_and_it_goes_on_after(uploads: Forebay, monkeypatch):
     """Backpressure: what is taken from the client while the store is blocked has a bound."""
-    from forebay.stores.staging import StagedFile
+    from forebay.stores.files.staged import StagedFile
 
     blocked = BlockedStore()
     original = StagedFile.write

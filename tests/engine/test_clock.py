@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from engine.resumables import at, body, resumables, running, wish
-from forebay.engine import bindings, clock, commits, custody, sweep
-from forebay.engine.clock import ExpiryClock
-from forebay.engine.sweep import Housekeeping
+from forebay.engine.maintenance import clock, sweep
+from forebay.engine.maintenance.clock import ExpiryClock
+from forebay.engine.maintenance.sweep import Housekeeping
+from forebay.engine.uploads import access as custody
+from forebay.engine.uploads import by_name as bindings
+from forebay.engine.uploads import commits
 from forebay.errors import Gone, NotFound
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 RETENTION = 3600.0
 YEAR = 365 * 86400.0

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from engine.resumables import at, body, resumables, running, wish
-from forebay.engine import concatenation
+from forebay.engine.uploads import concatenation
 from forebay.errors import Forbidden, InvalidRequest, NotFound, StorageFailed, UploadBusy
 from forebay.model import UploadRecord, UploadState
-from forebay.stores.staging import StagedFile
+from forebay.stores.files.staged import StagedFile
 
 DATA = [bytes([n]) * 50_000 for n in range(4)]
 

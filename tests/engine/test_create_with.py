@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from engine.resumables import Wire, body, resumables, running
-from forebay.engine import outcome
 from forebay.engine.engine import Engine
-from forebay.engine.resumable import Standing
+from forebay.engine.uploads import outcome
+from forebay.engine.uploads.service import Standing
 from forebay.errors import (
     DiskFull,
     Gone,

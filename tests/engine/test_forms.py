@@ -19,9 +19,9 @@ from engine.completing import on_a_loop
 from engine.resumables import Wire, running
 from forebay.config import Settings
 from forebay.engine.engine import Engine
-from forebay.engine.form_parts import AsField, AsFile, Dropped, PartHead, Placement
-from forebay.engine.form_sink import located
-from forebay.engine.forms import Form
+from forebay.engine.forms.form import Form
+from forebay.engine.forms.parts import AsField, AsFile, Dropped, PartHead, Placement
+from forebay.engine.forms.sink import located
 from forebay.errors import (
     DigestMismatch,
     DiskFull,
@@ -41,8 +41,8 @@ from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
 from forebay.protocol.multipart_head import FormLimits
 from forebay.protocol.names import numbered
+from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.memory import MemoryStore
-from forebay.stores.own import OWN_FOLDER
 
 B = b"a-boundary"
 TYPE = b"multipart/form-data; boundary=" + B

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from forebay.config import Settings
-from forebay.engine.admission import Admission, Tally
-from forebay.engine.receive import Intake
-from forebay.engine.watch import Watch
+from forebay.engine.transfer.admission import Admission, Tally
+from forebay.engine.transfer.monitor import Monitor
+from forebay.engine.transfer.pump import BodyWriter
 from forebay.errors import TooManyUploads, TooSlow, UploadError
 
 pytestmark = pytest.mark.anyio
@@ -29,9 +29,9 @@ class Sender:
 
     length = None
 
-    def __init__(self, watch: Watch, rate: int, *, slow: bool = False) -> None:
+    def __init__(self, watch: Monitor, rate: int, *, slow: bool = False) -> None:
         self.rate = rate
-        self.intake = Intake(_Sink())
+        self.intake = BodyWriter(_Sink())
         now = asyncio.get_running_loop().time()
         self.waiting_since: float | None = None if slow else now
         self.error: UploadError | None = None
@@ -49,7 +49,7 @@ class _Sink:
         return None
 
 
-def seconds(watch: Watch, count: int, senders: list[Sender]) -> None:
+def seconds(watch: Monitor, count: int, senders: list[Sender]) -> None:
     for _ in range(count):
         for sender in senders:
             if sender.rate:
@@ -57,14 +57,14 @@ def seconds(watch: Watch, count: int, senders: list[Sender]) -> None:
         watch._tick(asyncio.get_running_loop())
 
 
-def full(watch: Watch, admission: Admission) -> None:
+def full(watch: Monitor, admission: Admission) -> None:
     admission.make_room = watch.make_room
     for _ in range(3):
         admission.enter()
 
 
 async def test_one_that_sends_nothing_gives_way_to_a_new_one():
-    watch, admission = Watch(SETTINGS), Admission(SETTINGS)
+    watch, admission = Monitor(SETTINGS), Admission(SETTINGS)
     full(watch, admission)
     quick, trickling, silent = (Sender(watch, rate) for rate in (100_000, 1, 0))
     with pytest.raises(TooManyUploads):  # all have just come
@@ -82,7 +82,7 @@ async def test_one_that_sends_nothing_gives_way_to_a_new_one():
 
 async def test_who_was_refused_has_a_place_when_told_to_come_again():
     """Bug: uploads that send nothing kept their places for 14 seconds, and new ones got 503."""
-    watch, admission = Watch(SETTINGS), Admission(SETTINGS)
+    watch, admission = Monitor(SETTINGS), Admission(SETTINGS)
     full(watch, admission)
     silent = [Sender(watch, 0) for _ in range(3)]
     with pytest.raises(TooManyUploads) as refusal:
@@ -96,7 +96,7 @@ async def test_one_that_sends_nothing_to_another_process_gives_way_too():
     """Bug: a process that had none of them refused new uploads for as long as they stayed."""
     tallies = [Tally(2)]
     tallies.append(copy.copy(tallies[0]))  # as after a fork
-    watches = [Watch(SETTINGS) for _ in tallies]
+    watches = [Monitor(SETTINGS) for _ in tallies]
     here, there = (Admission(SETTINGS, tally) for tally in tallies)
     for number, (admission, watch) in enumerate(zip((here, there), watches, strict=True)):
         tallies[number].take_slot(number)
@@ -120,7 +120,7 @@ async def test_one_that_sends_nothing_to_another_process_gives_way_too():
 
 
 async def test_one_that_waits_for_us_keeps_its_place():
-    watch, admission = Watch(SETTINGS), Admission(SETTINGS)
+    watch, admission = Monitor(SETTINGS), Admission(SETTINGS)
     full(watch, admission)
     senders = [Sender(watch, 0, slow=True) for _ in range(3)]
     seconds(watch, 200, senders)
@@ -130,7 +130,7 @@ async def test_one_that_waits_for_us_keeps_its_place():
 
 
 async def test_the_slowest_body_that_is_put_up_with_has_a_default():
-    watch = Watch(Settings())
+    watch = Monitor(Settings())
     slow, honest, ours = Sender(watch, 900), Sender(watch, 1100), Sender(watch, 0, slow=True)
     senders = [slow, honest, ours]
     for sender in senders:
@@ -143,7 +143,7 @@ async def test_the_slowest_body_that_is_put_up_with_has_a_default():
 
 
 async def test_time_that_a_slow_disk_takes_does_not_count_against_a_client():
-    watch = Watch(Settings())
+    watch = Monitor(Settings())
     sender: Any = Sender(watch, 0)
     for _ in range(30):
         sender.waiting_since, sender.rate = None, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.engine import recorded
+from forebay.engine.bodies import publish as recorded
 from forebay.protocol.upload_ids import judge_upload_id
 
 

@@ -15,8 +15,8 @@ from engine.interleaving import Gate
 from engine.notified import settled
 from engine.resumables import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
-from forebay.engine.resumable import Resumables
-from forebay.engine.sweep import Sweeper, Swept
+from forebay.engine.maintenance.sweep import Sweeper, Swept
+from forebay.engine.uploads.service import UploadService
 from forebay.errors import (
     DiskFull,
     Forbidden,
@@ -26,8 +26,8 @@ from forebay.errors import (
 )
 from forebay.model import Conflict, Receive, UploadRecord, UploadState
 from forebay.stores.base import Publication, Published
-from forebay.stores.files import FileStore
-from forebay.stores.staging import StagedFile
+from forebay.stores.files.staged import StagedFile
+from forebay.stores.files.store import FileStore
 
 
 def tellings(engine: Engine) -> list[str]:
@@ -225,13 +225,13 @@ async def test_one_upload_that_cannot_be_looked_at_stops_no_sweep(
 # --- whoever ends an upload -----------------------------------------------------------------------
 
 
-async def cancelled(uploads: Resumables) -> str:
+async def cancelled(uploads: UploadService) -> str:
     record = await uploads.create(wish(3))
     await uploads.cancel(record.id)
     return record.id
 
 
-async def broken_off(uploads: Resumables) -> str:
+async def broken_off(uploads: UploadService) -> str:
     made: list[str] = []
 
     async def announce(record: UploadRecord) -> bool:
@@ -245,7 +245,7 @@ async def broken_off(uploads: Resumables) -> str:
     return made[0]
 
 
-async def made_way(uploads: Resumables) -> str:
+async def made_way(uploads: UploadService) -> str:
     old = await uploads.create(wish(3, bound=True))
     await uploads.create(wish(3, bound=True))
     return old.id

@@ -13,8 +13,8 @@ import pytest
 
 from engine.completing import on_a_loop
 from engine.resumables import Wire, at, body, resumables, running, wish
-from forebay.engine import holders
 from forebay.engine.engine import Engine
+from forebay.engine.uploads import locking as holders
 from forebay.errors import (
     DigestMismatch,
     Gone,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from forebay.engine import lengths
+from forebay.engine.uploads import lengths
 from forebay.errors import InconsistentLength, OffsetMismatch, TooLarge
 from forebay.model import AppendUpload, UploadRecord, UploadState
 

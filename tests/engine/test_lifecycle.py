@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from forebay.engine.lifecycle import TABLE, Answer, Command, diagram, table
+from forebay.engine.uploads.lifecycle import TABLE, Answer, Command, diagram, table
 from forebay.model import UploadState
 
 DOC = Path(__file__).parents[2] / "docs" / "lifecycle.md"

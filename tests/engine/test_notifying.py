@@ -15,11 +15,11 @@ from engine.completing import on_a_loop
 from engine.notified import call_all, settled
 from engine.resumables import at, body, resumables, running, wish
 from engine.test_forms import TYPE, file, form, wire
-from forebay.engine import notifying
 from forebay.engine.engine import Engine
-from forebay.engine.notifying import LONGEST_PAUSE, MANY_FAILURES, pause_after
-from forebay.engine.sweep import Sweeper
-from forebay.engine.upkeep import describe_callback
+from forebay.engine.maintenance.operator import describe_callback
+from forebay.engine.maintenance.sweep import Sweeper
+from forebay.engine.outbox import notifier as notifying
+from forebay.engine.outbox.notifier import LONGEST_PAUSE, MANY_FAILURES, pause_after
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, Principal, Receive
 from forebay.stores.base import Publication

@@ -14,7 +14,7 @@ from forebay.errors import NotFound
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, Receive
 from forebay.stores.base import Publication, Published
-from forebay.stores.staging import StagedFile
+from forebay.stores.files.staged import StagedFile
 
 BODY = b"whole" * 1000
 

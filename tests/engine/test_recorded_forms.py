@@ -17,8 +17,8 @@ from engine.notified import call_all
 from engine.recording import Told, files, sweep_twice, watch
 from engine.resumables import resumables, running
 from engine.test_forms import TYPE, file, form, wire
-from forebay.engine.form_parts import AsFile
-from forebay.engine.sweep import Sweeper
+from forebay.engine.forms.parts import AsFile
+from forebay.engine.maintenance.sweep import Sweeper
 from forebay.errors import NameTaken, PreconditionFailed
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, FormPolicy

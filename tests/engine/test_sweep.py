@@ -17,9 +17,9 @@ from engine.dying import died_in
 from engine.notified import settled
 from engine.resumables import at, body, resumables, running
 from forebay.config import Settings
-from forebay.engine.completion import Completion
-from forebay.engine.sweep import Sweeper
-from forebay.engine.upkeep import cancel_upload
+from forebay.engine.maintenance.operator import cancel_upload
+from forebay.engine.maintenance.sweep import Sweeper
+from forebay.engine.uploads.publish import Completion
 from forebay.errors import Forbidden, NotFound
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.stores.base import Publication
@@ -262,7 +262,7 @@ async def test_expired_uploads_go_and_others_stay(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from forebay.protocol.names import numbered
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 store = FileStore(sys.argv[1], numbered=numbered)
 _, _, upload, offset = sys.argv
 staged = store.create(upload) if offset == "new" else store.resume(upload, int(offset))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.resumables import Wire, at, body, running, wish
-from forebay.engine import unfinished
+from forebay.engine.uploads import unfinished
 from forebay.errors import NotFound, TooManyUnfinished
 
 LIMIT = 5

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from engine.resumables import at, body, resumables, running
-from forebay.engine import rehashing
-from forebay.engine.receive import Hashing
+from forebay.engine.transfer.pump import Hashing
+from forebay.engine.uploads import rehash as rehashing
 from forebay.errors import NameTaken
 from forebay.model import Conflict, CreateUpload, Digest, UploadState
 

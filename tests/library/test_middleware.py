@@ -15,7 +15,7 @@ from e2e.wire import content
 from forebay import Forebay
 from forebay.http.answers import Message
 from forebay.http.drain import SocketSource
-from forebay.http.exchange import Exchange
+from forebay.http.request_cycle import RequestCycle
 from library import stacks
 from library.inside import Serving, serving
 from library.stacks import LITESTAR, STARLETTE, Stacks, twos
@@ -182,7 +182,7 @@ def test_the_quick_ways_are_taken_only_past_what_is_known_not_to_mind(
         monkeypatch.setattr(owner, method, noted)
 
     noting(SocketSource, "__init__", "in")
-    noting(Exchange, "_send_file", "out")
+    noting(RequestCycle, "_send_file", "out")
     client.ask("PUT", ("starlette", name), "in", LARGE)
     client.ask("GET", ("starlette", name), "large")
     expected = [way for way, names in (("in", QUICK_IN), ("out", QUICK_OUT)) if name in names]
@@ -194,12 +194,12 @@ def test_the_quick_way_out_is_taken_in_litestar_too(
 ):
     client = on_each("direct")
     sent: list[object] = []
-    original = Exchange._send_file
+    original = RequestCycle._send_file
 
-    async def noted(self: Exchange, message: Message) -> None:
+    async def noted(self: RequestCycle, message: Message) -> None:
         sent.append(message)
         await original(self, message)
 
-    monkeypatch.setattr(Exchange, "_send_file", noted)
+    monkeypatch.setattr(RequestCycle, "_send_file", noted)
     client.ask("GET", ("litestar", ""), "large", origin="https://example.com")
     assert len(sent) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from forebay import GB, ConfigError, Forebay
-from forebay.library.wishes import make_form_wish, make_wish
+from forebay.library.options import make_form_wish, make_wish
 
 
 @pytest.mark.parametrize(

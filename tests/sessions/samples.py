@@ -14,7 +14,7 @@ import uvloop
 
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
-from forebay.sessions.sqlite import SqliteSessions
+from forebay.sessions.sqlite.sessions import SqliteSessions
 
 S = TypeVar("S", bound=Sessions)
 

@@ -13,7 +13,7 @@ import pytest
 
 from forebay.errors import SessionsUnavailable, StorageFailed, UploadExists
 from forebay.model import UploadRecord
-from forebay.sessions import schema
+from forebay.sessions.sqlite import schema
 
 from .samples import full_record, make, opened, query, record
 

@@ -24,8 +24,10 @@ from forebay.errors import (
     TooLarge,
 )
 from forebay.model import Durability, UploadState
-from forebay.sessions import database, lanes, sqlite
+from forebay.sessions import batch_thread as lanes
 from forebay.sessions.base import Sessions
+from forebay.sessions.sqlite import database
+from forebay.sessions.sqlite import sessions as sqlite
 
 from .contract import SessionsContract
 from .samples import make, opened, query, record, sqlite_error

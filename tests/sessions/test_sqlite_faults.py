@@ -21,8 +21,8 @@ from forebay.errors import (
     StorageDenied,
     StorageFailed,
 )
-from forebay.sessions import database, writelock
-from forebay.sessions.writelock import WriteLock
+from forebay.sessions.sqlite import database, writelock
+from forebay.sessions.sqlite.writelock import WriteLock
 
 from .samples import make, opened, record, sqlite_error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent.parent))
 
 from forebay.model import Durability
-from forebay.sessions.sqlite import SqliteSessions
+from forebay.sessions.sqlite.sessions import SqliteSessions
 from sessions.samples import make, record
 
 

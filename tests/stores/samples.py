@@ -12,8 +12,8 @@ from typing import Any
 from forebay.model import NO_PRECONDITIONS, Conflict, Durability, EntityTag, FileInfo, Preconditions
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication, Published, Staged, Store
-from forebay.stores.files import FileStore
-from forebay.stores.seekable import Unpacker
+from forebay.stores.compressed.seekable import Unpacker
+from forebay.stores.files.store import FileStore
 
 ID = "upload-0123456789abcdef"
 OTHER_ID = "upload-fedcba9876543210"

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from forebay.errors import ForebayError, SyncFailed, UploadError
-from forebay.stores.files import FileStore
-from forebay.stores.staging import StagedFile
+from forebay.stores.files.staged import StagedFile
+from forebay.stores.files.store import FileStore
 
 from .faults import Step, descriptors
 from .samples import ID, OTHER_ID, RENAME, REPLACE, file_store, fill, get, how, put

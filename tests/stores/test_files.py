@@ -7,7 +7,7 @@ from typing import Any
 
 from forebay.model import Durability
 from forebay.stores.base import Store
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 from .contract import StoreContract
 from .samples import EVERY_KIND, RENAME, put

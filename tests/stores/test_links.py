@@ -11,7 +11,7 @@ import pytest
 
 from forebay.errors import NameTaken, NotAFolder, NotFound, StorageError
 from forebay.model import Conflict, Durability
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 from .samples import (
     EVERY_KIND,

@@ -21,7 +21,7 @@ from forebay.errors import (
     StorageDenied,
     SyncFailed,
 )
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 from .faults import break_call
 from .samples import (

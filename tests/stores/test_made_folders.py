@@ -12,8 +12,8 @@ from forebay.errors import NameTaken
 from forebay.model import Conflict
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication
-from forebay.stores.files import FileStore
-from forebay.stores.folders import MADE
+from forebay.stores.files.folders import MADE
+from forebay.stores.files.store import FileStore
 from stores.samples import put
 
 

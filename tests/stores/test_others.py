@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import PreconditionFailed, StorageBusy, StorageFailed, UploadBusy
-from forebay.stores import locks
-from forebay.stores.files import FileStore
+from forebay.stores.files import flock as locks
+from forebay.stores.files.store import FileStore
 
 from .samples import EVERY_KIND, ID, REPLACE, file_store, fill, get, how, put, staged_bytes
 

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from forebay.errors import ConfigError, DiskFull, NameTaken, SyncFailed
-from forebay.stores import packing, staging
 from forebay.stores.base import Space, Store
-from forebay.stores.files import FileStore
-from forebay.stores.marks import ATTRIBUTE
-from forebay.stores.packing import Incompressible
-from forebay.stores.reading import open_content
-from forebay.stores.seekable import FRAME
+from forebay.stores.compressed import job as packing
+from forebay.stores.compressed.job import Incompressible
+from forebay.stores.compressed.reading import open_content
+from forebay.stores.compressed.seekable import FRAME
+from forebay.stores.compressed.xattr import ATTRIBUTE
+from forebay.stores.files import staged as staging
+from forebay.stores.files.store import FileStore
 
 from .filesystems import mounted
 from .samples import (

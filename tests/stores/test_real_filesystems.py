@@ -12,7 +12,7 @@ import pytest
 from forebay.errors import DiskFull, NotAFolder, StorageDenied, StorageFailed, TooLarge
 from forebay.model import Conflict
 from forebay.stores.base import Staged
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 from .filesystems import SIZES, MiB, filesystem, free, mounted, run, wait_for_free
 from .processes import line, nudge, start_together, worker

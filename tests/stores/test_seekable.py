@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from forebay.errors import ConfigError, StorageFailed
 from forebay.model import FileInfo
-from forebay.stores import seekable
-from forebay.stores.seekable import Sizes, Table, Unpacker, compress_frame, zstd
+from forebay.stores.compressed import seekable
+from forebay.stores.compressed.seekable import Sizes, Table, Unpacker, compress_frame, zstd
 
 from .tools import need
 

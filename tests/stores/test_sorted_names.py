@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forebay.stores import sorted_names
-from forebay.stores.folders import names_after
-from forebay.stores.sorted_names import SortedNames
+from forebay.stores.files import sorted_names
+from forebay.stores.files.folders import names_after
+from forebay.stores.files.sorted_names import SortedNames
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from forebay.errors import (
     StorageError,
     SyncFailed,
 )
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 
 from .faults import break_call
 from .samples import (

@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 
 from forebay.errors import DiskFull, NameTaken, PreconditionFailed, UploadError
 from forebay.model import Conflict
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 from stores.samples import at_once, file_store, fill, how, if_match, put
 
 

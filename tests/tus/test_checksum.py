@@ -11,7 +11,7 @@ import pytest
 
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import chunked, content
-from forebay.engine.hashes import known, make
+from forebay.engine.transfer.hashes import known, make
 from forebay.protocol.tus import ALGORITHMS
 from tus.talk import (
     STREAM,

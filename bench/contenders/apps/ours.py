@@ -2,9 +2,9 @@
 
 import os
 
+from forebay.backends import make_store
 from forebay.config import Settings
 from forebay.engine.engine import Engine
-from forebay.engine.opening import make_store
 from forebay.http.app import ServerApp
 from forebay.model import Durability
 

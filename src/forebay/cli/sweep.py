@@ -19,7 +19,7 @@ also read from the environment and the TOML file, as `forebay serve` does.
 
 def _sweep(**params: Any) -> None:
     settings = settings_loader(params)()
-    from forebay.engine.sweep import sweep_directory
+    from forebay.engine.maintenance.sweep import sweep_directory
 
     with folder_in_use(settings):
         click.echo(sweep_directory(settings).summary())

@@ -46,7 +46,7 @@ def _settings(params: dict[str, Any]) -> Iterator[Settings]:
 def _list(state: str | None, as_json: bool, **params: Any) -> None:
     import asyncio
 
-    from forebay.engine.upkeep import list_uploads
+    from forebay.engine.maintenance.operator import list_uploads
     from forebay.model import UploadState
 
     with _settings(params) as settings:
@@ -75,7 +75,7 @@ def _row(record: UploadRecord) -> tuple[str, ...]:
 
 
 def _described(record: UploadRecord) -> dict[str, Any]:
-    from forebay.engine.upkeep import describe_callback
+    from forebay.engine.maintenance.operator import describe_callback
     from forebay.http.uploads import describe as told
 
     waiting = describe_callback(record)
@@ -84,7 +84,7 @@ def _described(record: UploadRecord) -> dict[str, Any]:
 
 def _callback_note(record: UploadRecord) -> str:
     """Of a file about which on_complete has yet to be called with success."""
-    from forebay.engine.upkeep import describe_callback
+    from forebay.engine.maintenance.operator import describe_callback
 
     waiting = describe_callback(record)
     if waiting is None:
@@ -101,7 +101,7 @@ def _callback_note(record: UploadRecord) -> str:
 def _show(upload_id: str, **params: Any) -> None:
     import asyncio
 
-    from forebay.engine.upkeep import load_upload
+    from forebay.engine.maintenance.operator import load_upload
 
     with _settings(params) as settings:
         record = asyncio.run(load_upload(settings, upload_id))
@@ -111,7 +111,7 @@ def _show(upload_id: str, **params: Any) -> None:
 def _cancel(upload_id: str, **params: Any) -> None:
     import asyncio
 
-    from forebay.engine.upkeep import cancel_upload
+    from forebay.engine.maintenance.operator import cancel_upload
 
     with _settings(params) as settings:
         record = asyncio.run(cancel_upload(settings, upload_id))

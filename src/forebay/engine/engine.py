@@ -15,24 +15,24 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine import outcome
-from forebay.engine.admission import Admission, Tally
-from forebay.engine.body import Body, Budget, Spool
-from forebay.engine.decoding import Decoding, decoding, room
-from forebay.engine.forms import receive_form
-from forebay.engine.progress import ProgressFeed
+from forebay.engine.bodies.body import Body, Budget, Spool
+from forebay.engine.bodies.publish import RecordedPublication
+from forebay.engine.bodies.receive import SingleUpload, hashing_for
+from forebay.engine.bodies.verdict import Verdict, until_answered
+from forebay.engine.files.remove import Removal
+from forebay.engine.files.withdraw import withdraw
+from forebay.engine.forms.form import receive_form
+from forebay.engine.outbox.in_memory import InMemoryOutbox
 from forebay.engine.readiness import Readiness
-from forebay.engine.receive import Hashing, Intake, Sink, Source, pump
-from forebay.engine.reception import Reception, hashing_for
-from forebay.engine.recorded import Recorded
-from forebay.engine.rehashing import slots
-from forebay.engine.removal import Removal
-from forebay.engine.resumable import Resumables
-from forebay.engine.unrecorded import Unrecorded
-from forebay.engine.verdict import Verdict, until_answered
-from forebay.engine.watch import Watch
-from forebay.engine.withdrawal import withdraw
-from forebay.engine.workers import Workers
+from forebay.engine.transfer.admission import Admission, Tally
+from forebay.engine.transfer.decoding import Decoding, decoding, room
+from forebay.engine.transfer.monitor import Monitor
+from forebay.engine.transfer.progress import ProgressFeed
+from forebay.engine.transfer.pump import BodyWriter, Hashing, Sink, Source, pump
+from forebay.engine.transfer.workers import Workers
+from forebay.engine.uploads import outcome
+from forebay.engine.uploads.rehash import slots
+from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.hooks.base import Access, Hooks
 from forebay.hooks.python import PythonHooks
@@ -77,7 +77,7 @@ class Engine:
         self.workers = Workers(settings.threads, settings.buffer_size)
         self.budget = Budget(settings.memory_budget)
         self.admission = Admission(settings, tally)
-        self.watch = Watch(settings)
+        self.watch = Monitor(settings)
         self.admission.make_room = self.watch.make_room
         self.watch.share_idle = self.admission.share_idle
         self.hashing = asyncio.Semaphore(slots(self.workers.limit))
@@ -85,8 +85,8 @@ class Engine:
         self.removal = Removal(self)
         """Removes published files."""
         self._sessions: Sessions | None = None
-        self._resumables: Resumables | None = None
-        self._unrecorded: Unrecorded | None = None
+        self._resumables: UploadService | None = None
+        self._unrecorded: InMemoryOutbox | None = None
         self.state_error: UploadError | None = None
         """Why resumable uploads, which are wanted, cannot be taken now."""
         self._readiness = Readiness(self)
@@ -148,7 +148,7 @@ class Engine:
 
         Raises an UploadError; then nothing is kept.
         """
-        return await Reception(self, command, self._limit(command)).store(body)
+        return await SingleUpload(self, command, self._limit(command)).store(body)
 
     @contextlib.asynccontextmanager
     async def received_file(
@@ -159,7 +159,7 @@ class Engine:
         context: Mapping[str, Any] | None = None,
         progress: ProgressFeed | None = None,
         verdict: Verdict | None = None,
-    ) -> AsyncIterator[tuple[Reception, Stored]]:
+    ) -> AsyncIterator[tuple[SingleUpload, Stored]]:
         """As `receive_file`, for somebody who has yet to decide: the file is published for the
         block, taken back when that raises, and told of when it ends; with a `verdict` when that
         is given, or taken back then.
@@ -176,7 +176,7 @@ class Engine:
     @contextlib.asynccontextmanager
     async def reception(
         self, command: Receive, source: Source, *, context: Mapping[str, Any] | None = None
-    ) -> AsyncIterator[Reception]:
+    ) -> AsyncIterator[SingleUpload]:
         """Admits a body, to be received step by step; what is not published by then goes.
 
         No byte of it is read by entering. Raises what authorisation and limits raise.
@@ -192,7 +192,7 @@ class Engine:
         self.admission.enter()
         try:
             with room(self.budget, command.coding):
-                reception = Reception(self, command, limit, source, principal, context)
+                reception = SingleUpload(self, command, limit, source, principal, context)
                 try:
                     yield reception
                 finally:
@@ -211,7 +211,7 @@ class Engine:
     async def pump(
         self,
         source: Source,
-        intake: Intake,
+        intake: BodyWriter,
         after_turn: Callable[[], None] | None = None,
         progress: ProgressFeed | None = None,
     ) -> None:
@@ -246,7 +246,7 @@ class Engine:
         called again by this process alone.
         """
         if self.hooks.completes:
-            self._unrecorded = self._unrecorded or Unrecorded(self)
+            self._unrecorded = self._unrecorded or InMemoryOutbox(self)
             await self._unrecorded.notify(stored, command, principal, upload_id, context)
 
     async def keep(
@@ -343,7 +343,7 @@ class Engine:
         with room(self.budget, coding):
             if coding is not None:
                 sink = decoding(spool, coding, self._settings, limit)
-            intake = Intake(sink, limit=limit, hashing=hashing)
+            intake = BodyWriter(sink, limit=limit, hashing=hashing)
             await self.pump(source, intake, progress=progress)
         if not isinstance(sink, Decoding):
             return intake.offset
@@ -358,7 +358,7 @@ class Engine:
         """Opens the session store and offers resumable uploads from then on."""
         await sessions.open()
         self._sessions = sessions
-        self._resumables = Resumables(self, sessions)
+        self._resumables = UploadService(self, sessions)
         self.state_error = None
 
     @property
@@ -367,7 +367,7 @@ class Engine:
         return self._resumables is not None or self.state_error is not None
 
     @property
-    def resumables(self) -> Resumables:
+    def resumables(self) -> UploadService:
         """Raises RuntimeError while resumable uploads are not offered, SessionsUnavailable while
         they are, but their state cannot be reached.
         """
@@ -379,7 +379,7 @@ class Engine:
         return self._resumables
 
     @property
-    def recorded(self) -> Recorded | None:
+    def recorded(self) -> RecordedPublication | None:
         """Where ends of whole uploads are noted while somebody is told of them; else None.
 
         Raises SessionsUnavailable while that cannot be promised.

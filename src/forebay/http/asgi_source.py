@@ -16,8 +16,8 @@ from forebay.errors import IncompleteBody, Interrupted, StorageFailed, UploadErr
 from forebay.http.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from forebay.engine.receive import Intake, Late
-    from forebay.engine.workers import Workers
+    from forebay.engine.transfer.pump import BodyWriter, Late
+    from forebay.engine.transfer.workers import Workers
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -35,13 +35,13 @@ BODY_WAS_READ = (
     "a route, and no JSON, form or `await request.body()` beside it or in middleware."
 )
 TURN_WORK = 16 << 10
-"""Most work of taking a body apart in a turn, in units of `Intake.work`: some 5 ms."""
+"""Most work of taking a body apart in a turn, in units of `BodyWriter.work`: some 5 ms."""
 PATIENCE = 0.1
 """Seconds a piece may wait for company."""
 
 
 class ReceiveSource:
-    """A `forebay.engine.receive.Source` over ASGI."""
+    """A `forebay.engine.transfer.pump.Source` over ASGI."""
 
     _alive = 0
 
@@ -67,7 +67,7 @@ class ReceiveSource:
     def take_whole(self) -> bytes | None:
         return None  # nobody can tell without waiting
 
-    async def turn(self, intake: Intake, workers: Workers) -> bool:
+    async def turn(self, intake: BodyWriter, workers: Workers) -> bool:
         ReceiveSource._alive += 1
         loop = asyncio.get_running_loop()
         batch = max(SMALLEST_BATCH, min(BATCH, TOGETHER // ReceiveSource._alive))
@@ -121,19 +121,19 @@ class ReceiveSource:
             raise IncompleteBody(misplaced=True)
         return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
 
-    async def _write(self, intake: Intake, workers: Workers) -> None:
+    async def _write(self, intake: BodyWriter, workers: Workers) -> None:
         pieces, self._pieces = self._pieces, []
         while pieces:
             async with workers.alone() if intake.costly else contextlib.nullcontext():
                 pieces = await workers.run(_feed_some, intake, pieces)
 
-    def _start_flush(self, intake: Intake, workers: Workers) -> None:
+    def _start_flush(self, intake: BodyWriter, workers: Workers) -> None:
         """The client is slow: what it sent so far goes to the store while it is waited for."""
         self._timer = None  # the next piece to come sets it again
         if self._pieces and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.ensure_future(self._flush(intake, workers))
 
-    async def _flush(self, intake: Intake, workers: Workers) -> None:
+    async def _flush(self, intake: BodyWriter, workers: Workers) -> None:
         try:
             await self._write(intake, workers)
         except UploadError as error:
@@ -165,7 +165,7 @@ class ReceiveSource:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
 
-def _feed_some(intake: Intake, pieces: list[bytes]) -> list[bytes]:
+def _feed_some(intake: BodyWriter, pieces: list[bytes]) -> list[bytes]:
     """In a thread: what is left when so much work was done that others should have a turn. Large
     pieces go one by one: copying them together costs more than a call.
     """

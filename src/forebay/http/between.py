@@ -62,7 +62,7 @@ class Entrance:
 
 
 def exchange_of(scope: dict[str, Any]) -> Any:
-    """The request as our own server has it (`forebay.http.exchange.Exchange`), else None."""
+    """The request as our own server has it (`forebay.http.request_cycle.Exchange`), else None."""
     return (scope.get("extensions") or {}).get("forebay.body")
 
 

@@ -9,10 +9,10 @@ from forebay.errors import UploadError
 from forebay.http.answers import Send
 from forebay.http.between import exchange_of, sends_directly
 from forebay.model import FileInfo
-from forebay.stores.seekable import Unpacker
+from forebay.stores.compressed.seekable import Unpacker
 
 if TYPE_CHECKING:
-    from forebay.engine.workers import Workers
+    from forebay.engine.transfer.workers import Workers
 
 PIECE = 256 << 10
 _SMALL = 32 << 10

@@ -32,11 +32,11 @@ from forebay.http.answers import Headers
 from forebay.http.deadline import Deadline
 from forebay.http.default_head import DefaultHead
 from forebay.http.drain import duplicate_socket
-from forebay.http.exchange import HIGH_WATER, STATUS_LINES, Exchange
+from forebay.http.flow_control import FlowControl
 from forebay.http.framing import framing_of
 from forebay.http.limits import ConnectionLimits
 from forebay.http.long_head import LongHead
-from forebay.http.outlet import Outlet
+from forebay.http.request_cycle import HIGH_WATER, STATUS_LINES, RequestCycle
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
 from forebay.http.turns import Turns
 from forebay.protocol import fields, names, origin
@@ -84,14 +84,14 @@ class DirectProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.can_drain = False
         self.paused = False
-        self.outlet: Outlet = cast(Outlet, None)
+        self.outlet: FlowControl = cast(FlowControl, None)
         self._buffer = bytearray()
         self._scanned = 0
         self._head_begun = False
         self._empty_lines = 0
         self._feeding = False
         self._long_head: LongHead | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: RequestCycle | None = None
         self._lingering: int | None = None
         self._eof = False
         self._shutting_down = False
@@ -104,7 +104,7 @@ class DirectProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         cls = type(self)  # whose limits may be replaced; not self, which would be a cycle
-        self.outlet = Outlet(self.loop, self.transport, lambda: cls.limits.send_timeout)
+        self.outlet = FlowControl(self.loop, self.transport, lambda: cls.limits.send_timeout)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.server = get_local_addr(self.transport)
         self.client = get_remote_addr(self.transport)
@@ -254,7 +254,7 @@ class DirectProtocol(asyncio.Protocol):
         if request.wants_websocket and self.config.ws_protocol_class is not None:
             self._upgrade(data)
             return
-        exchange = Exchange(
+        exchange = RequestCycle(
             self,
             self._scope(request),
             framing,
@@ -383,7 +383,7 @@ class DirectProtocol(asyncio.Protocol):
         if len(self._buffer) <= HIGH_WATER:
             self._resume()
 
-    def _answer_malformed(self, exchange: Exchange, error: UploadError) -> None:
+    def _answer_malformed(self, exchange: RequestCycle, error: UploadError) -> None:
         exchange.started = exchange.complete = True
         self._refuse(error, exchange.scope["headers"])
 
@@ -452,7 +452,7 @@ class DirectProtocol(asyncio.Protocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def on_response_complete(self, exchange: Exchange) -> None:
+    def on_response_complete(self, exchange: RequestCycle) -> None:
         self.server_state.total_requests += 1
         self._served += 1
         if self.access_log:
@@ -465,7 +465,7 @@ class DirectProtocol(asyncio.Protocol):
             return
         self._skip_rest(exchange)
 
-    def _skip_rest(self, exchange: Exchange) -> None:
+    def _skip_rest(self, exchange: RequestCycle) -> None:
         """Reads the small rest of a body that nobody wanted, then goes on."""
         if not exchange.framing.done and self._buffer:
             data = bytes(self._buffer)
@@ -504,7 +504,7 @@ class DirectProtocol(asyncio.Protocol):
                     self.outlet.finish()
                 self._resume()
 
-    def _log_access(self, exchange: Exchange) -> None:
+    def _log_access(self, exchange: RequestCycle) -> None:
         scope = exchange.scope
         query = scope["query_string"]
         target = scope["raw_path"] + (b"?" + query if query else b"")

@@ -17,7 +17,7 @@ from forebay.model import EntityTag, FileInfo, Preconditions, coded_tag
 from forebay.protocol import fields, preconditions, ranges
 from forebay.protocol.negotiation import takes_coding
 from forebay.protocol.preconditions import Outcome
-from forebay.stores.seekable import Unpacker
+from forebay.stores.compressed.seekable import Unpacker
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine

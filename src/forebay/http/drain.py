@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Protocol
 from forebay.errors import IncompleteBody, UploadError, from_os_error
 
 if TYPE_CHECKING:
-    from forebay.engine.receive import Intake, Late
-    from forebay.engine.workers import Workers
+    from forebay.engine.transfer.pump import BodyWriter, Late
+    from forebay.engine.transfer.workers import Workers
     from forebay.http.framing import Framing
 
 TURN = 16 << 20
@@ -75,7 +75,7 @@ class Connection(Protocol):
 
 
 class SocketSource:
-    """A `forebay.engine.receive.Source` fed by the socket itself."""
+    """A `forebay.engine.transfer.pump.Source` fed by the socket itself."""
 
     def __init__(
         self, connection: Connection, framing: Framing, loop: asyncio.AbstractEventLoop
@@ -122,7 +122,7 @@ class SocketSource:
             self._connection.give_back(early[size:])
         return body
 
-    async def turn(self, intake: Intake, workers: Workers) -> bool:
+    async def turn(self, intake: BodyWriter, workers: Workers) -> bool:
         if self._stopped is not None:
             raise self._stopped
         if not self._began:
@@ -175,7 +175,7 @@ class SocketSource:
             if self._close_wanted:
                 self.close()
 
-    def _work(self, intake: Intake, early: bytes, workers: Workers) -> bool:
+    def _work(self, intake: BodyWriter, early: bytes, workers: Workers) -> bool:
         """In a thread: one turn."""
         framing = self._framing
         if early:
@@ -195,7 +195,7 @@ class SocketSource:
         return framing.done
 
     def _take_turn(
-        self, source: socket.socket, intake: Intake, workers: Workers, buffers: list[bytearray]
+        self, source: socket.socket, intake: BodyWriter, workers: Workers, buffers: list[bytearray]
     ) -> None:
         framing = self._framing
         hashes = intake.hashes

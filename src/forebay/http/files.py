@@ -8,8 +8,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
-from forebay.engine.decoding import offered
-from forebay.engine.late import AnnouncedDigests
+from forebay.engine.transfer.decoding import offered
+from forebay.engine.transfer.trailers import AnnouncedDigests
 from forebay.errors import InvalidField, InvalidRequest, MethodNotAllowed, NotFound, UploadError
 from forebay.http import forms, guard, judging
 from forebay.http.answers import (
@@ -35,12 +35,12 @@ from forebay.protocol import (
     raw,
 )
 from forebay.protocol.status import Answer
-from forebay.stores.seekable import Unpacker
+from forebay.stores.compressed.seekable import Unpacker
 
 if TYPE_CHECKING:
     from forebay import model
     from forebay.engine.engine import Engine
-    from forebay.engine.receive import Source
+    from forebay.engine.transfer.pump import Source
     from forebay.http.tus_files import TusAtFiles
     from forebay.model import Stored
 

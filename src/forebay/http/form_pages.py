@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from forebay.engine.forms import Outcome
+from forebay.engine.forms.form import Outcome
 from forebay.errors import UploadError
 from forebay.protocol import names
 from forebay.protocol.status import Answer, phrase

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.decoding import offered
-from forebay.engine.form_parts import AsField, AsFile, Dropped, Place, Placement
-from forebay.engine.forms import Outcome
+from forebay.engine.forms.form import Outcome
+from forebay.engine.forms.parts import AsField, AsFile, Dropped, Place, Placement
+from forebay.engine.transfer.decoding import offered
 from forebay.errors import InvalidRequest, UploadError
 from forebay.http import judging
 from forebay.http.answers import Headers, answer_error, json_answer
@@ -21,7 +21,7 @@ from forebay.protocol.status import Answer, status_of
 if TYPE_CHECKING:
     from forebay.config import Settings
     from forebay.engine.engine import Engine
-    from forebay.engine.receive import Source
+    from forebay.engine.transfer.pump import Source
     from forebay.protocol.form_request import ReceiveForm
 
 _HELD = 64 * KiB

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.lengths import limit_of, whole_length
+from forebay.engine.uploads.lengths import limit_of, whole_length
 from forebay.errors import (
     DigestMismatch,
     InconsistentLength,
@@ -41,8 +41,8 @@ from forebay.protocol.upload_ids import refuse_method
 if TYPE_CHECKING:
     from forebay import model
     from forebay.engine.engine import Engine
-    from forebay.engine.receive import Source
-    from forebay.engine.resumable import Standing
+    from forebay.engine.transfer.pump import Source
+    from forebay.engine.uploads.service import Standing
 
 _TARGETS = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
 _TARGETS_AT_ONCE = (*_TARGETS, InvalidName, TooLarge, UnsupportedCoding, UnsupportedMediaType)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from forebay.engine.verdict import Verdict
+from forebay.engine.bodies.verdict import Verdict
 from forebay.http.answers import Message, Receive, Send
 from forebay.http.between import exchange_of, sends_directly
 

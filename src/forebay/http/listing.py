@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.browsing import LARGEST_PAGE, PAGE, read_folder
+from forebay.engine.files.browse import LARGEST_PAGE, PAGE, read_folder
 from forebay.errors import InvalidRequest
 from forebay.http.answers import Headers, Send
 from forebay.http.listing_page import FIELDS, HTML, as_html

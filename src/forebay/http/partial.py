@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine import lengths, outcome
-from forebay.engine.lifecycle import Command
+from forebay.engine.uploads import lengths, outcome
+from forebay.engine.uploads.lifecycle import Command
 from forebay.errors import (
     InconsistentLength,
     MethodNotAllowed,
@@ -28,7 +28,7 @@ from forebay.protocol.upload_ids import refuse_plain
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
-    from forebay.engine.receive import Source
+    from forebay.engine.transfer.pump import Source
 
 _NO_STORE = (b"cache-control", b"no-store")
 

@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from forebay.http.drain import CROWDED_TURN, LINGER_MS, TURN
-from forebay.http.outlet import unacknowledged
+from forebay.http.flow_control import unacknowledged
 
 PIECE = 4 << 20
 
 
 class Runner(Protocol):
-    """What runs the turns; `forebay.engine.workers.Workers` is one."""
+    """What runs the turns; `forebay.engine.transfer.workers.Workers` is one."""
 
     @property
     def crowded(self) -> bool: ...

@@ -16,11 +16,11 @@ from types import FrameType
 
 import uvicorn
 
+from forebay.backends import make_store
 from forebay.config import Settings, changes_needing_restart, only_live_changes
-from forebay.engine.admission import Tally
-from forebay.engine.background import Background
 from forebay.engine.engine import Engine
-from forebay.engine.opening import make_store
+from forebay.engine.maintenance.background import Background
+from forebay.engine.transfer.admission import Tally
 from forebay.errors import ConfigError, ForebayError
 from forebay.http.app import ServerApp
 from forebay.http.descriptors import raise_limit

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from forebay.config import Settings, only_live_changes
-from forebay.engine.admission import Tally
+from forebay.engine.transfer.admission import Tally
 from forebay.errors import ForebayError
 
 logger = logging.getLogger("forebay")

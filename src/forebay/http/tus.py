@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.hashes import known
+from forebay.engine.transfer.hashes import known
 from forebay.errors import (
     DigestMismatch,
     OffsetMismatch,
@@ -26,8 +26,8 @@ from forebay.protocol.upload_ids import refuse_method
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
-    from forebay.engine.receive import Source
-    from forebay.engine.resumable import LateDigests
+    from forebay.engine.transfer.pump import Source
+    from forebay.engine.uploads.service import LateDigests
 
 CHECKSUM_MISMATCH = 460
 

@@ -8,40 +8,43 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableM
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
 from forebay.config import load, written
-from forebay.engine.body import Body
-from forebay.engine.decoding import offered
-from forebay.engine.progress import ProgressFeed
+from forebay.engine.bodies.body import Body
+from forebay.engine.transfer.decoding import offered
+from forebay.engine.transfer.progress import ProgressFeed
 from forebay.errors import UploadError
 from forebay.hooks.base import Access
 from forebay.http import terms
 from forebay.http.answers import Receive
 from forebay.http.outgoing import leaving
-from forebay.library import by_hand, declared, forms, steps, told
+from forebay.library import declared, forms
+from forebay.library import hook_adapters as told
+from forebay.library import manual as by_hand
+from forebay.library import routes as steps
 from forebay.library.calls import Call, Reply, describe_error
 from forebay.library.contents import Contents
 from forebay.library.forms import Form
 from forebay.library.front import Front
 from forebay.library.mounts import Places
-from forebay.library.running import warn_of
-from forebay.library.upload import Upload
-from forebay.library.wishes import (
+from forebay.library.options import (
     Bytes,
     Files,
     FormWanted,
     FormWish,
     To,
+    UploadOptions,
     Wanted,
-    Wish,
     make_form_wish,
     make_wish,
 )
+from forebay.library.runtime import warn_of
+from forebay.library.upload import Upload
 from forebay.model import Conflict
 from forebay.protocol import checksums, codings, content_type, whole
 from forebay.protocol import fields as header_fields
 from forebay.protocol.status import Answer
 
 if TYPE_CHECKING:
-    from forebay.library.by_hand import IncomingUpload
+    from forebay.library.manual import IncomingUpload
 
 Fields = Mapping[str, Any] | type | None
 """The types of text fields, by their names, or a pydantic model."""
@@ -131,7 +134,7 @@ class Forebay(Contents):
         conflict: Conflict | str | None = None,
         digest: str | None = None,
         threshold: Bytes | None = None,
-    ) -> Wish:
+    ) -> UploadOptions:
         """What a route takes; the arguments are those of `receive`. Raises ConfigError."""
         wish = make_wish(
             to,
@@ -144,13 +147,13 @@ class Forebay(Contents):
         self._register(wish)
         return wish
 
-    def _register(self, wish: Wish) -> None:
+    def _register(self, wish: UploadOptions) -> None:
         if wish.doubtful_name:
             self._doubtful.add(wish.doubtful_name)
         if wish.static_folder:
             self._register_folder(wish.static_folder)
 
-    def _look_at_name(self, wish: Wish) -> None:
+    def _look_at_name(self, wish: UploadOptions) -> None:
         """What the start does for wishes that were declared; once for each name."""
         name = wish.doubtful_name
         if name is not None and name not in self._doubtful:
@@ -194,7 +197,7 @@ class Forebay(Contents):
         request: Any,
         receive: Receive | None = None,
         *,
-        to: To | Wish | None = None,
+        to: To | UploadOptions | None = None,
         **wanted: Unpack[Wanted],
     ) -> AsyncIterator[Upload]:
         """The same for any framework: the body of `request`, for the block.
@@ -210,7 +213,7 @@ class Forebay(Contents):
             yield upload
 
     @contextlib.asynccontextmanager
-    async def received_by(self, call: Call, wish: Wish) -> AsyncIterator[Upload]:
+    async def received_by(self, call: Call, wish: UploadOptions) -> AsyncIterator[Upload]:
         """The same by a wish that was made before."""
         running = await self._run()
         self._look_at_name(wish)
@@ -331,7 +334,7 @@ class Forebay(Contents):
     async def create_upload(
         self,
         request: Any,
-        to: To | Wish,
+        to: To | UploadOptions,
         *,
         receive: Receive | None = None,
         **wanted: Unpack[Wanted],
@@ -398,7 +401,7 @@ class Forebay(Contents):
     async def create_resumable_upload(
         self,
         request: Any,
-        to: To | Wish = "",
+        to: To | UploadOptions = "",
         *,
         receive: Receive | None = None,
         location: str | None = None,
@@ -440,7 +443,7 @@ class Forebay(Contents):
         receive: Receive | None,
         upload_id: str | None,
         location: str | None = None,
-        wish: Wish | None = None,
+        wish: UploadOptions | None = None,
     ) -> Any:
         call = Call.of(request, receive)
         running = await self._run()

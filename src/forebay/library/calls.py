@@ -20,7 +20,7 @@ from forebay.protocol.status import Answer, problems_of
 
 if TYPE_CHECKING:
     from forebay.config import Settings
-    from forebay.engine.receive import Source
+    from forebay.engine.transfer.pump import Source
 
 Framework = Literal["asgi", "starlette", "litestar"]
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from forebay.engine.about import about_of
-from forebay.engine.browsing import LARGEST_PAGE, read_folder
-from forebay.engine.outcome import is_recorded
-from forebay.engine.sweep import has_state
+from forebay.engine.files.browse import LARGEST_PAGE, read_folder
+from forebay.engine.maintenance.sweep import has_state
+from forebay.engine.uploads.about import about_of
+from forebay.engine.uploads.outcome import is_recorded
 from forebay.errors import NotFound
-from forebay.library.life import Life
+from forebay.library.lifecycle import Lifecycle
 from forebay.library.upload import Upload
 from forebay.media_types import media_type_of
 from forebay.model import (
@@ -82,7 +82,7 @@ class UnfinishedUpload:
     """Upload-Metadata of tus, as `Upload.metadata` has it."""
 
 
-class Contents(Life):
+class Contents(Lifecycle):
     """The part of `Forebay` that lists, reads and removes. It is for the application: nobody is
     authorised, and `allow_delete` is for clients alone.
     """

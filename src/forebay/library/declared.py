@@ -8,19 +8,19 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from forebay.engine.reporting import reported
+from forebay.engine.transfer.reporting import reported
 from forebay.hooks.base import Arrival
 from forebay.http.judging import verdict_of
 from forebay.library.calls import Call
+from forebay.library.options import UploadOptions
 from forebay.library.upload import RequestHead, Upload
-from forebay.library.wishes import Wish
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 
 @contextlib.asynccontextmanager
-async def received(engine: Engine, call: Call, wish: Wish) -> AsyncIterator[Upload]:
+async def received(engine: Engine, call: Call, wish: UploadOptions) -> AsyncIterator[Upload]:
     """The upload, for the block. Raises an UploadError before the block for what is refused.
 
     With a destination it is published, and taken back when the block raises; `on_complete` is

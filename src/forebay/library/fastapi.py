@@ -11,8 +11,8 @@ from forebay.errors import ConfigError, UploadError
 from forebay.library.calls import Call
 from forebay.library.forms import Form
 from forebay.library.openapi import describe_operation
+from forebay.library.options import FormWish, UploadOptions
 from forebay.library.upload import Upload
-from forebay.library.wishes import FormWish, Wish
 
 if TYPE_CHECKING:
     from forebay.library.application import Forebay
@@ -21,7 +21,7 @@ WISH = "__forebay_wish__"
 """The attribute of a dependency that says what its request's body is: a Wish or a FormWish."""
 
 
-def dependency(uploads: Forebay, wish: Wish) -> Any:
+def dependency(uploads: Forebay, wish: UploadOptions) -> Any:
     """`Depends` on a request's body as an `Upload`."""
 
     async def upload(request: Request) -> AsyncIterator[Upload]:
@@ -41,7 +41,7 @@ def form_dependency(uploads: Forebay, wish: FormWish) -> Any:
     return depends_on(form, wish)
 
 
-def depends_on(call: Callable[..., Any], wish: Wish | FormWish) -> Any:
+def depends_on(call: Callable[..., Any], wish: UploadOptions | FormWish) -> Any:
     """`Depends(call)`, whose end comes before the response is sent: a client that has its answer
     can rely on the rest.
     """
@@ -84,7 +84,7 @@ def _describe(app: Any, schema: dict[str, Any]) -> None:
             describe_operation(schema, operation, wish, problem_documents=own)
 
 
-def _wishes(routes: Any) -> Iterator[tuple[str, str, Wish | FormWish]]:
+def _wishes(routes: Any) -> Iterator[tuple[str, str, UploadOptions | FormWish]]:
     each = getattr(routing, "iter_route_contexts", iter)  # included routers, since FastAPI 0.139
     for route in each(routes):
         of_route = getattr(route, "original_route", route)
@@ -139,8 +139,8 @@ def _calls_with_a_wish(dependant: Any) -> Iterator[Any]:
         yield from _calls_with_a_wish(inner)
 
 
-def _wish_of(dependant: Any) -> Wish | FormWish | None:
-    wish: Wish | FormWish | None = getattr(dependant.call, WISH, None)
+def _wish_of(dependant: Any) -> UploadOptions | FormWish | None:
+    wish: UploadOptions | FormWish | None = getattr(dependant.call, WISH, None)
     if wish is not None:
         return wish
     for inner in dependant.dependencies:

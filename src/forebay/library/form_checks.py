@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.form_parts import MultiDict
+from forebay.engine.forms.parts import MultiDict
 from forebay.errors import InvalidForm, MissingField
 from forebay.hooks.python import call
 from forebay.library.form_fields import Problem, fields_of, missing, problem
 
 if TYPE_CHECKING:
-    from forebay.engine.forms import Form as ReceivedForm
-    from forebay.library.wishes import FormWish
+    from forebay.engine.forms.form import Form as ReceivedForm
+    from forebay.library.options import FormWish
 
 
 async def checked(form: ReceivedForm, wish: FormWish) -> tuple[MultiDict[str], Any]:

@@ -12,7 +12,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from forebay.engine.form_parts import MultiDict
+from forebay.engine.forms.parts import MultiDict
 from forebay.errors import ConfigError
 
 Problem = dict[str, Any]

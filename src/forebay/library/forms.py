@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic
 
-from forebay.engine.decoding import offered
-from forebay.engine.form_parts import (
+from forebay.engine.forms.form import Form as ReceivedForm
+from forebay.engine.forms.form import Outcome, limits_of
+from forebay.engine.forms.parts import (
     AsField,
     AsFile,
     FormFile,
@@ -16,15 +17,14 @@ from forebay.engine.form_parts import (
     Place,
     Placement,
 )
-from forebay.engine.forms import Form as ReceivedForm
-from forebay.engine.forms import Outcome, limits_of
+from forebay.engine.transfer.decoding import offered
 from forebay.errors import UnsupportedMediaType, UploadError
 from forebay.http.judging import verdict_of
 from forebay.library.calls import Call
 from forebay.library.form_checks import absent, checked, refuse
 from forebay.library.form_fields import problem
+from forebay.library.options import FormWish, UploadOptions
 from forebay.library.upload import RequestHead, Upload
-from forebay.library.wishes import FormWish, Wish
 from forebay.model import Conflict, FormPolicy, Principal, Stored
 from forebay.protocol import checksums, content_type, form_request, names
 from forebay.protocol.multipart_head import FormLimits, PartHead, named
@@ -120,7 +120,7 @@ class Form(Mapping[str, Any], Generic[M]):
 class Target:
     """Where one field's files go, for one request."""
 
-    wish: Wish
+    wish: UploadOptions
     segments: tuple[str, ...]
     is_folder: bool
 

@@ -14,8 +14,8 @@ from forebay.http.outgoing import Exit
 from forebay.library.calls import Call, describe_error
 from forebay.library.foreign import answer_of
 from forebay.library.forms import Form
+from forebay.library.options import FormWish, UploadOptions
 from forebay.library.upload import Upload
-from forebay.library.wishes import FormWish, Wish
 from forebay.protocol import names
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class Front:
             key=lambda m: -len(m[0]),
         )
         for path, mounted in self._mounts:
-            if not isinstance(mounted, Wish | FormWish) and not callable(mounted):
+            if not isinstance(mounted, UploadOptions | FormWish) and not callable(mounted):
                 raise ConfigError(
                     f"{mounted!r} cannot be mounted at {path or '/'!r}. Give an ASGI application "
                     "(uploads.files, uploads.resumable), uploads.wish(...) or "
                     "uploads.form_wish(...)."
                 )
-            if not isinstance(mounted, Wish | FormWish):
+            if not isinstance(mounted, UploadOptions | FormWish):
                 uploads.mounted_at(mounted, path)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -55,7 +55,7 @@ class Front:
         if scope["type"] == "http":
             path = _path(scope)
             for mount, app in self._mounts:
-                if isinstance(app, Wish | FormWish):
+                if isinstance(app, UploadOptions | FormWish):
                     if path.rstrip("/") == mount and scope["method"] in _BODIES:
                         await self._receive(scope, receive, send, app)
                         return
@@ -68,7 +68,7 @@ class Front:
         await self._app(scope, receive, send)
 
     async def _receive(
-        self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish | FormWish
+        self, scope: dict[str, Any], receive: Receive, send: Send, wish: UploadOptions | FormWish
     ) -> None:
         async def judged(scope: Any, receive: Any, send: Any) -> None:
             await self._hand_over(scope, receive, send, wish)
@@ -76,7 +76,7 @@ class Front:
         await Judging(judged)(scope, receive, send)
 
     async def _hand_over(
-        self, scope: dict[str, Any], receive: Receive, send: Send, wish: Wish | FormWish
+        self, scope: dict[str, Any], receive: Receive, send: Send, wish: UploadOptions | FormWish
     ) -> None:
         """The application is called with what was received; whoever sees its answer leave takes
         the file back for an error.
@@ -98,7 +98,7 @@ class Front:
             await reply(scope, receive, leaving)
 
     def _received(
-        self, call: Call, wish: Wish | FormWish
+        self, call: Call, wish: UploadOptions | FormWish
     ) -> contextlib.AbstractAsyncContextManager[Upload | Form]:
         if isinstance(wish, FormWish):
             return self._uploads.received_form_by(call, wish)

@@ -21,8 +21,8 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from forebay.engine.form_parts import AsField, AsFile, FormFile, Placement
-from forebay.engine.forms import limits_of
+from forebay.engine.forms.form import limits_of
+from forebay.engine.forms.parts import AsField, AsFile, FormFile, Placement
 from forebay.errors import UploadError
 from forebay.http.answers import Receive, Send
 from forebay.library.calls import Call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from forebay.library.wishes import FormWish, Wish
+from forebay.library.options import FormWish, UploadOptions
 from forebay.model import Conflict
 from forebay.protocol.status import phrase
 
@@ -16,7 +16,11 @@ _ANY = ("application/octet-stream", "*/*")  # the first is what Swagger UI sends
 
 
 def describe_operation(
-    document: Schema, operation: Schema, wish: Wish | FormWish, *, problem_documents: bool = False
+    document: Schema,
+    operation: Schema,
+    wish: UploadOptions | FormWish,
+    *,
+    problem_documents: bool = False,
 ) -> None:
     """Adds body, parameters and refusals to an operation of `document`; what the application says
     of them itself is left. `problem_documents`: errors are told as RFC 9457 has them.
@@ -38,7 +42,7 @@ def describe_operation(
         responses.setdefault(str(status), answer)
 
 
-def upload_body(wish: Wish) -> Schema:
+def upload_body(wish: UploadOptions) -> Schema:
     """The request body: the file itself."""
     content = {kind: {"schema": dict(_BINARY)} for kind in wish.types or _ANY}
     return {"required": True, "content": content}
@@ -150,7 +154,7 @@ def _add_parameter(operation: Schema, parameter: Schema) -> None:
         there.append(dict(parameter))
 
 
-def _refusals(wish: Wish) -> list[int]:
+def _refusals(wish: UploadOptions) -> list[int]:
     """The statuses of 400 to 499 by which such a request may be refused."""
     fixed = isinstance(wish.to, str) and bool(wish.to) and not wish.to.endswith("/")
     taken = wish.conflict is Conflict.REFUSE or (fixed and wish.conflict in (None, Conflict.AUTO))

@@ -6,17 +6,17 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from forebay.engine.form_parts import MultiDict
+from forebay.engine.forms.parts import MultiDict
 from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
 from forebay.hooks.request import Request
 from forebay.model import NOTHING_SAID, About, Conflict, Digest, Metadata, MiB, Principal, Stored
 from forebay.protocol import fields, names, raw, resumable, tus
 from forebay.stores.base import Publication
-from forebay.stores.reading import open_content
+from forebay.stores.compressed.reading import open_content
 
 if TYPE_CHECKING:
-    from forebay.engine.body import Body
+    from forebay.engine.bodies.body import Body
     from forebay.engine.engine import Engine
 
 _PIECE = MiB

@@ -39,7 +39,7 @@ _NAMES = {
     "sha-512": "sha-512",
     "sha512": "sha-512",
 }
-"""What clients write, in lower case, and the names of `forebay.engine.hashes`."""
+"""What clients write, in lower case, and the names of `forebay.engine.transfer.hashes`."""
 
 _MOST = 64
 """Pairs in one field; what comes after them is part of the last one, which cannot be read then."""

@@ -266,7 +266,7 @@ class Store(Protocol):
         """A descriptor to read a published file, and what it holds. Caller closes it.
 
         With `FileInfo.stored_size` the descriptor's bytes are not the content, but frames that
-        `forebay.stores.seekable` reads.
+        `forebay.stores.compressed.seekable` reads.
 
         Raises NotFound, also for a folder (`detail["folder"]` may say so). A file that is
         replaced or deleted stays whole for those who have opened it.

@@ -9,19 +9,19 @@ from typing import Any
 from urllib.parse import quote
 
 from forebay.config import Settings
-from forebay.engine.body import Body, Spool
+from forebay.engine.bodies.body import Body, Spool
+from forebay.engine.bodies.publish import new_id
+from forebay.engine.bodies.receive import hashing_for
 from forebay.engine.engine import Engine
-from forebay.engine.form_parts import MultiDict
-from forebay.engine.reception import hashing_for
-from forebay.engine.recorded import new_id
-from forebay.engine.workers import Workers
+from forebay.engine.forms.parts import MultiDict
+from forebay.engine.transfer.workers import Workers
 from forebay.library.form_fields import make_fields
 from forebay.library.forms import Form
 from forebay.library.upload import RequestHead, Upload
 from forebay.model import About, Conflict, Digest, Durability, MiB, Principal
 from forebay.protocol import names
 from forebay.stores.base import Publication, Store
-from forebay.stores.files import FileStore
+from forebay.stores.files.store import FileStore
 from forebay.stores.memory import MemoryStore
 
 _workers = Workers(threads=2)

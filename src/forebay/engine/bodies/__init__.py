@@ -1,0 +1,1 @@
+"""Bodies of single requests: received, verified, published; or kept for the application."""

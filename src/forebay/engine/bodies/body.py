@@ -1,0 +1,270 @@
+"""`Body`: a received body in memory or in a file, chosen by its size.
+
+All bodies in memory share one budget; beyond it, or beyond the threshold, they are on the
+destination's filesystem, so that keeping one is a link and never a second copy.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
+
+from forebay.errors import InvalidRequest, StorageFailed
+from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
+from forebay.protocol.names import judge_path
+from forebay.stores.base import Publication, Staged, Store
+
+if TYPE_CHECKING:
+    from forebay.engine.transfer.workers import Workers
+
+_CHUNK = MiB
+
+
+class Budget:
+    """Bytes that bodies may hold in memory at once. Thread-safe; `limit` may be assigned."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        with self._lock:
+            if self.used + size > self.limit:
+                return False
+            self.used += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self.used -= size
+
+
+class Spool:
+    """A sink that starts in memory and moves to a staged file when it has to."""
+
+    def __init__(self, stage: Callable[[], Staged], budget: Budget, threshold: int) -> None:
+        self._stage = stage
+        self._budget = budget
+        self._threshold = threshold
+        self._taken = 0
+        self.memory: bytearray | None = bytearray()
+        self.staged: Staged | None = None
+
+    def write(self, data: memoryview, offset: int) -> None:
+        if self.memory is not None:
+            if len(self.memory) + len(data) <= self._threshold and self._budget.take(len(data)):
+                self._taken += len(data)
+                self.memory += data
+                return
+            self._spill()
+        assert self.staged is not None
+        self.staged.write(data, offset)
+
+    def reserve(self, size: int) -> None:
+        """Room on the disk, for a body that is known not to stay in memory."""
+        if size > self._threshold and self.staged is None:
+            self._spill()
+        if self.staged is not None:
+            self.staged.reserve(size)
+
+    def _spill(self) -> None:
+        staged = self._stage()
+        try:
+            with memoryview(self.memory or b"") as held:
+                staged.write(held, 0)
+        except BaseException:
+            staged.discard()
+            raise
+        self.staged = staged
+        self._free_memory()
+
+    def _free_memory(self) -> None:
+        self.memory = None
+        self._budget.give_back(self._taken)
+        self._taken = 0
+
+    def to_file(self) -> Staged:
+        """The staged file, made now if the body was in memory. The caller owns it."""
+        if self.staged is None:
+            self._spill()
+        staged, self.staged = self.staged, None
+        assert staged is not None
+        return staged
+
+    def discard(self) -> None:
+        if self.staged is not None:
+            self.staged.discard()
+            self.staged = None
+        self._free_memory()
+
+
+class Body:
+    """A received body. Gone when its request ends, whatever way, unless it was moved.
+
+    Methods that may wait for a disk are async, or say that they must not be called on the
+    event loop.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        size: int,
+        *,
+        store: Store,
+        workers: Workers,
+        media_type: str | None = None,
+        digests: tuple[Digest, ...] = (),
+    ) -> None:
+        self._spool = spool
+        self._store = store
+        self._workers = workers
+        self._closed = False
+        self.size = size
+        """Bytes."""
+        self.media_type = media_type
+        self.digests = digests
+
+    @property
+    def kind(self) -> Literal["memory", "file"]:
+        return "memory" if self._spool.memory is not None else "file"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidRequest("The body is gone: its request has ended, or it was moved.")
+
+    def open(self) -> BinaryIO:
+        """A reader at the start; close it. Not for the event loop when `kind` is `file`."""
+        self._check_open()
+        if self._spool.memory is not None:
+            return _Held(bytes(self._spool.memory))
+        assert self._spool.staged is not None
+        return os.fdopen(self._spool.staged.open_read(), "rb")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The content in pieces of at most 1 MiB."""
+        self._check_open()
+        if self._spool.memory is not None:
+            if self._spool.memory:
+                yield bytes(self._spool.memory)
+            return
+        reader = await self._workers.run(self.open, undo=_close_reader)
+        try:
+            while piece := await self._workers.run(reader.read, _CHUNK):
+                yield piece
+        finally:
+            await self._workers.run(reader.close)
+
+    async def read(self) -> bytes:
+        """All of it. Think of its size first."""
+        return b"".join([piece async for piece in self])
+
+    def mmap(self) -> mmap.mmap:
+        """The content as memory, read only; close it. A body of no bytes has no map.
+
+        A body in memory is copied into an anonymous map, a file is mapped as it is.
+        """
+        self._check_open()
+        if self.size == 0:
+            raise InvalidRequest("An empty body cannot be mapped.")
+        if self._spool.memory is not None:
+            area = mmap.mmap(-1, self.size)
+            area.write(bytes(self._spool.memory))
+            area.seek(0)
+            return area
+        assert self._spool.staged is not None
+        fd = self._spool.staged.open_read()
+        try:
+            return mmap.mmap(fd, self.size, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            raise StorageFailed(str(error)) from error
+        finally:
+            os.close(fd)
+
+    async def move_to(
+        self,
+        name: str,
+        *,
+        conflict: Conflict = Conflict.REFUSE,
+        preconditions: Preconditions = NO_PRECONDITIONS,
+    ) -> Stored:
+        """Publishes the body as `name` under the store's root; it is kept from then on.
+
+        `name` is judged. Nothing is copied when the body is in a file. Raises InvalidName,
+        NameTaken, NotAFolder, PreconditionFailed (the body is still there then) and
+        StorageError.
+        """
+        self._check_open()
+        return await self.publish(Publication(judge_path(name.split("/")), conflict, preconditions))
+
+    async def publish(self, how: Publication) -> Stored:
+        """The same as a store is told it; the name is judged already."""
+        self._check_open()
+        await self.prepare(how.name)
+        stored = await self._workers.run(self._move, how)
+        self._closed = True
+        return stored
+
+    async def prepare(self, name: str) -> None:
+        """Does what is slow about publishing it as `name`, in turns that are fair to others.
+
+        Never needed: who publishes without it does it then, at one go.
+        """
+        staged = self._spool.staged
+        if staged is not None and self._store.capabilities.prepares:
+            while not await self._workers.run(staged.prepare, name):
+                pass
+
+    def settle(self) -> None:
+        """In a thread: has it on the disk, with the room that must stay free."""
+        self._check_open()
+        staged = self._spool.to_file()
+        self._spool.staged = staged
+        staged.reserve(self.size)
+
+    @property
+    def staged(self) -> Staged:
+        """Its data on the disk, after `settle`."""
+        self._check_open()
+        assert self._spool.staged is not None
+        return self._spool.staged
+
+    def release(self) -> Staged:
+        """Its data, which is published and somebody else's to close."""
+        staged, self._spool.staged = self.staged, None
+        self._closed = True
+        return staged
+
+    def _move(self, how: Publication) -> Stored:
+        staged = self._spool.to_file()
+        try:
+            return staged.publish(how).stored()
+        except BaseException:
+            self._spool.staged = staged  # still ours: tried again, or discarded at the end
+            raise
+
+    async def close(self) -> None:
+        """Removes it. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            await self._workers.run(self._spool.discard)
+
+
+def _close_reader(reader: BinaryIO) -> None:
+    reader.close()
+
+
+class _Held(io.BytesIO):
+    """A reader of what is in memory; as with a file, what is written would not be kept."""
+
+    def writable(self) -> bool:
+        return False
+
+    def _refuse(self, *args: object) -> NoReturn:
+        raise io.UnsupportedOperation("not writable")
+
+    write = writelines = truncate = _refuse

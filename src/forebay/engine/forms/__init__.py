@@ -1,0 +1,1 @@
+"""Forms (multipart/form-data): taken apart, their files published."""

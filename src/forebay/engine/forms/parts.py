@@ -1,0 +1,180 @@
+"""What becomes of the parts of a form: rules to place them, and the values that come of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from forebay.engine.bodies.body import Body, Spool
+from forebay.errors import InvalidName
+from forebay.model import NO_PRECONDITIONS, About, Conflict, Digest, Preconditions
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.names import as_called, from_client_name, judge_path
+from forebay.stores.base import Publication, Published, Store
+
+if TYPE_CHECKING:
+    from forebay.engine.transfer.workers import Workers
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AsField:
+    """The part is text, kept in memory. `max_size` in bytes; None: the form's limits alone."""
+
+    max_size: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dropped:
+    """The part is read, counted against the limits, and forgotten."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AsFile:
+    """The part is a file.
+
+    `folder` is a judged path under the store's root, "" the root itself, and `name` a judged
+    file name; None takes the client's, as far as it can be one. Sizes are bytes; up to
+    `threshold` the content may stay in memory (None: `--memory-threshold`). `accept_types`
+    are media types like `image/*`, all when empty; `wanted` the digests to compute.
+    """
+
+    folder: str = ""
+    name: str | None = None
+    max_size: int | None = None
+    threshold: int | None = None
+    accept_types: tuple[str, ...] = ()
+    conflict: Conflict = Conflict.RENAME
+    preconditions: Preconditions = NO_PRECONDITIONS
+    wanted: tuple[str, ...] = ()
+
+
+Placement = AsField | AsFile | Dropped
+Place = Callable[[PartHead], Placement]
+"""Decides about one part when its head is known; runs in a worker thread. Raises an
+UploadError to refuse the whole form."""
+
+
+def by_kind(head: PartHead) -> Placement:
+    """What has a file name is a file for the root folder, all else is a field."""
+    return AsFile() if head.is_file else AsField()
+
+
+class MultiDict(Mapping[str, T], Generic[T]):
+    """Names and values in the order they came; a name may come more than once.
+
+    As a mapping it has the first value of each name, like `FormData.get` of browsers.
+    """
+
+    def __init__(self, items: Iterable[tuple[str, T]] = ()) -> None:
+        self._items = list(items)
+        self._first: dict[str, T] = {}
+        for name, value in self._items:
+            self._first.setdefault(name, value)
+
+    def __getitem__(self, name: str) -> T:
+        return self._first[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._first)
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def getall(self, name: str) -> list[T]:
+        """Every value of that name, in order; empty when there is none."""
+        return [value for key, value in self._items if key == name]
+
+    def multi_items(self) -> list[tuple[str, T]]:
+        """Every pair, in order."""
+        return list(self._items)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._items!r})"
+
+
+class FormFile(Body):
+    """One file of a form: a `Body` that also knows how the form called it.
+
+    Gone when the form's block ends, unless it was moved or published.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        size: int,
+        *,
+        head: PartHead,
+        placement: AsFile,
+        digests: tuple[Digest, ...],
+        store: Store,
+        workers: Workers,
+    ) -> None:
+        super().__init__(
+            spool,
+            size,
+            store=store,
+            workers=workers,
+            media_type=head.media_type,
+            digests=digests,
+        )
+        self.id = secrets.token_urlsafe(16)
+        """The same in everything that hooks are told of this file."""
+        self.headers = head.headers
+        """The header of its part, the names in lower case."""
+        self.field = head.name
+        """The name of the form's field."""
+        self.filename = head.filename
+        """The file name as the client sent it, or made where it sent none; None for a large text
+        field. Not judged.
+        """
+        self.name = placement.name or client_name(head.filename)
+        """A file name that can be stored; None when the client sent none such."""
+        self.placement = placement
+
+        self.about = About(as_called(head.filename), length=size, media_type=head.media_type)
+        """What callbacks are given; with the form's fields once it is whole."""
+
+    @property
+    def publication(self) -> Publication:
+        """Where the form's rules put it. Raises InvalidName when it has no name to store."""
+        if self.name is None:
+            if self.filename:
+                from_client_name(self.filename)  # says what is wrong with it
+            raise InvalidName(f"The file in the field {self.field[:80]!r} has no name.")
+        folder = self.placement.folder
+        segments = [*folder.split("/"), self.name] if folder else [self.name]
+        return Publication(
+            judge_path(segments), self.placement.conflict, self.placement.preconditions
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was moved or published, or its form's block has ended."""
+        return self._closed
+
+    def expire(self) -> None:
+        """From now on it cannot be used; the form removes its content."""
+        self._closed = True
+
+    def publish_now(self, how: Publication) -> Published:
+        """In a thread: gives it its name. Raises what `Staged.publish` does; still ours then."""
+        published = self.staged.publish(how)
+        self.release()
+        return published
+
+    def __repr__(self) -> str:
+        return f"<FormFile {self.field!r} {self.filename!r} {self.size} bytes>"
+
+
+def client_name(filename: str | None) -> str | None:
+    """The last component of what a client calls its file, if that can be stored."""
+    if not filename:
+        return None
+    try:
+        return from_client_name(filename)
+    except InvalidName:
+        return None

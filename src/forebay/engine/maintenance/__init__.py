@@ -1,0 +1,1 @@
+"""What keeps a served folder in order: sweeps, the clock, and what an operator asks."""

@@ -1,0 +1,1 @@
+"""Callbacks about published files, called until they return."""

@@ -1,0 +1,385 @@
+"""Calling `on_complete` about a published file until it returns (invariant 11).
+
+That it has to be called is in the upload's record (`notify_at`), from before the publication
+until it has returned; so no crash, restart or failure loses it. Whoever published the file calls
+first. What failed, or what a dead process left, is called again here, with a growing pause.
+
+A lock that all processes share makes one at a time call about a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from forebay.engine.uploads import outcome
+from forebay.engine.uploads.about import about_of
+from forebay.errors import NotFound, UploadBusy, UploadError
+from forebay.hooks.base import Completion
+from forebay.model import Principal, UploadRecord, UploadState
+from forebay.sessions.base import Sessions
+from forebay.sessions.records import is_unnotified
+from forebay.stores.base import Staged, Store
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+    from forebay.engine.transfer.workers import Workers
+
+logger = logging.getLogger("forebay")
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 600.0
+"""Seconds between two calls; doubled after each failure, and varied by half."""
+PATIENCE = 60.0
+"""Seconds that a request waits for the callback; then it goes on without the request."""
+MANY_FAILURES = 10
+"""So many are logged once more; that is after about a quarter of an hour."""
+_POLL = 10.0
+"""Seconds until a look at what other processes left."""
+_AT_ONCE = 16
+_SLOW = 30.0
+"""Seconds after which a call that has not returned takes no turn from others any more."""
+_MOST = 256
+"""Calls that may hang at once in this process."""
+_MOST_DROPPED = 10_000
+_LAST = 5.0
+"""Seconds that running calls may take when the server stops."""
+
+
+def pause_after(failures: int) -> float:
+    """Seconds to wait after so many failures, at least one."""
+    doubled = FIRST_PAUSE * 2 ** min(failures - 1, 30)
+    varied: float = min(doubled, LONGEST_PAUSE) * random.uniform(0.5, 1.5)  # noqa: S311 (no secret)
+    return varied
+
+
+class Notifier:
+    """Calls `hooks.complete` for the files of one engine. Used on the event loop only.
+
+    `sessions` has the records of the uploads; what is in memory is called again in this process
+    only.
+    """
+
+    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+        self._engine = engine
+        self._sessions = sessions
+        self._running: dict[str, tuple[asyncio.Task[None], float]] = {}
+        self._not_before: dict[str, float] = {}
+        """By upload, when a call is tried again at the earliest: others may be at it."""
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._everything = False
+        self._closed = False
+
+    # --- by whoever published --------------------------------------------------------------------
+
+    async def notify(
+        self,
+        record: UploadRecord,
+        context: Mapping[str, Any] | None = None,
+        staged: Staged | None = None,
+    ) -> None:
+        """The first call about a file. Returns when the callback has, failed or not, and after
+        `PATIENCE` seconds at the latest; it goes on then, and also when this is cancelled.
+
+        `context` is what is known of the request at hand. `staged` is the file's data, which is
+        let go of in the end: the record of a whole upload becomes complete only when a call fails.
+        """
+        if record.id not in self._running:
+            self._begin(record.id, self._first(record, context, staged))
+        task, _ = self._running[record.id]
+        await asyncio.wait({task}, timeout=PATIENCE)
+
+    async def notify_if_new(
+        self, record: UploadRecord, context: Mapping[str, Any] | None = None
+    ) -> None:
+        """`notify`, if it has to be called about the file and was not yet."""
+        if is_unnotified(record) and not outcome.failures(record).count:
+            await self.notify(record, context)
+
+    def soon(self, record: UploadRecord) -> None:
+        """The first call about a file, for which nobody waits; if there is one to make."""
+        known = record.id in self._running or self._closed
+        if known or not is_unnotified(record) or not self._engine.hooks.completes:
+            return
+        if not outcome.failures(record).count:
+            self._begin(record.id, self._again(record))
+
+    async def _first(
+        self, record: UploadRecord, context: Mapping[str, Any] | None, staged: Staged | None
+    ) -> None:
+        run = self._engine.workers.run
+        try:
+            noted = await self._attempt(record.id, record=record, context=context)
+            if noted and staged is not None:
+                await run(staged.discard)
+        finally:
+            if staged is not None:
+                await run(staged.close)
+
+    # --- again, and for others -------------------------------------------------------------------
+
+    def start(self) -> None:
+        """At the start of a process: calls all there is, and from now on what is due, also what
+        other processes left.
+        """
+        self._everything = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._loop is None and not self._closed:
+            self._loop = asyncio.ensure_future(self._run())
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Ends all calls: those that have not returned are made again after a start."""
+        self._closed = True  # first: a call that fails now starts no other
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.cancel()
+            await asyncio.wait({loop})
+        tasks = {task for task, _ in self._running.values()}
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=_LAST)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LAST)
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            pause = _POLL
+            try:
+                pause = await self._call_due()
+            except UploadError as error:
+                logger.warning("which files on_complete waits for cannot be read: %s", error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+
+    async def _call_due(self) -> float:
+        """Starts what is due; seconds until there may be more."""
+        if not self._engine.hooks.completes:
+            return _POLL
+        now, everything = time.time(), self._everything
+        self._everything = False
+        self._not_before = {i: t for i, t in self._not_before.items() if 0 < t - now <= _POLL}
+        most = len(self._running) + len(self._not_before) + 4 * _AT_ONCE
+        pause = _POLL
+        for record in await self._sessions.unnotified(math.inf, most):
+            assert record.notify_at is not None
+            left = record.notify_at - now
+            # After a start all are: it may have mended what failed. A time that nobody would
+            # have chosen is that of a clock that was wrong.
+            if not everything and 0 < left < 2 * LONGEST_PAUSE:
+                return min(left, pause)
+            if record.id in self._running:
+                continue
+            if record.id in self._not_before:
+                pause = min(pause, self._not_before[record.id] - now)
+                continue
+            if not self._has_turn(now):
+                break
+            self._begin(record.id, self._again(record))
+        return pause
+
+    def _has_turn(self, now: float) -> bool:
+        quick = sum(began > now - _SLOW for _, began in self._running.values())
+        return quick < _AT_ONCE and len(self._running) < _MOST
+
+    def _begin(self, upload_id: str, calling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(calling)
+        self._running[upload_id] = task, time.time()
+        task.add_done_callback(lambda done: self._ended(upload_id, done))
+
+    def _ended(self, upload_id: str, task: asyncio.Task[None]) -> None:
+        del self._running[upload_id]
+        self._not_before[upload_id] = time.time() + FIRST_PAUSE
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("upload %s: on_complete cannot be called now: %s", upload_id, error)
+            self._go_on()
+
+    async def _again(self, record: UploadRecord) -> None:
+        run, store = self._engine.workers.run, self._engine.store
+        try:
+            staged = await run(store.claim, record.id, undo=_close)
+        except UploadBusy:  # whoever has it calls
+            return
+        except NotFound:
+            pass
+        else:
+            await run(staged.discard)  # it is published
+        await self._attempt(record.id, version=record.version)
+
+    # --- one call --------------------------------------------------------------------------------
+
+    async def _attempt(
+        self,
+        upload_id: str,
+        *,
+        record: UploadRecord | None = None,
+        context: Mapping[str, Any] | None = None,
+        version: int | None = None,
+    ) -> bool:
+        """Calls, unless somebody else does or has: `version` is that of the record that was due.
+        False when what came of it could not be noted.
+        """
+        run, store = self._engine.workers.run, self._engine.store
+        release = await run(store.try_lock, upload_id, undo=_release)
+        if release is None:
+            return True
+        try:
+            now = await self._sessions.load(upload_id)
+            if is_unnotified(now):
+                record = now
+            elif now.notify_at is None:
+                return True
+            if record is None or version not in (None, now.version):
+                return True
+            return await self._call(record, now.state, context)
+        except NotFound:
+            return True
+        finally:
+            await run(release)
+
+    async def _call(
+        self, record: UploadRecord, state: UploadState, context: Mapping[str, Any] | None
+    ) -> bool:
+        stored = outcome.stored(record)
+        assert stored is not None
+        failures = outcome.failures(record)
+        completion = Completion(
+            record.id,
+            stored,
+            record.media_type,
+            Principal(record.principal),
+            about_of(record),
+            context,
+        )
+        returned = set(failures.returned)
+        try:
+            await self._engine.hooks.complete(completion, returned)
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            failures = outcome.Failures(failures.count + 1, _shown(error), tuple(sorted(returned)))
+            _log_failure(record, failures.count, error)
+            noting = self._note(record, state, failures)
+        else:
+            if failures.count:
+                logger.info("on_complete has returned for %r at last", record.final_name)
+            noting = self._forget(record)
+        try:
+            await noting
+        except NotFound:
+            pass
+        except UploadError as error:
+            logger.warning("upload %s: its call of on_complete is not noted: %s", record.id, error)
+            return False
+        return True
+
+    async def _note(
+        self, record: UploadRecord, state: UploadState, failures: outcome.Failures
+    ) -> None:
+        changes: dict[str, Any] = {
+            "outcome": outcome.failed_calls(record, failures),
+            "notify_at": time.time() + pause_after(failures.count),
+        }
+        if state is UploadState.COMPLETING:  # a whole upload, which nobody has ended yet
+            changes |= {"state": UploadState.COMPLETE, "final_size": record.final_size}
+        await self._sessions.update(record.id, **changes)
+        self._go_on()
+
+    async def _forget(self, record: UploadRecord) -> None:
+        if outcome.is_recorded(record) or record.state is UploadState.CANCELLED:
+            await self._sessions.delete(record.id)
+            return
+        cleared = outcome.failed_calls(record, outcome.NO_FAILURES)
+        await self._sessions.update(record.id, notify_at=None, outcome=cleared)
+
+
+async def drop_gone(store: Store, sessions: Sessions, workers: Workers, now: float) -> int:
+    """Gives up on files that are gone and whose uploads have expired: their callbacks could not
+    return. How many those were.
+    """
+    dropped = 0
+    for record in await sessions.unnotified(math.inf, _MOST_DROPPED):
+        if record.expires_at is not None and record.expires_at <= now:
+            dropped += await _drop_gone(store, sessions, workers, record)
+    return dropped
+
+
+async def _drop_gone(
+    store: Store, sessions: Sessions, workers: Workers, record: UploadRecord
+) -> bool:
+    stored = outcome.stored(record)
+    if stored is None or await workers.run(_is_there, store, stored.file.name):
+        return False
+    release = await workers.run(store.try_lock, record.id, undo=_release)
+    if release is None:
+        return False
+    try:
+        await sessions.delete(record.id)
+    finally:
+        await workers.run(release)
+    logger.error(
+        "%r is gone and its upload has expired: on_complete is not called again", record.final_name
+    )
+    return True
+
+
+def _is_there(store: Store, name: str) -> bool:
+    try:
+        store.stat(name)
+    except NotFound:
+        return False
+    except UploadError:  # nobody knows
+        return True
+    return True
+
+
+def _log_failure(record: UploadRecord, count: int, error: BaseException) -> None:
+    """Once when it begins, and once more when it goes on for long; never for each call."""
+    if count == 1:
+        logger.error(
+            "on_complete failed for %r (upload %s); the file stays, and it is called again until"
+            " it returns",
+            record.final_name,
+            record.id,
+            exc_info=error,
+        )
+    elif count == MANY_FAILURES:
+        logger.error(
+            "on_complete has failed %d times for %r (upload %s), which `forebay uploads list`"
+            " shows: %s",
+            count,
+            record.final_name,
+            record.id,
+            _shown(error),
+        )
+
+
+def _shown(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _close(staged: Staged) -> None:
+    staged.close()
+
+
+def _release(release: Callable[[], None] | None) -> None:
+    if release is not None:
+        release()

@@ -1,0 +1,168 @@
+"""Looks after running bodies once a second: dead, slow, and too late for the drain.
+
+One timer for all uploads, so that a body costs nothing per read. Only time in which the
+client alone is waited for counts against it: a slow disk is not its fault.
+
+Where all places for uploads are taken, one that hardly sends gives way to one that may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from forebay.engine.transfer.pump import BodyWriter, Source
+from forebay.errors import BodyTimeout, ShuttingDown, TooManyUploads, TooSlow
+from forebay.model import KiB
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+
+_TICK = 1.0
+_IDLE_RATE = KiB
+"""Bytes a second below which an upload gives way to another, or `min_rate` where that is more."""
+_FIRST_RATE = 1.6
+_DECAY = 0.9
+"""What counts of the rate so far a second later. A new upload is taken for one that is quicker than
+is needed: one that sends nothing is below it after five seconds, when those come again that were
+refused for its sake.
+"""
+
+
+class Transfer:
+    """A running body as the watch sees it."""
+
+    __slots__ = (
+        "ended",
+        "intake",
+        "rate",
+        "rate_bytes",
+        "rate_seconds",
+        "seen",
+        "source",
+        "started",
+    )
+
+    def __init__(self, source: Source, intake: BodyWriter, now: float, rate: float) -> None:
+        self.source = source
+        self.intake = intake
+        self.started = now
+        self.seen = 0
+        self.rate_bytes = 0
+        self.rate_seconds = 0.0
+        self.rate = rate
+        """Bytes a second of late."""
+        self.ended = False
+
+
+class Monitor:
+    """All running transfers of one process. Used on the event loop only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._transfers: set[Transfer] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._drain_until: float | None = None
+        self._idle = 0
+        self.share_idle: Callable[[int], None] = lambda idle: None
+        """Told once a second how many hardly send."""
+
+    def __len__(self) -> int:
+        return len(self._transfers)
+
+    def add(self, source: Source, intake: BodyWriter) -> Transfer:
+        loop = asyncio.get_running_loop()
+        transfer = Transfer(source, intake, loop.time(), _FIRST_RATE * self._needed_rate)
+        self._transfers.add(transfer)
+        if self._timer is None:
+            self._timer = loop.call_later(_TICK, self._tick, loop)
+        return transfer
+
+    def remove(self, transfer: Transfer) -> None:
+        self._transfers.discard(transfer)
+        if self._idle and not self._transfers:
+            self._share()
+
+    @property
+    def _needed_rate(self) -> int:
+        return max(_IDLE_RATE, self.settings.min_rate)
+
+    def make_room(self) -> bool:
+        """Ends the slowest of those that hardly send; False when there is none."""
+        idle = self._those_idle()
+        if not idle:
+            return False
+        slowest = min(idle, key=lambda each: each.rate)
+        slowest.ended = True
+        slowest.source.stop(
+            TooManyUploads(
+                "All --max-uploads are taken, and this upload hardly sent anything: it gave way to "
+                "another. Try again soon.",
+                retry_after=5,
+            )
+        )
+        return True
+
+    def _those_idle(self) -> list[Transfer]:
+        least = self._needed_rate
+        return [each for each in self._transfers if not each.ended and each.rate < least]
+
+    def _share(self) -> None:
+        self._idle = len(self._those_idle())
+        self.share_idle(self._idle)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = loop.call_later(_TICK, self._tick, loop) if self._transfers else None
+        now = loop.time()
+        for transfer in list(self._transfers):
+            self._look_at(transfer, now)
+        self._share()
+
+    def _look_at(self, transfer: Transfer, now: float) -> None:
+        settings = self.settings
+        source = transfer.source
+        if self._drain_until is not None and self._too_late(transfer, now):
+            source.stop(ShuttingDown(retry_after=5))
+            return
+        received = transfer.intake.received
+        fresh, transfer.seen = received - transfer.seen, received
+        waiting = source.waiting_since
+        transfer.rate_bytes += fresh
+        if waiting is None and not fresh:
+            return  # it is us who are slow
+        transfer.rate = _DECAY * transfer.rate + (1 - _DECAY) * fresh / _TICK
+        if waiting is None:
+            return
+        if settings.body_timeout and now - max(waiting, transfer.started) > settings.body_timeout:
+            source.stop(BodyTimeout())
+            return
+        if settings.min_rate:
+            transfer.rate_seconds += _TICK
+            if transfer.rate_seconds >= settings.min_rate_window:
+                if transfer.rate_bytes < settings.min_rate * transfer.rate_seconds:
+                    source.stop(TooSlow())
+                transfer.rate_bytes = 0
+                transfer.rate_seconds = 0.0
+
+    def _too_late(self, transfer: Transfer, now: float) -> bool:
+        """Whether it cannot be done in the time the drain leaves, going by its rate so far."""
+        assert self._drain_until is not None
+        left = self._drain_until - now
+        if left <= 0:
+            return True
+        total = transfer.source.length
+        received = transfer.intake.received
+        took = now - transfer.started
+        if total is None or took < _TICK:
+            return False
+        return received == 0 or (total - received) * took / received > left
+
+    def drain(self, timeout: float) -> None:
+        """From now on ends what cannot finish within `timeout` seconds."""
+        loop = asyncio.get_running_loop()
+        self._drain_until = loop.time() + timeout
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tick(loop)
+        loop.call_at(self._drain_until + 0.01, self._tick, loop)

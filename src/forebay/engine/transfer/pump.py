@@ -1,0 +1,239 @@
+"""The pump: the one way a body takes from its source to where it is kept.
+
+`BodyWriter` is the worker's side: count, limit, hash, write; nothing in it touches the loop.
+A `Source` is where bytes come from; it calls `BodyWriter.feed` in worker threads, a turn at a
+time. Every dialect and every server goes through here, so a limit is enforced in one place.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from forebay.engine.transfer.hashes import make
+from forebay.engine.transfer.metering import Meter
+from forebay.engine.transfer.workers import Beside, Workers
+from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
+from forebay.model import Digest
+
+_HASH_BESIDE = 64 << 10
+
+
+class Sink(Protocol):
+    """What an Intake writes to: a Staged, or a Spool."""
+
+    def write(self, data: memoryview, offset: int) -> None: ...
+
+    def reserve(self, size: int) -> None: ...
+
+
+class Source(Protocol):
+    """Where a body comes from. Used by one task; `stop` may be called by another."""
+
+    length: int | None
+    """Bytes announced by Content-Length; None when the body tells its own end."""
+
+    waiting_since: float | None
+    """Loop time since when nothing but the client is waited for; None while it is not."""
+
+    late: Late | None
+    """Digests that come behind the body; None when none were announced."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether some of the body is here, unasked: the next turn begins at once."""
+        ...
+
+    def take_whole(self) -> bytes | None:
+        """The whole body when it is already here, else None and nothing is consumed."""
+        ...
+
+    async def turn(self, intake: BodyWriter, workers: Workers) -> bool:
+        """Feeds what there is, a bounded amount; True when the body has ended.
+
+        Raises IncompleteBody, MalformedBody, what `intake.feed` raises, or what `stop` was
+        given.
+        """
+        ...
+
+    def stop(self, error: UploadError) -> None:
+        """Ends the running or next turn with `error`, between two reads."""
+        ...
+
+
+class Hashing:
+    """Running digests of one body, by the names of `forebay.engine.transfer.hashes`."""
+
+    def __init__(self, algorithms: Iterable[str] = ()) -> None:
+        self._hashers = {name: make(name) for name in algorithms}
+        self.updates: Sequence[Callable[[memoryview], object]] = tuple(
+            hasher.update for hasher in self._hashers.values()
+        )
+
+    def update(self, data: memoryview) -> None:
+        for update in self.updates:
+            update(data)
+
+    def digests(self, names: Iterable[str]) -> tuple[Digest, ...]:
+        return tuple(Digest(name, self._hashers[name].digest()) for name in names)
+
+    def verify(self, expected: Iterable[Digest]) -> None:
+        """Raises DigestMismatch."""
+        for digest in expected:
+            if not hmac.compare_digest(self._hashers[digest.algorithm].digest(), digest.value):
+                raise DigestMismatch(algorithm=digest.algorithm)
+
+
+NO_HASHING = Hashing()
+
+
+class Late(Protocol):
+    """Digests of a body that come when it has ended."""
+
+    hashing: Hashing
+
+    def verify(self) -> None:
+        """Raises DigestMismatch, InvalidField."""
+        ...
+
+
+class BodyWriter:
+    """Takes the bytes of one request into a sink. Used by one worker at a time.
+
+    Args:
+        sink: where they go, from `offset` on.
+        limit: most bytes of this body; None for no limit.
+        hashing: digests to keep up.
+        room: tell the sink before anything is written that it will come up to this offset.
+        meter: watches what taking the body apart costs, where it is taken apart.
+    """
+
+    __slots__ = (
+        "_beside",
+        "_hashing",
+        "_meter",
+        "_room",
+        "limit",
+        "offset",
+        "received",
+        "sink",
+        "start",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        offset: int = 0,
+        limit: int | None = None,
+        hashing: Hashing = NO_HASHING,
+        room: int = 0,
+        meter: Meter | None = None,
+    ) -> None:
+        self.sink = sink
+        self._meter = meter
+        self.start = self.offset = offset
+        self.received = 0
+        self.limit = limit
+        self._hashing = hashing if hashing.updates else None
+        self._beside: Beside | None = None
+        self._room = room
+
+    def hash_also(self, hashing: Hashing) -> None:
+        """Keeps up more digests. Before the first byte."""
+        both = Hashing()
+        both.updates = (*(self._hashing.updates if self._hashing else ()), *hashing.updates)
+        self._hashing = both if both.updates else None
+
+    def prepare(self) -> None:
+        """Asks for the `room`, unless that was done; for who wants to be refused earlier."""
+        room, self._room = self._room, 0
+        if room:
+            self.sink.reserve(room)
+
+    @property
+    def work(self) -> int:
+        """What taking it apart took so far, in units of about 0.3 microseconds; 0 where nothing
+        is taken apart.
+        """
+        return self._meter.work if self._meter is not None else 0
+
+    @property
+    def costly(self) -> bool:
+        """Taking it apart takes more time than receiving it: others are served first."""
+        return self._meter is not None and self._meter.costly
+
+    def portion(self, size: int) -> int:
+        """How many of `size` bytes to feed at a time, so that no turn is much longer than it may
+        be.
+        """
+        return size if self._meter is None else self._meter.room(size)
+
+    @property
+    def hashes(self) -> bool:
+        """Whether a second buffer is of use: one is hashed while the other is filled."""
+        return self._hashing is not None
+
+    def settle(self) -> None:
+        """Waits until no buffer that was fed is looked at any more."""
+        if self._beside is not None:
+            work, self._beside = self._beside, None
+            work.wait()
+
+    def feed(self, data: memoryview, workers: Workers | None = None) -> None:
+        """Takes all of `data`, which is not kept; with `workers` not beyond `settle`, or the
+        next `feed`: large pieces are then hashed beside the writing.
+
+        Raises TooLarge when the limit is passed (what fits is written first), and what the
+        sink raises.
+        """
+        size = len(data)
+        over = self.limit is not None and self.received + size > self.limit
+        if over:
+            assert self.limit is not None
+            size = self.limit - self.received
+            data = data[:size]
+        if size:
+            self.prepare()
+            end = self.offset + size
+            if self._hashing is not None:
+                self.settle()
+                if workers is not None and size >= _HASH_BESIDE:
+                    self._beside = workers.beside(self._hashing.update, data)
+                else:
+                    self._hashing.update(data)
+            self.sink.write(data, self.offset)
+            self.offset = end
+            self.received += size
+            if self._meter is not None:
+                self._meter.fed(size)
+        if over:
+            raise TooLarge(
+                f"The body is larger than the {self.limit} bytes that may come here.",
+                limit=self.limit,
+            )
+
+
+async def pump(
+    source: Source,
+    intake: BodyWriter,
+    workers: Workers,
+    after_turn: Callable[[], None] | None = None,
+) -> None:
+    """Moves the whole body. `after_turn` runs on the loop between turns.
+
+    Reading stops while the sink is slow, so TCP slows the client down: nothing is queued.
+    Raises what the source and the sink raise, and DigestMismatch for digests that came behind it.
+    """
+    if source.late is not None:
+        intake.hash_also(source.late.hashing)
+    while not await source.turn(intake, workers):
+        if after_turn is not None:
+            after_turn()
+    if source.length is not None and intake.received != source.length:
+        raise IncompleteBody(f"The body ended after {intake.received} of {source.length} bytes.")
+    if source.late is not None:
+        source.late.verify()
+    if after_turn is not None:
+        after_turn()

@@ -1,0 +1,59 @@
+"""Telling `on_progress`, without ever holding up the body it is about."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from forebay.engine.transfer.progress import ProgressFeed
+from forebay.hooks.base import Arrival, Hooks
+from forebay.model import About
+
+logger = logging.getLogger("forebay")
+
+_LAST_REPORT = 5.0
+"""Seconds that the last report may take before the upload goes on without it."""
+
+
+@contextlib.asynccontextmanager
+async def reported(
+    hooks: Hooks,
+    about: Arrival,
+    feed: ProgressFeed | None = None,
+    *,
+    base: int = 0,
+    now: Callable[[About], About] = lambda about: about,
+) -> AsyncIterator[ProgressFeed | None]:
+    """The feed for a pump in the block: `hooks.progress` is told what it reports, plus `base`,
+    and of the file what `now` makes of what was known before.
+
+    A hook that is slow misses reports in between. When the block ends well it has been told
+    the last, unless it took too long.
+    """
+    if not hooks.progresses:
+        yield feed
+        return
+    feed = feed or ProgressFeed(about.length)
+    telling = asyncio.ensure_future(_tell(hooks, about, feed, base, now))
+    try:
+        yield feed
+        await asyncio.wait({telling}, timeout=_LAST_REPORT)
+    finally:
+        telling.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await telling
+
+
+async def _tell(
+    hooks: Hooks, about: Arrival, feed: ProgressFeed, base: int, now: Callable[[About], About]
+) -> None:
+    try:
+        async for progress in feed:
+            received = base + progress.received
+            known = now(about.about)
+            await hooks.progress(dataclasses.replace(about, received=received, about=known))
+    except Exception:
+        logger.exception("on_progress failed for %r; the upload goes on", about.name)

@@ -1,0 +1,57 @@
+"""Digests of what is stored already, in bounded turns, so that other requests come in between."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from forebay.engine.transfer.pump import Hashing
+from forebay.errors import UploadError, from_os_error
+from forebay.model import MiB
+from forebay.stores.base import Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.engine import Engine
+
+_TURN = 16 * MiB
+"""Bytes hashed before others have their turn: some 10 ms."""
+
+
+def slots(threads: int) -> int:
+    """How many uploads may be hashed at once, so that most threads are left to serve."""
+    return max(1, min(2, threads // 4))
+
+
+async def hash_stored(engine: Engine, staged: Staged, names: list[str], offset: int) -> Hashing:
+    """Digests of what is stored from `offset` on. Raises StorageError."""
+    run = engine.workers.run
+    hashing = Hashing(names)
+    fd = await run(staged.open_read, undo=os.close)
+    try:
+        at, end = offset, staged.offset
+        while at < end:
+            async with engine.hashing:
+                at = await run(_turn, fd, hashing, at, end)
+    finally:
+        await run(os.close, fd)
+    return hashing
+
+
+def _turn(fd: int, hashing: Hashing, at: int, end: int) -> int:
+    """In a thread: hashes the next bytes; where it has got to."""
+    buffer = memoryview(bytearray(MiB))
+    until = min(end, at + _TURN)
+    try:
+        while at < until:
+            got = os.preadv(fd, [buffer[: min(MiB, until - at)]], at)
+            if not got:
+                return end  # shorter than it was, so the digest will not match
+            hashing.update(buffer[:got])
+            at += got
+    except OSError as error:
+        raise _unreadable(error) from error
+    return at
+
+
+def _unreadable(error: OSError) -> UploadError:
+    return from_os_error(error, reading=True)

@@ -1,0 +1,276 @@
+"""What a route of an application takes: where to, how large, of which types; judged once."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from forebay.engine.transfer.decoding import offered
+from forebay.engine.transfer.hashes import known
+from forebay.errors import ConfigError, InvalidName
+from forebay.hooks.identity import refused
+from forebay.hooks.python import call, check_callable
+from forebay.http.destination import Destination
+from forebay.library.form_fields import TypedFields, make_fields
+from forebay.library.upload import CreationHead, RequestHead
+from forebay.model import NO_PRECONDITIONS, Conflict, Receive
+from forebay.protocol import content_type, names, raw
+from forebay.units import parse_size
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+
+To = str | Callable[[RequestHead], str | Awaitable[str]]
+Bytes = int | str
+"""A size: a number of bytes, or text such as "2GB"."""
+
+
+class Wanted(TypedDict, total=False):
+    """The arguments of `receive` beside `to`."""
+
+    max_size: Bytes | None
+    types: Iterable[str]
+    conflict: Conflict | str | None
+    digest: str | None
+    threshold: Bytes | None
+
+
+class FormWanted(Wanted, total=False):
+    """The arguments of `form` beside `files` and `fields`."""
+
+    required: Iterable[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """One body and where it goes. Checked when made: raises ConfigError.
+
+    `to` is a folder with a slash at its end, in which the file gets the name that the client
+    gives (a free one like it when that is taken), or the name of the file itself. A function
+    of the request's head says it for each request ("./" is the root), or raises what refuses it;
+    a plain one runs in a thread. None: nowhere, it is only looked at.
+    """
+
+    to: To | None = None
+    max_size: int | None = None
+    types: tuple[str, ...] = ()
+    conflict: Conflict | None = None
+    digest: str | None = None
+    threshold: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.to, str):
+            folder_of(self.to)
+        elif callable(self.to):
+            check_callable("to", self.to)
+        elif self.to is not None:
+            raise ConfigError(
+                f"{self.to!r} is no destination. Give a path under the folder of Forebay as text, "
+                "such as 'videos/', or a function that returns one."
+            )
+        for kind in self.types:
+            if "/" not in kind:
+                raise ConfigError(
+                    f"{kind!r} is no media type. Give one such as 'video/mp4' or 'video/*'."
+                )
+        if self.digest is not None and self.digest not in known():
+            raise ConfigError(
+                f"digest cannot be {self.digest!r}. Give one of {', '.join(sorted(known()))}."
+            )
+
+    async def command(self, scope: Mapping[str, Any], settings: Settings) -> Receive:
+        """What the head asks for, and that it may. Raises what refuses it."""
+        headers = scope["headers"]
+        content_type.of_a_file(headers, "Send the file itself as the body; this is no form.")
+        segments, folder = await self.place(scope)
+        conflict = self.conflict or settings.on_conflict
+        command = raw.command(
+            "POST" if folder else "PUT",
+            segments,
+            headers,
+            {},  # a query is the application's own
+            folder=folder,
+            on_conflict=conflict,
+            accept_types=self.types or settings.accept_types,
+            generated=f"upload-{secrets.token_hex(8)}",
+            # Digests are of the bytes as they came, and a handler wants that of its file.
+            decodable=() if self.digest else offered(settings),
+            sent=scope["method"],
+        )
+        wanted = (self.digest,) if self.digest else ()
+        # Conditions are about the route's own resource, which the application alone knows.
+        return dataclasses.replace(
+            command, preconditions=NO_PRECONDITIONS, wanted=wanted, max_size=self.max_size
+        )
+
+    async def place(
+        self, scope: Mapping[str, Any], head: type[RequestHead] = RequestHead
+    ) -> tuple[tuple[str, ...], bool]:
+        """The judged path that a request's file goes to, and whether that is a folder."""
+        to: Any = self.to
+        if callable(to):
+            to = await call(to, head(scope))
+            if not isinstance(to, str) or not to:
+                # A mistake of the application: not to be taken for "nowhere", nor for the root.
+                raise refused(
+                    "The function for `to`",
+                    to,
+                    "Return a path under the folder of Forebay, such as 'videos/', or './' for "
+                    "that folder itself.",
+                )
+            to = str.__str__(to)
+        if to is None:
+            return (), True
+        segments, folder = _split(to)
+        if segments:
+            names.judge_path(segments)
+        return segments, folder
+
+    @property
+    def doubtful_name(self) -> str | None:
+        """`to` where it is the name of a file and looks like that of a folder."""
+        to = self.to if isinstance(self.to, str) else ""
+        name = to.rpartition("/")[2]
+        return to if name and "." not in name else None
+
+    @property
+    def static_folder(self) -> str | None:
+        """The folder that is known before any request; None when there is none."""
+        return folder_of(self.to) if isinstance(self.to, str) else None
+
+    async def destination(self, scope: Mapping[str, Any]) -> Destination:
+        """The same for a resumable upload, whose `to` must be a folder."""
+        segments, folder = await self.place(scope, CreationHead)
+        if not folder or self.to is None:
+            raise ConfigError("A resumable upload needs a folder: end `to` with a slash.")
+        return Destination(segments, self.max_size, self.types, self.conflict, self.digest)
+
+
+def make_wish(
+    to: To | UploadOptions | None = None,
+    *,
+    max_size: Bytes | None = None,
+    types: Iterable[str] = (),
+    conflict: Conflict | str | None = None,
+    digest: str | None = None,
+    threshold: Bytes | None = None,
+) -> UploadOptions:
+    """A wish from what a developer writes, or the one given. Raises ConfigError."""
+    if isinstance(to, UploadOptions):
+        return to
+    if isinstance(types, str):
+        types = (types,)
+    try:
+        policy = None if conflict is None else Conflict(conflict)
+    except ValueError:
+        raise ConfigError(
+            f"conflict cannot be {conflict!r}. Give one of {', '.join(Conflict)}."
+        ) from None
+    return UploadOptions(
+        to,
+        size_of("max_size", max_size, least=1),
+        tuple(kind.lower() for kind in types),
+        policy,
+        digest,
+        size_of("threshold", threshold),
+    )
+
+
+def size_of(name: str, value: Bytes | None, *, least: int = 0) -> int | None:
+    """Bytes. Raises ConfigError."""
+    try:
+        size = parse_size(value) if isinstance(value, str) else value
+        if size is None or (isinstance(size, int) and size >= least):
+            return size
+        why = "it is no whole number of bytes" if not isinstance(size, int) else "it is too small"
+    except ValueError as error:
+        why = str(error)
+    raise ConfigError(f"{name} cannot be {value!r}: {why}. Give bytes, or text such as '2GB'.")
+
+
+def _split(to: str) -> tuple[tuple[str, ...], bool]:
+    if to in ("", "./"):
+        return (), True
+    return tuple(to.removesuffix("/").split("/")), to.endswith("/")
+
+
+def folder_of(to: str) -> str:
+    """The folder of a destination, without a slash at its end. Raises ConfigError."""
+    segments, folder = _split(to)
+    try:
+        if segments:
+            names.judge_path(segments)
+    except InvalidName as error:
+        raise ConfigError(
+            f"{to!r} is no destination: {error.message} Give a path under the folder of Forebay, "
+            "such as 'videos/'."
+        ) from None
+    return "/".join(segments if folder else segments[:-1])
+
+
+FileTo = To | UploadOptions | None
+Files = Mapping[str, FileTo | Sequence[FileTo]] | To
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FormWish:
+    """A form: where each of its files goes. `files` by the names of the fields, `*` for all
+    others; without that, a file in another field is refused. A field of `lists` takes any
+    number of files, another that is named one. `fields` are the text fields that have types.
+    """
+
+    files: Mapping[str, UploadOptions]
+    required: tuple[str, ...] = ()
+    max_size: int | None = None
+    lists: frozenset[str] = frozenset()
+    fields: TypedFields | None = None
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The fields that hold files, as far as they are known by name."""
+        return frozenset(self.files) - {"*"}
+
+
+def make_form_wish(
+    files: Files | FormWish,
+    *,
+    fields: Any = None,
+    required: Iterable[str] = (),
+    max_size: Bytes | None = None,
+    **wanted: Any,
+) -> FormWish:
+    """From what a developer writes (`wanted` is for every file), or the one given. Raises
+    ConfigError.
+    """
+    if isinstance(files, FormWish):
+        return files
+    if isinstance(files, str) or callable(files):
+        files = {"*": files}
+    if not isinstance(files, Mapping):
+        raise ConfigError(
+            f"files cannot be {files!r}. Give a folder for all files, or one for each field, "
+            "such as {'clip': 'videos/'}."
+        )
+    lists = frozenset(field for field, to in files.items() if isinstance(to, list | tuple))
+    wishes = {}
+    for field, to in files.items():
+        one: Any = _only(field, to) if isinstance(to, list | tuple) else to
+        wishes[field] = one if isinstance(one, UploadOptions) else make_wish(one, **wanted)
+    typed = make_fields(fields)
+    both = typed.names & wishes.keys() if typed is not None else ()
+    if both:
+        raise ConfigError(f"The field {min(both)!r} is declared as a file and as text.")
+    needed = (required,) if isinstance(required, str) else tuple(required)
+    size = size_of("max_size", max_size, least=1)
+    return FormWish(wishes, needed, size, lists - {"*"}, typed)
+
+
+def _only(field: str, to: Sequence[Any]) -> Any:
+    if len(to) != 1:
+        raise ConfigError(
+            f"files[{field!r}] cannot be {to!r}. Several files of one field go to one place: "
+            "give a list that holds it, such as ['videos/']."
+        )
+    return to[0]

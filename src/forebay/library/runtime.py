@@ -1,0 +1,140 @@
+"""What runs behind a `Forebay`: store, engine, sessions, housekeeping; from start to stop.
+
+An application may be started again after it was stopped, in another event loop too, as tests
+do. So everything that a loop owns is made at the start and not before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from forebay.backends import make_store
+from forebay.engine.engine import Engine
+from forebay.engine.maintenance.background import Background
+from forebay.errors import (
+    ConfigError,
+    DiskFull,
+    NoDescriptors,
+    QuotaExceeded,
+    StorageBusy,
+    StorageError,
+    UploadError,
+)
+from forebay.hooks.base import Hooks
+from forebay.http.dialects import dialects
+from forebay.http.files import FilesApp
+from forebay.http.ietf import Ietf
+from forebay.http.outgoing import serves
+from forebay.http.partial import Partial
+from forebay.http.tus_files import TusAtFiles
+from forebay.http.uploads import UploadsApp
+from forebay.sessions.sqlite.sessions import SqliteSessions
+from forebay.stores.files.destinations import check_folder
+
+if TYPE_CHECKING:
+    from forebay.config import Settings
+
+logger = logging.getLogger("forebay")
+
+_LAST_JOBS = 10.0
+"""Seconds that the last writes may take when everything is closed."""
+
+
+class Runtime:
+    """One run, in one event loop. Raises StorageError when the folder cannot be used."""
+
+    def __init__(self, settings: Settings, hooks: Hooks) -> None:
+        try:
+            self.store = make_store(settings)
+        except StorageError as error:
+            error.message = f"The folder {settings.dir!r} cannot be used: {error.message}"
+            error.args = (error.message,)
+            raise
+        self.engine = Engine(settings, self.store, hooks=hooks)
+        serves(self.engine)
+        self.files = FilesApp(
+            self.engine,
+            creator=Ietf(self.engine),
+            partial=Partial(self.engine),
+            tus=TusAtFiles(self.engine),
+        )
+        self.resumable = UploadsApp(self.engine, dialects(self.engine))
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The one it runs in; None before the start."""
+        self.closed = False
+        self._background = Background(self.engine, self.store)
+
+    def check_destinations(self, folders: Iterable[str]) -> None:
+        """May wait for the disk. Raises ConfigError that says which cannot be used, and why."""
+        for folder in folders:
+            try:
+                check_folder(self.store, folder)
+            except (DiskFull, QuotaExceeded, NoDescriptors, StorageBusy) as error:
+                logger.error("The destination %r cannot be used now: %s", folder, error.message)
+            except UploadError as error:
+                if error.detail.get("errno") == errno.EROFS:  # served all the same
+                    logger.error("The destination %r cannot be used now: %s", folder, error.message)
+                    continue
+                raise ConfigError(
+                    f"The destination {folder!r} cannot be used: {error.message}"
+                ) from error
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Those that may have been meant as folders. Raises ConfigError for what is one."""
+        for name in names:
+            if os.path.isdir(os.path.join(self.store.root, name)):
+                raise ConfigError(
+                    f"The destination {name!r} names a file, and is a folder. End it with a slash "
+                    f"for files in that folder: {name + '/'!r}."
+                )
+            warn_of(name)
+
+    async def start(self, folders: Iterable[str], doubtful: Iterable[str] = ()) -> None:
+        """`doubtful`: names of files that may have been meant as folders. Raises ConfigError,
+        StorageError.
+        """
+        await self.engine.workers.run(self.check_destinations, list(folders))
+        await self.engine.workers.run(self.check_names, sorted(doubtful))
+        await self._background.start(state=False)
+        self.loop = asyncio.get_running_loop()
+
+    async def open_resumables(self) -> None:
+        """Has the state of resumable uploads opened, as soon as that can be."""
+        await self._background.open_state()
+
+    async def stop(self) -> None:
+        """Idempotent; waits for what is being written."""
+        await self._background.stop()
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Ends the worker threads, waiting for what they do, and closes the store."""
+        if not self.closed:
+            self.closed = True
+            self.engine.close()
+            self.engine.workers.join(_LAST_JOBS)  # they work with the store's descriptors
+            self.store.close()
+
+    async def abandon(self) -> None:
+        """Ends a run whose event loop was closed under it, as well as that can be done."""
+        sessions = self.engine.sessions
+        if sessions is not None:
+            await asyncio.to_thread(self.engine.resumables.holders.abandon)
+        if isinstance(sessions, SqliteSessions):
+            await asyncio.to_thread(sessions.abandon)
+        await asyncio.to_thread(self.close)
+
+
+def warn_of(name: str) -> None:
+    """Of a file's name that may have been meant as a folder."""
+    logger.warning(
+        "The destination %r is the name of one file, which every upload would get. For files in "
+        "a folder of that name end it with a slash: %r",
+        name,
+        f"{name}/",
+    )

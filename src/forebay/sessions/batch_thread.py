@@ -1,0 +1,189 @@
+"""A thread that takes everything queued at once: how blocking state is kept off the loop.
+
+    event loop                          the lane's thread
+    submit, submit, submit  ──one list──▶  perform([a, b, c])     one transaction
+    futures resolved        ◀──one call──  [result, error, ...]   one wake-up
+
+While a batch runs the next one gathers, so the load sets the size of a batch by itself:
+one operation when idle, hundreds when the disk is what everybody waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from forebay.errors import SessionsUnavailable
+from forebay.sessions.records import not_open
+
+T = TypeVar("T")
+Operation = Callable[[sqlite3.Connection], T]
+"""Runs in the lane's thread."""
+_Job = tuple[Operation[Any], "asyncio.Future[Any]"]
+
+_MAX_PENDING = 16_384
+"""Operations that wait or run; more are refused, so that a stuck disk costs no memory."""
+_EXIT_WAIT = 15.0
+"""Seconds an exiting interpreter waits for what is pending; more than a busy database takes."""
+
+
+class Worker(Protocol):
+    """What a lane's thread does. All methods run in that thread."""
+
+    def open(self) -> None:
+        """Raises an error of `forebay.errors`; then `close` is called and nothing else."""
+        ...
+
+    def perform(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
+        """An outcome for each operation, in order: its result, or an Exception to raise."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class BatchThread:
+    """A worker, its thread and its queue. Methods are called on the loop that started it.
+
+    An operation that was submitted is performed even when nobody awaits it any more.
+    """
+
+    def __init__(self, name: str, worker: Worker) -> None:
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._queue: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []
+        self._pending = 0
+        self._accepting = False
+        self._started: asyncio.Future[None] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        # A daemon, or an application that forgets `close` could never exit; `_at_exit` sees
+        # to it that its last operations are committed all the same.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._process = os.getpid()
+
+    async def start(self) -> None:
+        """Starts the thread and opens the worker. Raises what its `open` raises."""
+        atexit.register(self._at_exit)
+        self._thread.start()
+        self._accepting = True
+        await asyncio.shield(self._started)
+
+    async def stop(self) -> None:
+        """Performs what is queued, closes the worker, ends the thread. Idempotent."""
+        if self._accepting:
+            self._accepting = False
+            self._hand_over()
+            self._queue.put(None)
+        if self._thread.ident is not None:
+            await asyncio.shield(self._ended)
+        atexit.unregister(self._at_exit)
+
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """Queues an operation. Raises SessionsUnavailable when closed or overrun."""
+        if not self._accepting:
+            raise not_open()
+        if self._pending >= _MAX_PENDING:
+            raise SessionsUnavailable(
+                "The upload state cannot keep up; try again soon.", retry_after=1
+            )
+        future: asyncio.Future[T] = self._loop.create_future()
+        if not self._gathered:
+            # All that is submitted in one turn of the loop costs the thread one wake-up.
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append((operation, future))
+        self._pending += 1
+        return future
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            self._queue.put(self._gathered)
+            self._gathered = []
+
+    def _resolve(self, futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
+        self._pending -= len(futures)
+        for future, outcome in zip(futures, outcomes, strict=True):
+            if not future.done():  # else its awaiter was cancelled
+                _settle(future, outcome)
+
+    # --- in the thread ---
+
+    def _run(self) -> None:
+        try:
+            self._worker.open()
+        except Exception as error:
+            self._worker.close()
+            self._post(_settle_once, self._ended, None)
+            self._post(_settle_once, self._started, error)
+            return
+        self._post(_settle_once, self._started, None)
+        try:
+            more = True
+            while more:
+                jobs, more = self._take()
+                if jobs:
+                    self._perform(jobs)
+        finally:
+            self._worker.close()
+            self._post(_settle_once, self._ended, None)
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """Everything queued, at least one entry; False when it is the last."""
+        jobs: list[_Job] = []
+        entry = self._queue.get()
+        while entry is not None:
+            jobs += entry
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return jobs, True
+        return jobs, False
+
+    def _perform(self, jobs: list[_Job]) -> None:
+        outcomes: Sequence[Any]
+        try:
+            outcomes = self._worker.perform([operation for operation, _ in jobs])
+        except Exception as error:  # a bug of the worker ends its batch, not the thread
+            outcomes = [error] * len(jobs)
+        self._post(self._resolve, [future for _, future in jobs], outcomes)
+
+    def _post(self, callback: Callable[..., object], *arguments: object) -> None:
+        # The loop may be closed by now; then nobody waits for an answer either.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    # --- without its loop ---
+
+    def abandon(self) -> None:
+        """As `stop`, for a lane whose event loop was closed under it. Waits for the thread: not
+        for an event loop. Idempotent.
+        """
+        self._at_exit()
+        atexit.unregister(self._at_exit)
+
+    def _at_exit(self) -> None:
+        """The application forgot `close`: commit what is pending, leave no thread running."""
+        if os.getpid() != self._process:
+            return  # a forked child: the thread, and what it holds, is the parent's
+        self._accepting = False
+        self._hand_over()
+        self._queue.put(None)
+        self._thread.join(_EXIT_WAIT)
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _settle_once(future: asyncio.Future[Any], outcome: Any) -> None:
+    if not future.done():
+        _settle(future, outcome)
