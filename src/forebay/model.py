@@ -340,3 +340,50 @@ class UploadRecord:
     """What it is found by beside its id; no two uploads that are OPEN or COMPLETING share one."""
     notify_at: float | None = None
     """When `on_complete` is called next for the published file; None when it is not to be."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Piece:
+    """Durable bytes of an upload from `start` on. Sessions store it as it is; only the store that
+    made it understands `kind` and `ref`.
+    """
+
+    start: int
+    size: int
+    kind: str
+    """`part` (of a multipart upload), `object` (of its own key), `inline` (`data` itself)."""
+    number: int = 0
+    ref: str = ""
+    """ETag of a part; key suffix of an object."""
+    data: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Commit:
+    """What a commit makes of an upload. `added` and `dropped` are recorded in one transaction;
+    objects of `dropped` are removed only after that, by `Staged.recorded`.
+    """
+
+    offset: int
+    """Bytes that may be acknowledged."""
+    added: tuple[Piece, ...] = ()
+    dropped: tuple[Piece, ...] = ()
+    next_number: int = 0
+    """The first part number that no request of unknown outcome may have used."""
+    place: str = ""
+    """The store's own note of where the data is; recorded, and given back to `resume`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to record changes of an upload.
+
+    `token` is random, `fence` counts: both must still be those recorded, so that a state that lost
+    its last seconds cannot issue an old right again.
+    """
+
+    upload_id: str
+    fence: int
+    token: str
+    numbers: range
+    """Part numbers that are this lease's alone; no earlier or later one uses them."""

@@ -78,6 +78,29 @@ class Space:
     total: int
 
 
+class Reader(Protocol):
+    """The bytes of a whole file. Used by one thread at a time."""
+
+    info: FileInfo
+
+    def fileno(self) -> int | None:
+        """A descriptor whose bytes are the content (sendfile, mmap); None when they only come
+        through `read_into`. It is the reader's: nobody else closes it.
+        """
+        ...
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Reads from `offset` on into `buffer`; the bytes read, 0 at the end.
+
+        Raises StorageFailed when the file is damaged, or was replaced meanwhile.
+        """
+        ...
+
+    def close(self) -> None:
+        """Idempotent."""
+        ...
+
+
 class Staged(Protocol):
     """Bytes on their way. Not visible under any final name until `publish` (invariant 2)."""
 
