@@ -5,7 +5,8 @@
     └── UploadError               anything that ends or refuses one request
         ├── Refused               the request cannot be accepted as it is
         │   ├── InvalidRequest, InvalidName, InvalidField, ...
-    │   ├── InvalidForm           └── MissingField, a KeyError too
+        │   ├── InvalidForm
+        │   │   └── MissingField  a KeyError too
         │   ├── NameTaken, PreconditionFailed, NotFound, ...
         │   └── TooLarge, LengthRequired, UnsupportedCoding, ...
         ├── BodyFailed            the body did not arrive as announced
@@ -13,10 +14,12 @@
         │   └── DigestMismatch, UndecodableBody
         ├── HookFailed            a callback of the application gave no clear answer
         ├── OutOfMemory           this process got no more memory
-        ├── Interrupted           this process ended it: take-over, drain
-        └── StorageError          the disk or the state store said no
+        ├── Interrupted           this server ended it: take-over, drain
+        │   └── LeaseLost         another node took the upload over
+        └── StorageError          the store or the state database failed
             ├── DiskFull, QuotaExceeded, StorageDenied, NoDescriptors
-            └── StorageBusy, SyncFailed, StorageFailed, SessionsUnavailable
+            ├── StorageBusy, SyncFailed, StorageFailed
+            └── StorageUnavailable, SessionsUnavailable
 
 `code` never changes once released; programs may match on it. `message` is for people
 and says what to do. `detail` holds values a protocol may turn into header fields
@@ -49,6 +52,7 @@ __all__ = [
     "InvalidForm",
     "InvalidName",
     "InvalidRequest",
+    "LeaseLost",
     "LengthRequired",
     "MalformedBody",
     "MethodNotAllowed",
@@ -73,6 +77,7 @@ __all__ = [
     "StorageDenied",
     "StorageError",
     "StorageFailed",
+    "StorageUnavailable",
     "SyncFailed",
     "TooLarge",
     "TooManyUnfinished",
@@ -406,6 +411,15 @@ class Interrupted(UploadError):
     default = "The upload was interrupted; ask for its offset and go on."
 
 
+class LeaseLost(Interrupted):
+    """Another node took over the right to change this upload. The change that raised it was not
+    recorded, and nothing may be recorded or read under this lease any more.
+    """
+
+    code = "FB_LEASE_LOST"
+    default = "Another server took over this upload; ask for its offset and go on."
+
+
 # --- storage -------------------------------------------------------------------------------
 
 
@@ -455,6 +469,15 @@ class SyncFailed(StorageError):
 class StorageFailed(StorageError):
     code = "FB_STORAGE_FAILED"
     default = "The disk reported an error; nothing was stored."
+
+
+class StorageUnavailable(StorageError):
+    """The store did not answer in time. Whether it did what was asked is unknown: repeat it, or
+    ask for the state. `detail["retry_after"]`: seconds to wait.
+    """
+
+    code = "FB_STORAGE_UNAVAILABLE"
+    default = "The storage did not answer in time; try again soon."
 
 
 class SessionsUnavailable(StorageError):

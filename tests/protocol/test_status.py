@@ -114,6 +114,8 @@ def test_a_person_gets_a_line():
         (errors.SessionsUnavailable(retry_after=None), (b"retry-after", b"1")),
         (errors.UploadBusy(), (b"retry-after", b"1")),
         (errors.Interrupted(), (b"retry-after", b"1")),
+        (errors.LeaseLost(), (b"retry-after", b"1")),
+        (errors.StorageUnavailable(retry_after=5), (b"retry-after", b"5")),
     ],
 )
 def test_a_status_brings_the_fields_it_needs(error, field):

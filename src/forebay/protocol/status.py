@@ -69,6 +69,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.HookFailed: 500,
         errors.OutOfMemory: 503,
         errors.Interrupted: 503,
+        errors.LeaseLost: 503,
         # storage
         errors.StorageError: 500,
         errors.DiskFull: 507,  # RFC 4918, section 11.5
@@ -78,6 +79,7 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
         errors.StorageBusy: 503,
         errors.SyncFailed: 500,
         errors.StorageFailed: 500,
+        errors.StorageUnavailable: 503,
         errors.SessionsUnavailable: 503,
     }
 )
