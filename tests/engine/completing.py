@@ -69,7 +69,7 @@ class Place:
         """An upload with all its bytes, held by nobody."""
         staged = self.store.create(upload_id)
         staged.write(memoryview(body), 0)
-        staged.commit()
+        staged.commit(flush=True)
         record = UploadRecord(
             id=upload_id,
             principal="",

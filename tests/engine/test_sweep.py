@@ -366,7 +366,9 @@ class ComingBack:
         for record in found:
             staged = self._place.store.resume(record.id, record.offset)
             staged.write(memoryview(b"more"), record.offset)
-            await self._place.sessions.advance(record.id, staged.commit(), self._later)
+            await self._place.sessions.advance(
+                record.id, staged.commit(flush=True).offset, self._later
+            )
             staged.close()
         return found
 

@@ -111,12 +111,12 @@ class StagingContract:
 
     def test_truncating_forgets_the_end_and_writing_goes_on_there(self, store: Store) -> None:
         staged = fill(store.stage(), b"12345")
-        staged.truncate(2)
+        staged.rollback(2)
         assert staged.offset == 2
         assert staged_bytes(staged) == b"12"
         fill(staged, b"xy")
         assert staged_bytes(staged) == b"12xy"
-        staged.truncate(0)
+        staged.rollback(0)
         staged.publish(how("empty"))
         assert get(store, "empty") == b""
 
@@ -124,16 +124,16 @@ class StagingContract:
         staged = fill(store.stage(), b"12345")
         for wrong in (6, -1):
             with pytest.raises(OffsetMismatch):
-                staged.truncate(wrong)
+                staged.rollback(wrong)
         assert staged.offset == 5
         assert staged_bytes(staged) == b"12345"
         staged.discard()
 
     def test_what_is_committed_is_the_offset(self, store: Store) -> None:
         staged = store.stage()
-        assert staged.commit() == 0
-        assert fill(staged, b"12345").commit() == 5
-        assert staged.commit() == 5
+        assert staged.commit(flush=True).offset == 0
+        assert fill(staged, b"12345").commit(flush=True).offset == 5
+        assert staged.commit(flush=True).offset == 5
         staged.discard()
 
     def test_a_reservation_is_neither_length_nor_content(self, store: Store) -> None:

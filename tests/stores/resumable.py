@@ -13,7 +13,7 @@ from .samples import ID, OTHER_ID, fill, get, how, publish, put, read, staged_by
 class ResumableContract:
     def test_resumable_data_stays_when_closed_and_goes_on(self, store: Store) -> None:
         staged = fill(store.create(ID), b"first ")
-        assert staged.commit() == 6
+        assert staged.commit(flush=True).offset == 6
         staged.close()
         assert list(store.staged_ids()) == [ID]
         staged = store.resume(ID, 6)
@@ -95,7 +95,7 @@ class ResumableContract:
         fill(store.create(ID), b"12345-not acknowledged").close()
         claimed = store.claim(ID)
         assert claimed.offset == 22
-        claimed.truncate(5)
+        claimed.rollback(5)
         fill(claimed, b"67")
         assert staged_bytes(claimed) == b"1234567"
         publish(claimed, "a")
@@ -141,7 +141,7 @@ class ResumableContract:
         staged.seal()  # as whoever finds it published does
         for change in (
             lambda: staged.write(memoryview(b"x"), 5),
-            lambda: staged.truncate(0),
+            lambda: staged.rollback(0),
             lambda: staged.reserve(10),
             lambda: staged.append_from(0, 0, 1),
         ):

@@ -45,7 +45,7 @@ def cut(store: FileStore) -> None:
     """Of data that a backup has linked."""
     staged = store.claim(ID)
     try:
-        staged.truncate(2)
+        staged.rollback(2)
     finally:
         staged.close()
 

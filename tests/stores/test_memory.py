@@ -37,7 +37,7 @@ def test_a_full_store_takes_no_more_and_what_is_removed_counts_no_more() -> None
         staged.write(memoryview(b"c"), 40)
     assert staged.offset == 40
     assert store.space().free == 0
-    staged.truncate(10)
+    staged.rollback(10)
     assert store.space().free == 30
     staged.publish(how("b"))
     fd, _ = store.open("a")

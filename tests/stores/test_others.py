@@ -47,7 +47,7 @@ def test_a_backup_of_links_leaves_an_upload_as_it_was(store: FileStore, tmp_path
     staged = store.claim(ID)
     assert staged.offset == 5
     staged.reserve(1 << 20)
-    fill(staged, b"67").commit()
+    fill(staged, b"67").commit(flush=True)
     staged.close()
     staged = store.claim(ID)
     published = staged.publish(how("a"))
@@ -62,7 +62,7 @@ def test_cutting_an_upload_leaves_the_file_of_a_backup_whole(
     fill(store.create(ID), b"12345-not acknowledged").close()
     kept = backed_up(store, tmp_path / "backup")
     staged = store.claim(ID)
-    staged.truncate(5)
+    staged.rollback(5)
     with pytest.raises(UploadBusy):  # still ours, though it is another file now
         store.claim(ID)
     fill(staged, b"67")

@@ -120,11 +120,11 @@ def test_a_dead_upload_takes_and_confirms_nothing(
         with monkeypatch.context() as patch:
             break_call(patch, "fdatasync", errno.EIO)
             with pytest.raises(SyncFailed):
-                staged.commit()
+                staged.commit(flush=True)
         for call in (
-            staged.commit,
+            lambda: staged.commit(flush=True),
             lambda: fill(staged, b"x"),
-            lambda: staged.truncate(0),
+            lambda: staged.rollback(0),
             lambda: staged.reserve(10),
             lambda: staged.append_from(0, 0, 1),
             lambda: staged.publish(how("a")),

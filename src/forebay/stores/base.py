@@ -6,8 +6,8 @@ one with `from_os_error`.
 
 A `Staged` is used by one thread at a time (the engine sees to it); a `Store` by many.
 
-What may be retried: `stat`, `read`, `list_folder` always; `Staged.commit` never after it
-raised (invariant 12: the upload is dead); `publish` once more after NameTaken or
+What may be retried: `stat`, `read`, `list_folder` always; `Staged.commit` never after
+SyncFailed (invariant 12: the upload is dead); `publish` once more after NameTaken or
 PreconditionFailed, which changed nothing; `discard` and `close` always, they are idempotent.
 
 Whoever takes a name raises InvalidName for one that a judge of names should have refused, and
@@ -22,13 +22,18 @@ from typing import Protocol
 
 from forebay.model import (
     NO_PRECONDITIONS,
+    Commit,
     Conflict,
     Digest,
     Durability,
     FileInfo,
+    Lease,
     Preconditions,
     Stored,
 )
+
+ALWAYS_ROOM = 2**62
+"""Bytes: what `Staged.room` returns where the disk itself is what refuses."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,8 +119,16 @@ class Staged(Protocol):
         """Whether a sync has failed: nothing written can be trusted any more (invariant 12)."""
         ...
 
+    def room(self) -> int:
+        """Bytes that `write` takes now; 0 means to wait for `on_room`. Does not wait itself."""
+        ...
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        """Calls back once, in any thread, when there is room or the data has failed."""
+        ...
+
     def write(self, data: memoryview, offset: int) -> None:
-        """Writes all of `data` at `offset`.
+        """Writes all of `data`, at most `room()` bytes, at `offset`.
 
         Raises OffsetMismatch when `offset` is not `self.offset` (invariant 4); a
         StorageError when the disk says no, after which `offset` is unchanged and what was
@@ -142,19 +155,33 @@ class Staged(Protocol):
         """
         ...
 
-    def truncate(self, size: int) -> None:
-        """Forgets what lies beyond `size`; `offset` becomes `size`.
+    def rollback(self, offset: int) -> None:
+        """Forgets what lies beyond `offset`, which becomes the offset. Room that was taken ahead is
+        given back.
 
-        Raises StorageError; OffsetMismatch when there are fewer bytes than `size`.
+        Raises StorageError; OffsetMismatch when there are fewer bytes than that.
         """
         ...
 
-    def commit(self) -> int:
-        """Makes everything up to `offset` survive what the durability setting promises.
+    @property
+    def commit_waits(self) -> bool:
+        """False: `commit` and `recorded` return at once and may be called on the event loop."""
+        ...
+
+    def commit(self, *, flush: bool) -> Commit:
+        """Makes bytes survive what the durability setting promises: with `flush` all up to
+        `offset`, else as many as can be had without much ado. What is not `recorded` is in the
+        next commit again.
 
         May run in one thread while `write` runs in another; it then covers what had been
-        written when it began. Returns the offset that may be acknowledged. Raises
-        SyncFailed, after which this upload is dead (invariant 12).
+        written when it began. Raises StorageUnavailable when the store did not answer in time (it
+        may be tried again), SyncFailed, after which this upload is dead (invariant 12).
+        """
+        ...
+
+    def recorded(self, commit: Commit, lease: Lease | None) -> None:
+        """Says that the state has the commit: what it dropped may go. `lease` has the next
+        numbers, where there are leases.
         """
         ...
 
@@ -243,7 +270,7 @@ class Store(Protocol):
         """Locks resumable data as it is, so that its state can be looked up under the lock.
 
         Nothing is cut off; `offset` is what is there, acknowledged or not. What to do with it
-        (truncate and go on, publish, discard, close) follows from the state, which also tells
+        (roll back and go on, publish, discard, close) follows from the state, which also tells
         whether it is published: the data itself cannot, as other programs link and touch files.
         Whoever finds that it is `seal`s or discards it. Raises UploadBusy while a living writer
         holds it, NotFound when there is none.

@@ -23,8 +23,17 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import NO_PRECONDITIONS, Conflict, Durability, FileInfo, MiB, Preconditions
-from forebay.stores.base import Capabilities, Publication, Published, Space, Staged
+from forebay.model import (
+    NO_PRECONDITIONS,
+    Commit,
+    Conflict,
+    Durability,
+    FileInfo,
+    Lease,
+    MiB,
+    Preconditions,
+)
+from forebay.stores.base import ALWAYS_ROOM, Capabilities, Publication, Published, Space, Staged
 from forebay.stores.naming import Numbers, check_path, judge, replaces, split
 
 _UNLIMITED = 2**63 - 1
@@ -47,6 +56,7 @@ class StagedMemory:
     """See `forebay.stores.base.Staged`. `upload_id` is None for what is not resumable."""
 
     dead = False
+    commit_waits = False
 
     def __init__(
         self,
@@ -60,6 +70,12 @@ class StagedMemory:
         self._sealed = False
         self._open = True
         self.offset = len(data.content)
+
+    def room(self) -> int:
+        return ALWAYS_ROOM
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        callback()
 
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
@@ -88,16 +104,19 @@ class StagedMemory:
         self._check_writable()
         self._store._check_room(size - self.offset)
 
-    def truncate(self, size: int) -> None:
-        if not 0 <= size <= self.offset:
-            raise OffsetMismatch(expected=self.offset, provided=size)
+    def rollback(self, offset: int) -> None:
+        if not 0 <= offset <= self.offset:
+            raise OffsetMismatch(expected=self.offset, provided=offset)
         self._check_writable()
-        del self._data.content[size:]
-        self._store._charge(self._data, size)
-        self.offset = size
+        del self._data.content[offset:]
+        self._store._charge(self._data, offset)
+        self.offset = offset
 
-    def commit(self) -> int:
-        return self.offset
+    def commit(self, *, flush: bool) -> Commit:
+        return Commit(self.offset)
+
+    def recorded(self, commit: Commit, lease: Lease | None) -> None:
+        """Nothing waits for it."""
 
     def keep(self, upload_id: str) -> None:
         self._check_writable()

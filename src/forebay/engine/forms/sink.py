@@ -271,7 +271,7 @@ class FormSink:
     def _end_file(self, file: ReceivedFile) -> None:
         staged = file.spool.staged
         if staged is not None:
-            staged.truncate(file.size)  # what was taken and not used is for the next one
+            staged.rollback(file.size)  # what was taken and not used is for the next one
 
 
 def _of_parser(limits: FormLimits, large: LargeField) -> FormLimits:

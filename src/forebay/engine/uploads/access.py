@@ -85,7 +85,7 @@ class UploadAccess:
                     if staged.offset < record.offset:
                         raise await self._lost(record, staged)
                     if staged.offset > record.offset:
-                        await run(staged.truncate, record.offset)
+                        await run(staged.rollback, record.offset)
                 yield record, staged, holding, todo
             finally:
                 if staged is not None and not self._holders.keep(upload_id, holding, staged):

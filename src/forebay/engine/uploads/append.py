@@ -106,7 +106,7 @@ class Appending:
         except BaseException as error:
             await commits.settle()
             if verified:
-                await engine.workers.run(staged.truncate, record.offset)
+                await engine.workers.run(staged.rollback, record.offset)
             elif isinstance(error, UploadError) and not error.detail.get("misplaced"):
                 await commits.finish()
             # Not when it is the filesystem that cannot hold so much.
@@ -126,7 +126,6 @@ class Appending:
         return Commits(
             record,
             staged,
-            store=engine.store,
             sessions=self._sessions,
             workers=engine.workers,
             retention=engine.settings.retention,

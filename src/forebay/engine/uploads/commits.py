@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import UploadError
-from forebay.model import Durability, MiB, UploadRecord
+from forebay.model import MiB, UploadRecord
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Staged, Store
+from forebay.stores.base import Staged
 
 STEP = 16 * MiB
 INTERVAL = 1.0
@@ -35,7 +36,6 @@ class Commits:
         record: UploadRecord,
         staged: Staged,
         *,
-        store: Store,
         sessions: Sessions,
         workers: Workers,
         retention: float,
@@ -45,7 +45,6 @@ class Commits:
         self._staged = staged
         self._sessions = sessions
         self._workers = workers
-        self._syncs = store.durability is Durability.STRICT
         self._retention = retention
         self._told = told
         self._task: asyncio.Task[None] | None = None
@@ -73,14 +72,15 @@ class Commits:
 
     async def _commit(self) -> None:
         self._last = time.monotonic()
-        offset = self._staged.offset
-        if self._syncs:
-            offset = await self._workers.run(self._staged.commit)
+        flush = functools.partial(self._staged.commit, flush=True)
+        commit = await self._workers.run(flush) if self._staged.commit_waits else flush()
         expires = expiry(self._retention)
-        self.record = await self._sessions.advance(self.record.id, offset, expires)
-        self.committed = offset
+        self.record = await self._sessions.advance(self.record.id, commit.offset, expires)
+        if commit.added or commit.dropped:
+            await self._workers.run(self._staged.recorded, commit, None)
+        self.committed = commit.offset
         if self._told is not None:
-            self._told(offset)
+            self._told(commit.offset)
 
     async def settle(self) -> None:
         """Waits for a commit under way; also when the waiting task is cancelled."""

@@ -262,7 +262,7 @@ class Concatenation:
             if staged.offset < record.offset:
                 raise StorageFailed("The data of this upload was lost; start a new one.")
             if staged.offset > record.offset:
-                await run(staged.truncate, record.offset)
+                await run(staged.rollback, record.offset)
             if record.length:
                 await run(staged.reserve, record.length)
             await self._copy(record, staged, parts, stop)
@@ -299,7 +299,6 @@ class Concatenation:
         commits = Commits(
             record,
             staged,
-            store=engine.store,
             sessions=self._sessions,
             workers=engine.workers,
             retention=engine.settings.retention,

@@ -75,7 +75,7 @@ class Ending:
         """
         extra = json.loads(record.extra)
         if staged.offset > record.offset:  # as a crash may leave it
-            await self._engine.workers.run(staged.truncate, record.offset)
+            await self._engine.workers.run(staged.rollback, record.offset)
         if extra.get("partial"):
             return await self._advance(record, UploadState.COMPLETE)
         if self._engine.hooks.verifies or extra.get("expected") or extra.get("wanted"):

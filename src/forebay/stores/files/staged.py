@@ -8,6 +8,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 from forebay.errors import (
@@ -20,8 +21,8 @@ from forebay.errors import (
     UploadError,
     from_os_error,
 )
-from forebay.model import MiB
-from forebay.stores.base import Publication, Published
+from forebay.model import Commit, Lease, MiB
+from forebay.stores.base import ALWAYS_ROOM, Publication, Published
 from forebay.stores.compressed.job import LEAST, CompressionJob, Incompressible
 from forebay.stores.compressed.xattr import Mark
 from forebay.stores.files.flock import try_lock
@@ -106,6 +107,12 @@ class StagedFile:
         self._stays = False
         self.mark: Mark | None = None
         """Set on what holds the compressed form of another."""
+
+    def room(self) -> int:
+        return ALWAYS_ROOM
+
+    def on_room(self, callback: Callable[[], None]) -> None:
+        callback()
 
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
@@ -255,19 +262,19 @@ class StagedFile:
         with contextlib.suppress(OSError):
             self._trim()
 
-    def truncate(self, size: int) -> None:
-        if not 0 <= size <= self.offset:
-            raise OffsetMismatch(expected=self.offset, provided=size)
+    def rollback(self, offset: int) -> None:
+        if not 0 <= offset <= self.offset:
+            raise OffsetMismatch(expected=self.offset, provided=offset)
         self._check_writable()
         try:
             if self._kept and os.fstat(self.fd).st_nlink > 1:
-                self._detach(size)
+                self._detach(offset)
             else:
-                os.ftruncate(self.fd, size)
+                os.ftruncate(self.fd, offset)
         except OSError as error:
             raise from_os_error(error) from error
-        self.offset = self._beyond = self._held = size
-        self._written_back = min(self._written_back, size)
+        self.offset = self._beyond = self._held = offset
+        self._written_back = min(self._written_back, offset)
 
     def _detach(self, size: int) -> None:
         """Goes on with a copy of the first `size` bytes: the file has another name, of a backup or
@@ -297,7 +304,11 @@ class StagedFile:
         finally:
             close_quietly(fd)
 
-    def commit(self) -> int:
+    @property
+    def commit_waits(self) -> bool:
+        return self._store.strict
+
+    def commit(self, *, flush: bool) -> Commit:
         if self.dead:
             raise SyncFailed
         offset = self.offset  # first: a write may run beside the sync
@@ -309,7 +320,10 @@ class StagedFile:
             except OSError as error:
                 self.dead = True
                 raise SyncFailed(errno=error.errno) from error
-        return offset
+        return Commit(offset)
+
+    def recorded(self, commit: Commit, lease: Lease | None) -> None:
+        """Nothing waits for it: a commit is all there is of it."""
 
     def keep(self, upload_id: str) -> None:
         self._check_writable()

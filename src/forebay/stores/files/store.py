@@ -307,7 +307,7 @@ class FileStore:
             raise
         try:
             if staged.offset > offset:
-                staged.truncate(offset)
+                staged.rollback(offset)
         except BaseException:
             staged.close()
             raise
