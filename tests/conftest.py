@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import sys
 from typing import Any
 
 # Before anything of Forebay is imported; servers that tests start inherit it.
@@ -13,6 +14,10 @@ import httpx
 from hypothesis import settings
 
 from answer_fields import check_once
+
+# Without bytecode each server that a test starts compiles every module again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes is no result: other tests run beside it.
 settings.register_profile("forebay", deadline=None)

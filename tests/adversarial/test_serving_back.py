@@ -14,7 +14,8 @@ import pytest
 from e2e.server import RawClient, ServerProcess
 from e2e.wire import head
 from forebay.protocol.names import numbered
-from forebay.stores.files.store import FileStore, folders
+from forebay.stores.files import folders
+from forebay.stores.files.store import FileStore
 
 Start = Callable[..., ServerProcess]
 
