@@ -11,7 +11,7 @@ import click
 
 from forebay.cli.options import SettingsCommand, loader, setting_params
 from forebay.config import Loaded, Setting, Settings, describe
-from forebay.units import Mode
+from forebay.config.kinds import Mode
 
 _HELP = """Show the settings that `forebay serve` would run with, and where each comes from.
 

@@ -26,8 +26,8 @@ from forebay.config import (
     describe,
     load,
 )
+from forebay.config.kinds import Switch
 from forebay.errors import ConfigError, StorageError
-from forebay.units import Switch
 
 _ABOUT_SETTINGS = (
     f"Each setting can be given as a flag, as an environment variable, or in {CONFIG_FILE} under "

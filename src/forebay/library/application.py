@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast, overload
 
-from forebay.config import load, written
+from forebay.config import load, parse_settings
 from forebay.engine.bodies.body import Body
 from forebay.engine.transfer.decoding import offered
 from forebay.engine.transfer.progress import ProgressFeed
@@ -86,7 +86,9 @@ class Forebay(Contents):
         **settings: Any,
     ) -> None:
         self._set_up(
-            written({"dir": os.fspath(dir), **settings}), authorise, Places(files_at, resumable_at)
+            parse_settings({"dir": os.fspath(dir), **settings}),
+            authorise,
+            Places(files_at, resumable_at),
         )
 
     @classmethod
