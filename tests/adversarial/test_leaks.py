@@ -78,10 +78,10 @@ def held(engine: Engine, served: Served) -> dict[str, int]:
     gc.collect()
     return {
         "descriptors": len(os.listdir("/proc/self/fd")),
-        "watched": len(engine.watch),
-        "admitted": engine.admission.running,
-        "tallied": engine.admission._tally.total(),
-        "in memory": engine.budget.used,
+        "watched": len(engine.context.monitor),
+        "admitted": engine.context.admission.running,
+        "tallied": engine.context.admission._tally.total(),
+        "in memory": engine.context.budget.used,
         "busy": engine.workers._busy,
         "connections": len(served.state.connections),
         "tasks": len(served.state.tasks),

@@ -16,9 +16,9 @@ engine = Engine(settings, store)
 
 
 async def start() -> None:
-    await engine.open_resumables(open_sessions(settings, store))
+    await engine.open_uploads(open_sessions(settings, store))
 
 
 app = ServerApp(
-    engine, listening_on_loopback=True, on_startup=start, on_shutdown=engine.close_resumables
+    engine, listening_on_loopback=True, on_startup=start, on_shutdown=engine.close_uploads
 )

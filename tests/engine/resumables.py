@@ -27,17 +27,17 @@ async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> Asyn
     packs = (lambda name: True) if PACKED in os.environ else None
     store = FileStore(made.dir, durability=made.durability, numbered=numbered, packs=packs)
     engine = Engine(made, store)
-    await engine.open_resumables(open_sessions(made, store) if sqlite else MemorySessions())
+    await engine.open_uploads(open_sessions(made, store) if sqlite else MemorySessions())
     try:
         yield engine
     finally:
-        await engine.close_resumables()
+        await engine.close_uploads()
         engine.close()
         store.close()
 
 
 def resumables(engine: Engine) -> UploadService:
-    return engine.resumables
+    return engine.uploads
 
 
 class Wire:

@@ -110,7 +110,7 @@ def test_what_is_refused_leaves_nothing(
         async with running(tmp_path) as engine:
             with pytest.raises(error):
                 await resumables(engine).create_with(wanted, first, Here(b"abc"))
-            assert engine.admission.running == 0
+            assert engine.context.admission.running == 0
             assert await resumables(engine)._sessions.count() == 0
 
     asyncio.run(main())

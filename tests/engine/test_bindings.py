@@ -29,7 +29,9 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
     def run(test: Callable[[Engine], Awaitable[None]], **settings: Any) -> None:
         async def main() -> None:
             async with running(tmp_path, sqlite=request.param, **settings) as engine:
-                engine.hooks = PythonHooks(lambda access: Principal(access.context.get("who", "")))
+                engine.context.hooks = PythonHooks(
+                    lambda access: Principal(access.context.get("who", ""))
+                )
                 await test(engine)
 
         asyncio.run(main())
@@ -100,7 +102,7 @@ def test_what_is_empty_but_held_is_left_alone(run: Callable[..., None]) -> None:
 def test_one_that_expired_makes_way(run: Callable[..., None]) -> None:
     async def test(engine: Engine) -> None:
         old = await begin(engine, b"12345")
-        await engine._sessions.update(old.id, expires_at=1.0)  # type: ignore[union-attr]
+        await engine.sessions.update(old.id, expires_at=1.0)  # type: ignore[union-attr]
         new = await begin(engine, b"123")
         assert (await resumables(engine).bindings.find("f.bin", "append", {})).id == new.id
         assert list(engine.store.staged_ids()) == [new.id]

@@ -92,7 +92,7 @@ def test_the_size_chooses_where_a_body_is(uploads: Forebay, size: int, kind: str
                     assert mapped[:] == content
 
     asyncio.run(main())
-    assert uploads.engine.budget.used == 0
+    assert uploads.engine.context.budget.used == 0
 
 
 def test_a_body_is_gone_when_its_block_ends(uploads: Forebay):
@@ -112,7 +112,7 @@ def test_a_body_is_gone_when_its_block_ends(uploads: Forebay):
         assert descriptors() == before
 
     asyncio.run(main())
-    assert uploads.engine.budget.used == 0
+    assert uploads.engine.context.budget.used == 0
     assert [p for p in Path(uploads.settings.dir).iterdir() if p.name != ".forebay"] == []
 
 
@@ -163,7 +163,7 @@ def test_bodies_in_memory_share_one_budget(uploads: Forebay):
             assert third.kind == "memory"
 
     asyncio.run(main())
-    assert uploads.engine.budget.used == 0
+    assert uploads.engine.context.budget.used == 0
 
 
 def test_no_limit_unless_asked_for(uploads: Forebay):
@@ -191,8 +191,8 @@ def test_a_body_that_breaks_off_leaves_nothing(uploads: Forebay):
                 pass
 
     asyncio.run(main())
-    assert uploads.engine.budget.used == 0
-    assert uploads.engine.admission.running == 0
+    assert uploads.engine.context.budget.used == 0
+    assert uploads.engine.context.admission.running == 0
 
 
 def test_progress_comes_to_callbacks_and_iterators_and_ends_with_the_whole(uploads: Forebay):

@@ -213,7 +213,7 @@ def test_a_part_belongs_to_who_made_it(tmp_path: Path) -> None:
         hooks = PythonHooks(lambda access: str(access.context["user"]))
         store = MemoryStore(numbered=numbered)
         engine = Engine(Settings(dir=str(tmp_path)), store, hooks=hooks)
-        await engine.open_resumables(MemorySessions())
+        await engine.open_uploads(MemorySessions())
         uploads = resumables(engine)
         mine, other = {"user": "me"}, {"user": "other"}
         record = await uploads.create(wish(3, partial=True), context=mine)
@@ -222,7 +222,7 @@ def test_a_part_belongs_to_who_made_it(tmp_path: Path) -> None:
             await uploads.create(wish(None, parts=(record.id,)), context=other)
         final = await uploads.create(wish(None, parts=(record.id,)), context=mine)
         assert final.state is UploadState.COMPLETE
-        await engine.close_resumables()
+        await engine.close_uploads()
         engine.close()
 
     asyncio.run(main())

@@ -110,12 +110,12 @@ def test_a_refused_creation_leaves_nothing(tmp_path: Path) -> None:
                 await begin(engine, b"abc")
             engine.store.min_free = 0
             engine.settings = engine.settings.replace(max_uploads=1)
-            engine.admission.enter()
+            engine.context.admission.enter()
             with pytest.raises(TooManyUploads):
                 await begin(engine, b"abc")
-            engine.admission.leave()
+            engine.context.admission.leave()
             assert (await begin(engine, b"abc")).complete
-            assert engine.admission.running == 0
+            assert engine.context.admission.running == 0
 
     asyncio.run(main())
     assert leftovers(tmp_path) == []
@@ -206,7 +206,7 @@ def test_every_request_is_authorised_and_a_stranger_finds_nothing(tmp_path: Path
             return str(access.context["who"])
 
         async with running(tmp_path) as engine:
-            engine.hooks = PythonHooks(who)
+            engine.context.hooks = PythonHooks(who)
             uploads = resumables(engine)
             mine: dict[str, Any] = {"context": {"who": "me"}}
             record = await uploads.create(wish(3), **mine)

@@ -51,8 +51,8 @@ def run(folder: Path, test: Callable[[Forebay], Awaitable[None]], **settings: An
         uploads = Forebay(folder, min_free=0, durability=Durability.RELAXED, **settings)
         async with uploads.lifespan():
             await test(uploads)
-            assert uploads.engine.budget.used == 0
-            assert uploads.engine.admission.running == 0
+            assert uploads.engine.context.budget.used == 0
+            assert uploads.engine.context.admission.running == 0
 
     asyncio.run(main())
 
@@ -112,7 +112,7 @@ def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
 
 def test_decoders_that_run_are_counted(tmp_path: Path) -> None:
     async def test(uploads: Forebay) -> None:
-        budget = uploads.engine.budget
+        budget = uploads.engine.context.budget
         assert budget.take(budget.limit)
         with pytest.raises(TooManyUploads):
             async with uploads.body(*request(gzip.compress(b"x"), b"gzip")):

@@ -92,8 +92,8 @@ async def leaving_nothing(engine: Engine) -> Any:
     before = descriptors()
     yield
     assert descriptors() == before
-    assert engine.budget.used == 0
-    assert engine.admission.running == 0
+    assert engine.context.budget.used == 0
+    assert engine.context.admission.running == 0
     folder = Path(engine.settings.dir)
     assert list((folder / OWN_FOLDER / "tmp").iterdir()) == []
 
@@ -379,7 +379,7 @@ async def test_ten_thousand_fields_count_against_the_memory_of_all(tmp_path):
         async with engine.receive_form(wire(body), TYPE) as received:
             assert len(received.fields) == 10_000
             assert received.fields["field-9999"] == "x" * 20
-            assert engine.budget.used > 10_000 * 500
+            assert engine.context.budget.used > 10_000 * 500
         small = {"memory_budget": 2 * MiB, "memory_threshold": 1 * MiB}
         engine.settings = engine.settings.replace(**small)
         with pytest.raises(TooManyUploads, match="--memory-budget"):

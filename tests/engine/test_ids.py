@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.engine.bodies import publish as recorded
+from forebay.engine.outbox import recorded
 from forebay.protocol.upload_ids import judge_upload_id
 
 

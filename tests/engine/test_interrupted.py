@@ -96,7 +96,7 @@ async def test_who_may_delete_ends_a_published_upload_with_its_file(
 
 def sweeper(engine: Engine) -> Sweeper:
     assert engine.sessions is not None
-    return Sweeper(engine.store, engine.sessions, engine.workers, engine.notify_soon)
+    return Sweeper(engine.store, engine.sessions, engine.workers, engine.state.notify_soon)
 
 
 @on_a_loop
@@ -419,7 +419,7 @@ async def test_a_crash_while_a_file_is_taken_back_leaves_all_or_nothing(
     async with running(tmp_path) as engine:
         told = tellings(engine)
         command = Receive("a.bin", Conflict.REFUSE)
-        async with engine.reception(command, body(b"abc")) as reception:
+        async with engine.single_upload(command, body(b"abc")) as reception:
             stored = await reception.take()
         if taken_back:
             await engine.take_back(stored)

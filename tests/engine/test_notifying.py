@@ -51,7 +51,7 @@ async def in_a_form(engine: Engine) -> None:
 async def kept(engine: Engine) -> None:
     async with engine.receive_body(body(b"abc")) as received:
         how = Publication("f.bin", Conflict.REFUSE)
-        await engine.keep(received, how, "an-id-of-the-test", Principal())
+        await engine.publish_body(received, how, "an-id-of-the-test", Principal())
 
 
 async def resumed(engine: Engine) -> None:
@@ -124,7 +124,7 @@ async def test_without_state_it_is_called_again_by_this_process(
 ) -> None:
     monkeypatch.setattr(notifying, "FIRST_PAUSE", 0.01)
     async with running(tmp_path) as engine:
-        await engine.close_resumables()
+        await engine.close_uploads()
         callback = Callback(engine, 1)
         for way in (whole, in_a_form, kept):
             callback.calls.clear()
@@ -133,7 +133,7 @@ async def test_without_state_it_is_called_again_by_this_process(
                 await asyncio.sleep(0.01)
             assert callback.calls == ["f.bin"] * 2
             (tmp_path / "f.bin").unlink()
-        await engine.close_resumables()
+        await engine.close_uploads()
 
 
 @on_a_loop

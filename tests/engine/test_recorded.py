@@ -79,7 +79,7 @@ def test_it_leaves_no_record_and_a_refused_one_leaves_nothing(tmp_path: Path) ->
             assert len(heard) == 1
             assert await resumables(engine)._sessions.count() == 0
             assert list(engine.store.staged_ids()) == []
-            assert engine.admission.running == 0
+            assert engine.context.admission.running == 0
 
     asyncio.run(main())
     assert files(tmp_path) == {"a.bin": BODY}
@@ -120,7 +120,7 @@ def test_a_body_that_is_kept_is_told_of_at_least_once(tmp_path: Path) -> None:
 
             async def keep(data: bytes, upload_id: str) -> None:
                 async with engine.receive_body(body(data)) as received:
-                    await engine.keep(received, how, upload_id, Principal())
+                    await engine.publish_body(received, how, upload_id, Principal())
 
             await keep(BODY, "an-id-of-the-test")
             engine.hooks.completers[:] = [Told(tmp_path).tell]  # type: ignore[attr-defined]

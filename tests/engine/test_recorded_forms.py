@@ -84,7 +84,7 @@ def test_a_name_that_is_taken_counts_for_its_file_or_for_all(
             assert [each.stored.file.name for each in heard] == expected
             assert await resumables(engine)._sessions.count() == 0
             assert list(engine.store.staged_ids()) == []
-            assert engine.admission.running == 0
+            assert engine.context.admission.running == 0
         assert set(files(tmp_path)) == {*expected, "b.bin"}
 
     asyncio.run(main())

@@ -21,7 +21,7 @@ def test_uploads_without_a_byte_give_way_to_new_ones_and_others_stay(
 ) -> None:
     async def main() -> None:
         async with running(tmp_path, sqlite=sqlite, max_unfinished=LIMIT) as engine:
-            uploads = engine.resumables
+            uploads = engine.uploads
             begun = await uploads.create(wish(10))
             await uploads.append(at(begun.id, 0), body(b"hello"))
             final = await uploads.create(wish(10, partial=True))
@@ -47,7 +47,7 @@ def test_an_upload_that_is_being_written_does_not_give_way(
 
     async def main() -> None:
         async with running(tmp_path, max_unfinished=1) as engine:
-            uploads = engine.resumables
+            uploads = engine.uploads
             record = await uploads.create(wish(5))
             wire = Wire(5)
             writing = asyncio.create_task(uploads.append(at(record.id, 0), wire.source))
@@ -77,7 +77,7 @@ def test_processes_that_create_at_once_keep_to_the_limit_together(
             ]
             for number in range(4 * limit):
                 with contextlib.suppress(TooManyUnfinished):
-                    await engines[number % processes].resumables.create(wish(10, f"{number}.bin"))
+                    await engines[number % processes].uploads.create(wish(10, f"{number}.bin"))
             return len(list(engines[0].store.staged_ids()))
 
     made = asyncio.run(main())

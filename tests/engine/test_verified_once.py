@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.resumables import at, body, resumables, running
+from forebay.engine.context import _hashing_slots
 from forebay.engine.transfer.pump import Hashing
 from forebay.engine.uploads import rehash as rehashing
 from forebay.errors import NameTaken
@@ -111,7 +112,7 @@ def test_hashing_takes_turns_and_few_threads(
             records = [await uploads.create(expecting(f"f{n}.bin")) for n in range(10)]
             await asyncio.gather(*(uploads.append(at(r.id, 0), body(DATA)) for r in records))
             assert turns == 10 * len(DATA) // 100
-            assert most <= rehashing.slots(engine.workers.limit) < engine.workers.limit
+            assert most <= _hashing_slots(engine.workers.limit) < engine.workers.limit
             assert (tmp_path / "f9.bin").read_bytes() == DATA
 
     asyncio.run(main())

@@ -131,7 +131,7 @@ def test_what_is_cancelled_leaves_nothing_and_the_next_works(rough: Rough, path:
     assert rough.stored() == []
     assert rough.post("/races") == 200
     assert len(rough.stored()) == 1
-    assert eventually(lambda: rough.uploads.engine.admission.running == 0)
+    assert eventually(lambda: rough.uploads.engine.context.admission.running == 0)
 
 
 def test_one_forebay_in_two_loops_is_an_error_in_the_second_alone(tmp_path: Path):

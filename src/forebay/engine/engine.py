@@ -1,67 +1,50 @@
-"""The engine: in what order effects happen. It knows no HTTP.
+"""The engine: receives bodies, forms and resumable uploads into one store. It knows no HTTP.
 
 A body is admitted (who, how long, how many, how much room, is the name free) before one byte
-of it is read, goes through the pump, is verified, published, and told of. Whatever goes
-wrong on the way, nothing of a refused or broken body stays (invariant 5).
+of it is read; then it is received, verified, published, and its callback is called. Whatever
+goes wrong, nothing of a refused or broken body stays (invariant 5).
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import functools
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from forebay.engine.bodies.body import Body, Budget, Spool
-from forebay.engine.bodies.publish import RecordedPublication
+from forebay.engine.bodies.body import Body
 from forebay.engine.bodies.receive import SingleUpload, hashing_for
 from forebay.engine.bodies.verdict import Verdict, until_answered
+from forebay.engine.context import EngineContext
 from forebay.engine.files.remove import Removal
 from forebay.engine.files.withdraw import withdraw
-from forebay.engine.forms.form import receive_form
-from forebay.engine.outbox.in_memory import InMemoryOutbox
+from forebay.engine.forms.form import Form, FormArguments, receive_form
+from forebay.engine.outbox.outbox import Outbox
 from forebay.engine.readiness import Readiness
-from forebay.engine.transfer.admission import Admission, Tally
+from forebay.engine.state import State
+from forebay.engine.transfer.admission import Tally
 from forebay.engine.transfer.decoding import Decoding, decoding, room
-from forebay.engine.transfer.monitor import Monitor
 from forebay.engine.transfer.progress import ProgressFeed
-from forebay.engine.transfer.pump import BodyWriter, Hashing, Sink, Source, pump
+from forebay.engine.transfer.pump import BodyWriter, Hashing, Sink, Source
+from forebay.engine.transfer.spool import Spool
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads import outcome
-from forebay.engine.uploads.rehash import slots
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
-from forebay.hooks.base import Access, Hooks
-from forebay.hooks.python import PythonHooks
-from forebay.model import (
-    NOTHING_SAID,
-    About,
-    Digest,
-    Principal,
-    Receive,
-    Stored,
-    UploadRecord,
-)
+from forebay.hooks.base import Hooks
+from forebay.model import NOTHING_SAID, About, Digest, Principal, Receive, Stored
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
 
-logger = logging.getLogger("forebay")
-
 
 class Engine:
     """Takes bodies into one store. One per process and event loop.
 
-    Args:
-        settings: may be replaced whole at any time by assigning `settings`.
-        store: where files live; the engine does not close it.
-        hooks: who is asked and told.
-        tally: shared by the worker processes of one server; its own when left out.
+    Args: see `EngineContext`.
     """
 
     def __init__(
@@ -72,38 +55,33 @@ class Engine:
         hooks: Hooks | None = None,
         tally: Tally | None = None,
     ) -> None:
-        self.store = store
-        self.hooks: Hooks = hooks or PythonHooks()
-        self.workers = Workers(settings.threads, settings.buffer_size)
-        self.budget = Budget(settings.memory_budget)
-        self.admission = Admission(settings, tally)
-        self.watch = Monitor(settings)
-        self.admission.make_room = self.watch.make_room
-        self.watch.share_idle = self.admission.share_idle
-        self.hashing = asyncio.Semaphore(slots(self.workers.limit))
-        """Held while something stored is hashed."""
-        self.removal = Removal(self)
+        self.context = EngineContext(settings, store, hooks=hooks, tally=tally)
+        self.removal = Removal(self.context)
         """Removes published files."""
-        self._sessions: Sessions | None = None
-        self._resumables: UploadService | None = None
-        self._unrecorded: InMemoryOutbox | None = None
-        self.state_error: UploadError | None = None
-        """Why resumable uploads, which are wanted, cannot be taken now."""
-        self._readiness = Readiness(self)
-        self.settings = settings
+        self.state = State(self.context, self.removal)
+        self.outbox = Outbox(self.context, self.state.recorded)
+        self._readiness = Readiness(self.context, self.state)
 
     @property
     def settings(self) -> Settings:
-        return self._settings
+        return self.context.settings
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        """Takes effect for what starts from now on; running bodies keep their limits."""
-        self._settings = settings
-        self.admission.settings = settings
-        self.watch.settings = settings
-        self.budget.limit = settings.memory_budget
-        self.store.min_free = settings.min_free
+        """Applies to what starts from now on; running bodies keep their limits."""
+        self.context.settings = settings
+
+    @property
+    def store(self) -> Store:
+        return self.context.store
+
+    @property
+    def hooks(self) -> Hooks:
+        return self.context.hooks
+
+    @property
+    def workers(self) -> Workers:
+        return self.context.workers
 
     # --- receiving -----------------------------------------------------------------------------
 
@@ -116,8 +94,8 @@ class Engine:
         upload_id: str = "",
         about: Callable[[], About] = lambda: NOTHING_SAID,
     ) -> Principal:
-        """Who asks; raises NotAuthenticated or Forbidden. `about` the file is asked when needed."""
-        return await self.hooks.authorise(Access(action, name, context or {}, upload_id, about))
+        """See `EngineContext.authorise`."""
+        return await self.context.authorise(action, name, context, upload_id=upload_id, about=about)
 
     async def receive_file(
         self,
@@ -138,17 +116,10 @@ class Engine:
             )
             async with waiting as (_, stored):
                 return stored
-        async with self.reception(command, source, context=context) as reception:
-            stored = await reception.take(progress)
-        await reception.notify(stored)
+        async with self.single_upload(command, source, context=context) as upload:
+            stored = await upload.take(progress)
+        await upload.notify(stored)
         return stored
-
-    async def store_whole(self, command: Receive, body: bytes) -> Stored:
-        """Publishes a body that is already here; for who has authorised and admitted it.
-
-        Raises an UploadError; then nothing is kept.
-        """
-        return await SingleUpload(self, command, self._limit(command)).store(body)
 
     @contextlib.asynccontextmanager
     async def received_file(
@@ -166,15 +137,15 @@ class Engine:
 
         What replaced another file cannot be taken back; it stays.
         """
-        async with self.reception(command, source, context=context) as reception:
-            stored = await reception.take(progress)
-        notify = functools.partial(reception.notify, stored)
-        undo = functools.partial(reception.take_back, stored)
+        async with self.single_upload(command, source, context=context) as upload:
+            stored = await upload.take(progress)
+        notify = functools.partial(upload.notify, stored)
+        undo = functools.partial(upload.take_back, stored)
         async with until_answered(verdict, notify, undo):
-            yield reception, stored
+            yield upload, stored
 
     @contextlib.asynccontextmanager
-    async def reception(
+    async def single_upload(
         self, command: Receive, source: Source, *, context: Mapping[str, Any] | None = None
     ) -> AsyncIterator[SingleUpload]:
         """Admits a body, to be received step by step; what is not published by then goes.
@@ -187,69 +158,28 @@ class Engine:
             return dataclasses.replace(command.about, length=length, media_type=media_type)
 
         principal = await self.authorise("create", command.name, context, about=about)
-        limit = self._limit(command)
-        self.admission.check_length(source.length, limit)
-        self.admission.enter()
-        try:
-            with room(self.budget, command.coding):
-                reception = SingleUpload(self, command, limit, source, principal, context)
-                try:
-                    yield reception
-                finally:
-                    await reception.close()
-        finally:
-            self.admission.leave()
+        limit = self.context.limit(command.max_size)
+        self.context.admission.check_length(source.length, limit)
+        with self.context.admitted(), room(self.context.budget, command.coding):
+            upload = SingleUpload(
+                self.context,
+                command,
+                limit,
+                source,
+                principal,
+                context,
+                outbox=self.outbox,
+            )
+            try:
+                yield upload
+            finally:
+                await upload.close()
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, if it is still that and replaced nothing."""
         await self.workers.run(withdraw, self.store, stored)
 
-    def _limit(self, command: Receive) -> int | None:
-        limits = [n for n in (command.max_size, self._settings.max_size) if n is not None]
-        return min(limits, default=None)
-
-    async def pump(
-        self,
-        source: Source,
-        intake: BodyWriter,
-        after_turn: Callable[[], None] | None = None,
-        progress: ProgressFeed | None = None,
-    ) -> None:
-        """Moves a body, watched over; `after_turn` runs on the loop between turns."""
-        transfer = self.watch.add(source, intake)
-
-        def between() -> None:
-            if progress is not None:
-                progress.report(intake)
-            if after_turn is not None:
-                after_turn()
-
-        try:
-            wanted = progress is not None or after_turn is not None
-            await pump(source, intake, self.workers, between if wanted else None)
-            if progress is not None:
-                progress.report(intake, final=True)
-        finally:
-            self.watch.remove(transfer)
-            if progress is not None:
-                progress.finish()
-
-    async def notify(
-        self,
-        stored: Stored,
-        command: Receive,
-        principal: Principal,
-        upload_id: str,
-        context: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Has `on_complete` called about a file that is recorded nowhere: when it fails, it is
-        called again by this process alone.
-        """
-        if self.hooks.completes:
-            self._unrecorded = self._unrecorded or InMemoryOutbox(self)
-            await self._unrecorded.notify(stored, command, principal, upload_id, context)
-
-    async def keep(
+    async def publish_body(
         self,
         body: Body,
         how: Publication,
@@ -264,12 +194,12 @@ class Engine:
         still there then.
         """
         await body.prepare(how.name)
-        recorded = self.recorded
+        recorded = self.outbox.recorded
         if recorded is None:
             stored = await body.publish(how)
             published(stored)
             command = Receive(how.name, how.conflict, media_type=body.media_type, about=about)
-            await self.notify(stored, command, principal, upload_id, context)
+            await self.outbox.notify(stored, command, principal, upload_id, context)
             return stored
         record, staged = await recorded.publish_body(body, upload_id, how, principal, about=about)
         kept = outcome.stored(record)
@@ -298,13 +228,11 @@ class Engine:
         `expected` must match (else DigestMismatch), `wanted` are algorithms to compute.
         `coding` is a content coding to take off.
         """
-        limits = [n for n in (max_size, self._settings.max_size) if n is not None]
-        limit = min(limits, default=None)
-        self.admission.check_length(source.length, limit)
-        self.admission.enter()
-        try:
-            held = threshold if threshold is not None else self._settings.memory_threshold
-            spool = Spool(self.store.stage, self.budget, held)
+        limit = self.context.limit(max_size)
+        self.context.admission.check_length(source.length, limit)
+        with self.context.admitted():
+            held = threshold if threshold is not None else self.settings.memory_threshold
+            spool = Spool(self.store.stage, self.context.budget, held)
             try:
                 if source.length is not None:
                     await self.workers.run(spool.reserve, source.length)
@@ -326,8 +254,6 @@ class Engine:
                 yield body
             finally:
                 await body.close()
-        finally:
-            self.admission.leave()
 
     async def _fill(
         self,
@@ -340,89 +266,57 @@ class Engine:
     ) -> int:
         """The bytes that the body came to."""
         sink: Sink = spool
-        with room(self.budget, coding):
+        with room(self.context.budget, coding):
             if coding is not None:
-                sink = decoding(spool, coding, self._settings, limit)
-            intake = BodyWriter(sink, limit=limit, hashing=hashing)
-            await self.pump(source, intake, progress=progress)
+                sink = decoding(spool, coding, self.settings, limit)
+            writer = BodyWriter(sink, limit=limit, hashing=hashing)
+            await self.context.pump(source, writer, progress=progress)
         if not isinstance(sink, Decoding):
-            return intake.offset
+            return writer.offset
         sink.finish()
         return sink.size
 
-    receive_form = receive_form  # a method: the engine is its first argument
+    def receive_form(
+        self, source: Source, content_type: bytes, **options: Unpack[FormArguments]
+    ) -> contextlib.AbstractAsyncContextManager[Form]:
+        """See `forebay.engine.forms.form.receive_form`."""
+        return receive_form(self.context, self.outbox, source, content_type, **options)
 
     # --- the life of the process ---------------------------------------------------------------
 
-    async def open_resumables(self, sessions: Sessions) -> None:
+    async def open_uploads(self, sessions: Sessions) -> None:
         """Opens the session store and offers resumable uploads from then on."""
-        await sessions.open()
-        self._sessions = sessions
-        self._resumables = UploadService(self, sessions)
-        self.state_error = None
+        await self.state.open(sessions)
 
     @property
-    def offers_resumable(self) -> bool:
-        """Also while their state cannot be reached; then `resumables` says why."""
-        return self._resumables is not None or self.state_error is not None
+    def offers_uploads(self) -> bool:
+        """Whether resumable uploads are offered; also while their state cannot be reached."""
+        return self.state.is_offered
 
     @property
-    def resumables(self) -> UploadService:
-        """Raises RuntimeError while resumable uploads are not offered, SessionsUnavailable while
-        they are, but their state cannot be reached.
-        """
-        if self._resumables is None:
-            if self.state_error is not None:
-                error = self.state_error
-                raise type(error)(error.message, **error.detail)
-            raise RuntimeError("Resumable uploads need `open_resumables` first.")
-        return self._resumables
-
-    @property
-    def recorded(self) -> RecordedPublication | None:
-        """Where ends of whole uploads are noted while somebody is told of them; else None.
-
-        Raises SessionsUnavailable while that cannot be promised.
-        """
-        wanted = self.hooks.completes and self.offers_resumable
-        return self.resumables.recorded if wanted else None
-
-    def notify_soon(self, record: UploadRecord) -> None:
-        """Has `on_complete` called about a file that was found to be published, if need be."""
-        if self._resumables is not None:
-            self._resumables.notifier.soon(record)
+    def uploads(self) -> UploadService:
+        """See `State.uploads`."""
+        return self.state.uploads
 
     @property
     def sessions(self) -> Sessions | None:
-        """The open session store; None while resumable uploads are not offered."""
-        return self._sessions
+        """The open session store; None while there is none."""
+        return self.state.sessions
 
-    async def close_resumables(self) -> None:
+    async def close_uploads(self) -> None:
+        """Waits for deletions, ends calls and copies, and closes the session store."""
         await self.removal.close()
-        await self.close_state()
-
-    async def close_state(self) -> None:
-        """Closes the session store; it may be opened again."""
-        resumables, self._resumables = self._resumables, None
-        unrecorded, self._unrecorded = self._unrecorded, None
-        if unrecorded is not None:
-            await unrecorded.close()
-        if resumables is not None:
-            await resumables.concatenation.close()
-            await resumables.notifier.close()
-            await resumables.holders.close()
-        sessions, self._sessions = self._sessions, None
-        if sessions is not None:
-            await sessions.close()
+        await self.outbox.close()
+        await self.state.close()
 
     def drain(self, timeout: float) -> None:
-        """Takes nothing new; what cannot be done in `timeout` seconds is ended (503)."""
-        self.admission.draining = True
-        self.watch.drain(timeout)
+        """Takes nothing new; what is not done after `timeout` seconds is ended (503)."""
+        self.context.admission.draining = True
+        self.context.monitor.drain(timeout)
 
     @property
     def draining(self) -> bool:
-        return self.admission.draining
+        return self.context.admission.draining
 
     async def why_not_ready(self) -> str | None:
         """None when uploads can be taken, else the reason. Asks the disk once a second."""
@@ -431,7 +325,8 @@ class Engine:
         return await self._readiness.why_not()
 
     def close(self) -> None:
-        self.workers.close()
+        """Takes no more jobs in the worker threads."""
+        self.context.close()
 
 
 __all__ = ["Engine", "UploadError"]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from forebay.errors import DiskFull, StorageError, UploadError
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
+    from forebay.engine.state import State
 
 _FRESH = 1.0
 """Seconds for which an answer holds."""
@@ -20,16 +21,17 @@ _PATIENCE = 3.0
 class Readiness:
     """Of one engine, on its event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: EngineContext, state: State) -> None:
         self._engine = engine
+        self._state = state
         self._checked = 0.0
         self._reason: str | None = None
         self._probing: asyncio.Task[str | None] | None = None
 
     async def why_not(self) -> str | None:
         """None when uploads can be taken, else the reason."""
-        if self._engine.state_error is not None:
-            return _told(self._engine.state_error)
+        if self._state.error is not None:
+            return _told(self._state.error)
         if self._checked and time.monotonic() - self._checked <= _FRESH:
             return self._reason
         probing = self._probing
@@ -46,8 +48,8 @@ class Readiness:
         engine = self._engine
         try:
             await engine.workers.run(self._probe_store)
-            if engine.sessions is not None:
-                await engine.sessions.probe()
+            if self._state.sessions is not None:
+                await self._state.sessions.probe()
         except StorageError as error:
             return _told(error)
         return None

@@ -187,7 +187,7 @@ class FilesApp:
         if folder:
             return raw.FOLDER_METHODS
         extra = ("DELETE",) if self.engine.settings.allow_delete else ()
-        partial = self.partial is not None and self.engine.offers_resumable
+        partial = self.partial is not None and self.engine.offers_uploads
         known = raw.PARTIAL_METHODS if partial else raw.FILE_METHODS
         return (*known, *extra)
 

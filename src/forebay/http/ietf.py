@@ -100,7 +100,7 @@ class Ietf:
         if method == "PATCH":
             return await self._append(scope, receive, send, upload_id)
         if method == "DELETE":
-            await self._engine.resumables.cancel(upload_id, context=scope, dialect=self.name)
+            await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204, tuple(resumable.draft(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
             return await self._where(scope, upload_id)
@@ -142,7 +142,7 @@ class Ietf:
         return (
             scope["method"] in ("PUT", "POST")
             and resumable.asks(headers)
-            and self._engine.offers_resumable
+            and self._engine.offers_uploads
             and "forebay.uploads" in scope
             and self._read(headers).complete is not None
             and not form_request.is_form(scope["method"], headers)
@@ -169,7 +169,7 @@ class Ietf:
             return await interim.announce(location, self._limits(record))
 
         try:
-            standing = await self._engine.resumables.create_with(
+            standing = await self._engine.uploads.create_with(
                 resumable.create(target, length, headers),
                 first,
                 source,
@@ -236,7 +236,7 @@ class Ietf:
         wish = _content(resumable.append(asked, upload_id, headers), source, headers)
         interim = Interim(scope, asked)
         try:
-            standing = await self._engine.resumables.append(
+            standing = await self._engine.uploads.append(
                 wish,
                 source,
                 context=scope,
@@ -253,7 +253,7 @@ class Ietf:
     async def _where(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """Section 4.3.2."""
         asked = self._read(scope["headers"])
-        record = await self._engine.resumables.offset(upload_id, context=scope, dialect=self.name)
+        record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
         return Answer(204, (*self._standing(asked, record), _NO_STORE))
 
     def _standing(self, asked: Asked, record: UploadRecord) -> Headers:

@@ -47,7 +47,7 @@ class Partial:
         return partial.speaks(method, headers)
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        if not self._engine.offers_resumable:  # an application's that keeps no state
+        if not self._engine.offers_uploads:  # an application's that keeps no state
             return False
         method, headers = scope["method"], scope["headers"]
         return method == "PATCH" or (
@@ -74,12 +74,10 @@ class Partial:
                 method, None, "A partial upload begins with a PUT or PATCH of /files/NAME."
             )
         if method == "HEAD":
-            record = await self._engine.resumables.offset(
-                upload_id, context=scope, dialect=self.name
-            )
+            record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
             return Answer(200, (*partial.received(record.offset), _NO_STORE))
         if method == "DELETE":
-            await self._engine.resumables.cancel(upload_id, context=scope, dialect=self.name)
+            await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
         source = source_of(scope, receive)
         asked = partial.read(scope["headers"], source.length)
@@ -99,7 +97,7 @@ class Partial:
         name = names.judge_path(segments)
         action = Command.APPEND if isinstance(asked, Part) else Command.OFFSET
         try:
-            record = await self._engine.resumables.bindings.find(name, action, scope)
+            record = await self._engine.uploads.bindings.find(name, action, scope)
         except NotFound:
             if isinstance(asked, Question):
                 raise NotFound("No upload of that name is under way; begin at byte 0.") from None
@@ -120,7 +118,7 @@ class Partial:
 
         wish = self._wish(scope, segments, part)
         try:
-            standing = await self._engine.resumables.create_with(
+            standing = await self._engine.uploads.create_with(
                 wish, first, source, context=scope, announce=announce
             )
         except UploadExists as error:
@@ -172,7 +170,7 @@ class Partial:
             if isinstance(asked, Question):
                 return await self._tell(upload_id, asked, source, scope)
             wish = self._append(upload_id, asked, scope)
-            standing = await self._engine.resumables.append(wish, source, context=scope)
+            standing = await self._engine.uploads.append(wish, source, context=scope)
         except OffsetMismatch as error:
             error.detail["upload"] = upload_id
             raise
@@ -182,7 +180,7 @@ class Partial:
         self, upload_id: str, asked: Question, source: Source, scope: dict[str, Any]
     ) -> Answer:
         """Where it stands. A total that is told only now, and is reached, completes it."""
-        resumables = self._engine.resumables
+        resumables = self._engine.uploads
         record = await resumables.offset(upload_id, context=scope, dialect=self.name)
         lengths.agree(asked.total, record.length)
         if asked.total is not None and record.state is UploadState.OPEN:

@@ -133,7 +133,8 @@ def serve_one(
     ending = contextlib.AsyncExitStack()
 
     async def start() -> None:
-        background = Background(engine, store)
+        background = Background(engine.context, engine.state, store)
+        ending.push_async_callback(engine.close_uploads)
         ending.push_async_callback(background.stop)
         await background.start(state=settings.resumable)
         # What start-up made stays for good; collections need not look at it again.
@@ -215,7 +216,9 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         timeout = self._engine.settings.drain_timeout
-        logger.info("draining for at most %g s; %d uploads run", timeout, len(self._engine.watch))
+        logger.info(
+            "draining for at most %g s; %d uploads run", timeout, len(self._engine.context.monitor)
+        )
         self._engine.drain(timeout)
         self.config.timeout_graceful_shutdown = int(timeout) + 6  # it may have changed
         await super().shutdown(sockets=sockets)

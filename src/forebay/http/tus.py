@@ -66,14 +66,12 @@ class Tus:
             if method == "POST":
                 return await self.create(scope, receive)
         elif method == "HEAD":
-            record = await self._engine.resumables.offset(
-                upload_id, context=scope, dialect=self.name
-            )
+            record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
             return Answer(200, tuple(tus.head(record)))
         elif method == "PATCH":
             return await self._append(scope, receive, upload_id)
         elif method == "DELETE":
-            await self._engine.resumables.cancel(upload_id, context=scope, dialect=self.name)
+            await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
         raise refuse_method(upload_id)  # item 118
 
@@ -108,16 +106,16 @@ class Tus:
         try:
             if content is not None:
                 late = self._late(content, scope) if content.late else None
-                standing = await self._engine.resumables.create_with(
+                standing = await self._engine.uploads.create_with(
                     wish, content, source, context=scope, announce=announce, late=late, silent=True
                 )
                 record = standing.record
                 told.append((b"upload-offset", b"%d" % record.offset))
             else:
-                record = await self._engine.resumables.create(wish, context=scope)
+                record = await self._engine.uploads.create(wish, context=scope)
                 await announce(record)
                 if record.length == 0:
-                    record = await self._engine.resumables.offset(record.id, context=scope)
+                    record = await self._engine.uploads.offset(record.id, context=scope)
         except UploadError as error:
             # What was kept can be gone on with, so the client is told where (item 67).
             error.detail["fields"] = [field for field in told if field[0] == b"location"]
@@ -150,7 +148,7 @@ class Tus:
     ) -> UploadRecord:
         late = self._late(wish, scope) if wish.late else None
         try:
-            standing = await self._engine.resumables.append(wish, source, context=scope, late=late)
+            standing = await self._engine.uploads.append(wish, source, context=scope, late=late)
         except WrongState as error:
             if error.detail.get("state") == UploadState.COMPLETE:  # item 33
                 raise TooLarge("The upload is complete; nothing can be added.", limit=0) from error

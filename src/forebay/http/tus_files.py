@@ -26,7 +26,7 @@ class TusAtFiles:
         self._tus = Tus(engine)
 
     def _offered(self, scope: dict[str, Any]) -> bool:
-        return self._engine.offers_resumable and "forebay.uploads" in scope
+        return self._engine.offers_uploads and "forebay.uploads" in scope
 
     def wants(self, scope: dict[str, Any]) -> bool:
         method, headers = scope["method"], scope["headers"]

@@ -40,7 +40,7 @@ _SPOKEN = (
 
 
 class Dialect(Protocol):
-    """One protocol for resumable uploads. All of it is in terms of `engine.resumables`."""
+    """One protocol for resumable uploads. All of it is in terms of `engine.uploads`."""
 
     name: str
     answers_get: bool
@@ -143,7 +143,7 @@ class UploadsApp:
 
     async def _dialect_of(self, upload_id: str, scope: dict[str, Any]) -> Dialect | None:
         """HEAD and DELETE need no field that tells the protocol: the upload's own is meant."""
-        record = await self.engine.resumables.peek(upload_id, context=scope)
+        record = await self.engine.uploads.peek(upload_id, context=scope)
         return next((d for d in self.dialects if d.name == record.dialect), None)
 
     async def _answer(
@@ -181,7 +181,7 @@ class UploadsApp:
 
     async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """The committed state as JSON; never disturbs a writer (invariant 10)."""
-        record = await self.engine.resumables.peek(upload_id, context=scope)
+        record = await self.engine.uploads.peek(upload_id, context=scope)
         dialect = next((d for d in self.dialects if d.name == record.dialect), None)
         told = dialect.status_fields(record, scope) if dialect is not None else []
         return json_answer(200, describe(record), (*told, (b"cache-control", b"no-store")))

@@ -449,7 +449,7 @@ class Forebay(Contents):
     ) -> Any:
         call = Call.of(request, receive)
         running = await self._run()
-        await running.open_resumables()
+        await running.open_uploads()
         body = call.limited_receive()
         call.scope[terms.KEY] = running.engine.settings
         try:

@@ -187,18 +187,18 @@ class Contents(Lifecycle):
         judge_upload_id(upload_id)
         if await self._sessions() is None:
             raise NotFound("There is no such upload.")
-        record = await self.engine.resumables.cancel_unfinished(upload_id)
+        record = await self.engine.uploads.cancel_unfinished(upload_id)
         return _described(record)
 
     async def _sessions(self) -> Sessions | None:
         """The state of uploads; None when this folder has, and makes, none."""
         running = await self._run()
-        if not running.engine.offers_resumable:
+        if not running.engine.offers_uploads:
             if not running.engine.settings.resumable:
                 return None
             if not await running.engine.workers.run(has_state, running.store):
                 return None
-            await running.open_resumables()
+            await running.open_uploads()
         return running.engine.sessions
 
 

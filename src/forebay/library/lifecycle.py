@@ -140,7 +140,7 @@ class Lifecycle:
         """
         running = await self._run()
         if self._state_wanted:
-            await running.open_resumables()
+            await running.open_uploads()
 
     @property
     def _state_wanted(self) -> bool:
@@ -169,7 +169,7 @@ class Lifecycle:
         running, loop = self._running, _asyncio_loop()
         if running.loop is loop and not running.closed:
             if self._hooks.completes and self.settings.resumable:
-                await running.open_resumables()
+                await running.open_uploads()
             return running
         self._claim(loop)
         if self._starting is None or self._starting[0] is not loop:
@@ -207,13 +207,13 @@ class Lifecycle:
     async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
         if self._resumable_wanted and scope["method"] != "GET":
-            await running.open_resumables()
+            await running.open_uploads()
         scope[terms.KEY] = running.engine.settings
         await running.files(scope, receive, send)
 
     async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
-        await running.open_resumables()
+        await running.open_uploads()
         scope[terms.KEY] = running.engine.settings
         await running.resumable(scope, receive, send)
 

@@ -218,7 +218,7 @@ async def created(engine: Engine, call: Call, wish: UploadOptions) -> AsyncItera
         command = dataclasses.replace(command, name="")
     source = call.source()
     verdict = verdict_of(call.scope)
-    async with engine.reception(command, source, context=call.scope) as reception:
+    async with engine.single_upload(command, source, context=call.scope) as reception:
         await reception.open()
         upload = IncomingUpload(engine, call, reception)
         try:

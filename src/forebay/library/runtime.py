@@ -67,7 +67,7 @@ class Runtime:
         self.loop: asyncio.AbstractEventLoop | None = None
         """The one it runs in; None before the start."""
         self.closed = False
-        self._background = Background(self.engine, self.store)
+        self._background = Background(self.engine.context, self.engine.state, self.store)
 
     def check_destinations(self, folders: Iterable[str]) -> None:
         """May wait for the disk. Raises ConfigError that says which cannot be used, and why."""
@@ -103,13 +103,14 @@ class Runtime:
         await self._background.start(state=False)
         self.loop = asyncio.get_running_loop()
 
-    async def open_resumables(self) -> None:
+    async def open_uploads(self) -> None:
         """Has the state of resumable uploads opened, as soon as that can be."""
         await self._background.open_state()
 
     async def stop(self) -> None:
         """Idempotent; waits for what is being written."""
         await self._background.stop()
+        await self.engine.close_uploads()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
@@ -124,7 +125,7 @@ class Runtime:
         """Ends a run whose event loop was closed under it, as well as that can be done."""
         sessions = self.engine.sessions
         if sessions is not None:
-            await asyncio.to_thread(self.engine.resumables.holders.abandon)
+            await asyncio.to_thread(self.engine.uploads.holders.abandon)
         if isinstance(sessions, SqliteSessions):
             await asyncio.to_thread(sessions.abandon)
         await asyncio.to_thread(self.close)

@@ -223,7 +223,7 @@ class Upload:
                 )
             )
         how = Publication(name, Conflict(conflict))
-        await self._engine.keep(
+        await self._engine.publish_body(
             body, how, self.id, self.principal, self._became, context, self._said
         )
         return self

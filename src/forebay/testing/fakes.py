@@ -9,11 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 from forebay.config import Settings
-from forebay.engine.bodies.body import Body, Spool
-from forebay.engine.bodies.publish import new_id
+from forebay.engine.bodies.body import Body
 from forebay.engine.bodies.receive import hashing_for
 from forebay.engine.engine import Engine
 from forebay.engine.forms.parts import MultiDict
+from forebay.engine.outbox.recorded import new_id
+from forebay.engine.transfer.spool import Spool
 from forebay.engine.transfer.workers import Workers
 from forebay.library.form_fields import make_fields
 from forebay.library.forms import Form
@@ -59,7 +60,7 @@ def make_upload(
     """
     store = _store(folder)
     engine = Engine(Settings(dir=os.fspath(folder or ".")), store)
-    engine.workers = _workers
+    engine.context.workers = _workers
     filename = filename or (name.rpartition("/")[2] if name else None)
     upload = _Fake(
         id=id or new_id(),
@@ -81,7 +82,7 @@ def make_upload(
         upload.published(staged.publish(how).stored())
         upload.replaced = False
     else:
-        spool = Spool(store.stage, engine.budget, MiB)
+        spool = Spool(store.stage, engine.context.budget, MiB)
         spool.write(memoryview(content), 0)
         digests = upload.digests
         upload.held(Body(spool, len(content), store=store, workers=_workers, digests=digests))

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from forebay.engine.bodies.publish import RecordedPublication, new_id
+from forebay.engine.files.withdraw import withdraw
+from forebay.engine.outbox.outbox import Outbox
+from forebay.engine.outbox.recorded import RecordedPublication, new_id
 from forebay.engine.transfer.decoding import Decoding, decoding
 from forebay.engine.transfer.progress import ProgressFeed
 from forebay.engine.transfer.pump import NO_HASHING, BodyWriter, Hashing, Sink, Source
@@ -20,7 +22,7 @@ from forebay.model import Conflict, Digest, Principal, Receive, Stored, UploadRe
 from forebay.stores.base import Publication, Published, Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 ANYBODY = Principal.anonymous
 
@@ -34,14 +36,17 @@ class SingleUpload:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineContext,
         command: Receive,
         limit: int | None,
         source: Source | None = None,
         principal: Principal = ANYBODY,
         context: Mapping[str, Any] | None = None,
+        *,
+        outbox: Outbox | None = None,
     ) -> None:
         self._engine = engine
+        self._outbox = outbox
         self.command = command
         self._source = source
         self.principal = principal
@@ -54,7 +59,7 @@ class SingleUpload:
         self._intake: BodyWriter | None = None
         self._decoding: Decoding | None = None
         self.staged: Staged | None = None
-        self._recorded = engine.recorded
+        self._recorded = None if outbox is None else outbox.recorded
         self._unnotified: tuple[UploadRecord, Staged] | None = None
 
     @property
@@ -103,7 +108,8 @@ class SingleUpload:
             unnotified, self._unnotified = self._unnotified, None
             await self._recorded.notify(*unnotified, self._context)
             return
-        await self._engine.notify(stored, self.command, self.principal, self.id, self._context)
+        if self._outbox is not None:
+            await self._outbox.notify(stored, self.command, self.principal, self.id, self._context)
 
     async def open(self) -> None:
         """Settles what must be settled before the body is read: its name, and room for it."""
@@ -180,7 +186,9 @@ class SingleUpload:
 
     async def take_back(self, stored: Stored) -> None:
         """Removes what was just published, as nobody wants it any more; nobody is told."""
-        await self._engine.take_back(stored)  # first: should we die here, a sweep forgets the rest
+        await self._engine.workers.run(
+            withdraw, self._engine.store, stored
+        )  # first: should we die here, a sweep forgets the rest
         if self._unnotified is not None:
             assert self._recorded is not None
             unnotified, self._unnotified = self._unnotified, None

@@ -14,7 +14,7 @@ from forebay.model import NO_PRECONDITIONS, EntityTag, FileInfo, Preconditions, 
 from forebay.stores.base import Store
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 Job = Callable[[], FileInfo]
 
@@ -24,7 +24,7 @@ logger = logging.getLogger("forebay")
 class Removal:
     """The deletions of one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: EngineContext) -> None:
         self._engine = engine
         self._running: set[asyncio.Task[FileInfo]] = set()
 

@@ -16,7 +16,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from forebay.engine.bodies.verdict import Verdict, until_answered
 from forebay.engine.forms.parts import FormFile, MultiDict, Place, by_kind
@@ -44,7 +44,8 @@ from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
+    from forebay.engine.outbox.outbox import Outbox
     from forebay.engine.transfer.progress import ProgressFeed
 
 logger = logging.getLogger("forebay")
@@ -73,7 +74,8 @@ class Form:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineContext,
+        outbox: Outbox,
         fields: MultiDict[str],
         files: list[FormFile | Outcome],
         *,
@@ -99,7 +101,7 @@ class Form:
             if isinstance(file, FormFile):
                 file.about = dataclasses.replace(file.about, fields=texts)
                 self._abouts[file.id] = file.about
-        self._publication = FormPublication(engine, policy, principal, started)
+        self._publication = FormPublication(engine, outbox, policy, principal, started)
 
     @property
     def refused(self) -> list[Outcome]:
@@ -206,9 +208,26 @@ class Form:
         return how
 
 
+class FormArguments(TypedDict, total=False):
+    """What `receive_form` may be given by name."""
+
+    limits: FormLimits | None
+    large_fields: LargeField | None
+    place: Place
+    empty_inputs: bool
+    policy: FormPolicy | None
+    expected: tuple[Digest, ...]
+    coding: str | None
+    principal: Principal
+    context: Mapping[str, Any] | None
+    authorises: bool
+    progress: ProgressFeed | None
+
+
 @contextlib.asynccontextmanager
 async def receive_form(
-    engine: Engine,
+    engine: EngineContext,
+    outbox: Outbox,
     source: Source,
     content_type: bytes,
     *,
@@ -225,8 +244,6 @@ async def receive_form(
     progress: ProgressFeed | None = None,
 ) -> AsyncIterator[Form]:
     """Takes a whole form; what is neither moved nor published is gone when the block ends.
-
-    A method of `Engine`.
 
     Args:
         content_type: the field of the request; it names the boundary.
@@ -281,15 +298,16 @@ async def receive_form(
                 outer = None
                 if coding is not None:
                     outer = decoding(sink, coding, settings, limits.max_total)
-                intake = BodyWriter(outer or sink, hashing=hashing, meter=Meter(sink))
+                writer = BodyWriter(outer or sink, hashing=hashing, meter=Meter(sink))
                 async with reported(engine.hooks, about, progress, now=sink.about) as feed:
-                    await engine.pump(source, intake, progress=feed)
+                    await engine.pump(source, writer, progress=feed)
                 if outer is not None:
                     outer.finish()
             sink.finish()
             hashing.verify(expected)
             form = Form(
                 engine,
+                outbox,
                 sink.fields,
                 [_file(engine, file) for file in sink.files],
                 policy=policy,
@@ -324,7 +342,7 @@ def limits_of(settings: Settings) -> FormLimits:
     )
 
 
-def _check_length(engine: Engine, source: Source, limits: FormLimits) -> None:
+def _check_length(engine: EngineContext, source: Source, limits: FormLimits) -> None:
     """Raises LengthRequired or TooLarge."""
     engine.admission.check_length(source.length, None)
     if limits.max_total is not None and (source.length or 0) > limits.max_total:
@@ -342,7 +360,7 @@ def _check_room(store: Store, length: int) -> None:
         raise DiskFull(free=free)
 
 
-def _file(engine: Engine, file: ReceivedFile) -> FormFile | Outcome:
+def _file(engine: EngineContext, file: ReceivedFile) -> FormFile | Outcome:
     if file.error is not None:
         head = file.head
         return Outcome(head.name, head.filename, head.media_type, error=file.error)

@@ -7,7 +7,8 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from forebay.engine.bodies.body import Body, Spool
+from forebay.engine.bodies.body import Body
+from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidName
 from forebay.model import NO_PRECONDITIONS, About, Conflict, Digest, Preconditions
 from forebay.protocol.multipart_head import PartHead

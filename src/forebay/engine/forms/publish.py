@@ -31,8 +31,9 @@ from forebay.stores.base import Publication, Published, Staged, Store
 from forebay.stores.naming import replaces
 
 if TYPE_CHECKING:
-    from forebay.engine.bodies.publish import RecordedPublication
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
+    from forebay.engine.outbox.outbox import Outbox
+    from forebay.engine.outbox.recorded import RecordedPublication
 
 Planned = list[tuple[FormFile, Publication]]
 _Results = list[Published | UploadError]
@@ -43,9 +44,15 @@ class FormPublication:
     """Publishes files of one form; then they are told of, or taken back. `close` it."""
 
     def __init__(
-        self, engine: Engine, policy: FormPolicy, principal: Principal, started: float
+        self,
+        engine: EngineContext,
+        outbox: Outbox,
+        policy: FormPolicy,
+        principal: Principal,
+        started: float,
     ) -> None:
         self._engine = engine
+        self._outbox = outbox
         self._policy = policy
         self._principal = principal
         self._started = started
@@ -59,7 +66,7 @@ class FormPublication:
         """
         for file, how in planned:
             await file.prepare(how.name)
-        recorded = self._engine.recorded
+        recorded = self._outbox.recorded
         if recorded is not None:
             return await self._publish_recorded(planned, recorded)
         publish = _PUBLISHERS[self._policy]
@@ -126,20 +133,22 @@ class FormPublication:
     ) -> None:
         """`on_complete`, for one file that was published."""
         unnotified = self._unnotified.pop(file_id, None)
-        recorded = self._engine.recorded
+        recorded = self._outbox.recorded
         if unnotified is not None and recorded is not None:
             await recorded.notify(*unnotified, context)
             return
         command = Receive(
             stored.file.name, Conflict.REFUSE, media_type=about.media_type, about=about
         )
-        await self._engine.notify(stored, command, self._principal, file_id, context)
+        await self._outbox.notify(stored, command, self._principal, file_id, context)
 
     async def take_back(self, file_id: str, stored: Stored) -> None:
         """One file that was published is not wanted any more; nobody is told of it."""
-        await self._engine.take_back(stored)  # first: should we die here, a sweep forgets the rest
+        await self._engine.workers.run(
+            withdraw, self._engine.store, stored
+        )  # first: should we die here, a sweep forgets the rest
         unnotified = self._unnotified.pop(file_id, None)
-        recorded = self._engine.recorded
+        recorded = self._outbox.recorded
         if unnotified is not None and recorded is not None:
             await recorded.forget(*unnotified)
 

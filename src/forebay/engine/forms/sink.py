@@ -10,7 +10,6 @@ import ctypes
 import dataclasses
 from collections.abc import Callable
 
-from forebay.engine.bodies.body import Budget, Spool
 from forebay.engine.forms.parts import (
     AsField,
     AsFile,
@@ -19,6 +18,7 @@ from forebay.engine.forms.parts import (
     client_name,
 )
 from forebay.engine.transfer.pump import NO_HASHING, Hashing
+from forebay.engine.transfer.spool import Budget, Spool
 from forebay.errors import (
     OffsetMismatch,
     Refused,

@@ -18,7 +18,8 @@ from forebay.errors import SessionsUnavailable, StorageError, UploadError
 from forebay.sessions.base import Sessions
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
+    from forebay.engine.state import State
     from forebay.stores.files.store import FileStore
 
 logger = logging.getLogger("forebay")
@@ -35,9 +36,14 @@ class Background:
     """Of one engine, on its event loop. `open`: makes the session store."""
 
     def __init__(
-        self, engine: Engine, store: FileStore, make: Callable[[], Sessions] | None = None
+        self,
+        engine: EngineContext,
+        offered: State,
+        store: FileStore,
+        make: Callable[[], Sessions] | None = None,
     ) -> None:
         self._engine = engine
+        self._offered = offered
         self._store = store
         self._make = make or (lambda: open_sessions(engine.settings, store))
         self._keeping: Housekeeping | None = None
@@ -61,7 +67,7 @@ class Background:
         """Has the state opened, now or as soon as it can be. Idempotent. Raises ConfigError."""
         if self._state is None:
             opening = SessionsUnavailable("The upload state is being opened.", retry_after=1)
-            self._engine.state_error = opening
+            self._offered.error = opening
             self._state = asyncio.ensure_future(self._open())
         if not self._tried.is_set():
             with contextlib.suppress(TimeoutError):
@@ -81,14 +87,13 @@ class Background:
         keeping, self._keeping = self._keeping, None
         if keeping is not None:
             await keeping.stop()
-        await self._engine.close_resumables()
 
     async def _open(self) -> None:
         pause = FIRST_PAUSE
         while True:
             self._generation = self._store.generation
             try:
-                await self._engine.open_resumables(self._make())
+                await self._offered.open(self._make())
                 break
             except StorageError as error:
                 self._fail(error)
@@ -103,12 +108,12 @@ class Background:
             self._told = ""
             logger.info("the upload state is open; resumable uploads are taken again")
         await self._keep()
-        self._engine.resumables.concatenation.resume_all()
-        self._engine.resumables.notifier.start()
+        self._offered.uploads.concatenation.resume_all()
+        self._offered.uploads.notifier.start()
         self._tried.set()
 
     def _fail(self, error: UploadError) -> None:
-        self._engine.state_error = SessionsUnavailable(
+        self._offered.error = SessionsUnavailable(
             f"Resumable uploads cannot be taken now: {error.message}",
             retry_after=5,
             cause=error.code,
@@ -129,8 +134,8 @@ class Background:
             lambda: engine.settings,
             self._store,
             engine.workers,
-            engine.sessions,
-            engine.notify_soon,
+            self._offered.sessions,
+            self._offered.notify_soon,
         )
         await self._keeping.start()
 
@@ -145,7 +150,7 @@ class Background:
     async def _look(self) -> None:
         with contextlib.suppress(StorageError):  # /readyz says so
             await self._engine.workers.run(self._store.refresh)
-        sessions = self._engine.sessions
+        sessions = self._offered.sessions
         if sessions is None:
             return
         try:
@@ -158,7 +163,7 @@ class Background:
                     logger.error("%s: %s", error.code, error.message)
                 return
             self._fail(error)
-            await self._engine.close_state()
+            await self._offered.close()
             self._state = asyncio.ensure_future(self._open())
         else:
             self._told = ""

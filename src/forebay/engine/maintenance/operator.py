@@ -9,7 +9,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.engine import Engine
+from forebay.engine.context import EngineContext
+from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import has_state, open_sessions
 from forebay.engine.uploads import outcome
 from forebay.engine.uploads.service import UploadService
@@ -94,10 +95,10 @@ async def cancel_upload(settings: Settings, upload_id: str) -> UploadRecord:
         if sessions is None:
             raise NotFound("There is no such upload.")
         owner = Principal((await sessions.load(upload_id)).principal)
-        engine = Engine(settings, store, hooks=PythonHooks(lambda _: owner))
-        resumables = UploadService(engine, sessions)
+        engine = EngineContext(settings, store, hooks=PythonHooks(lambda _: owner))
+        uploads = UploadService(engine, sessions, Removal(engine))
         try:
-            return await resumables.cancel(upload_id)
+            return await uploads.cancel(upload_id)
         finally:
-            await resumables.concatenation.close()
+            await uploads.close()
             engine.close()

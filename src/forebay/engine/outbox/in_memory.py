@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.bodies.publish import record_of
 from forebay.engine.outbox.notifier import Notifier
+from forebay.engine.outbox.recorded import record_of
 from forebay.engine.uploads import outcome
 from forebay.model import Principal, Receive, Stored, UploadState
 from forebay.sessions.memory import MemorySessions
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 logger = logging.getLogger("forebay")
 
@@ -30,7 +30,7 @@ _MOST = 10_000
 class InMemoryOutbox:
     """Calls about files, remembering in memory those whose call failed."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: EngineContext) -> None:
         self._sessions = MemorySessions()
         self._notifier = Notifier(engine, self._sessions)
 

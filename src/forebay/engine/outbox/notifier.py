@@ -28,7 +28,7 @@ from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Staged, Store
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
     from forebay.engine.transfer.workers import Workers
 
 logger = logging.getLogger("forebay")
@@ -66,7 +66,7 @@ class Notifier:
     only.
     """
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: EngineContext, sessions: Sessions) -> None:
         self._engine = engine
         self._sessions = sessions
         self._running: dict[str, tuple[asyncio.Task[None], float]] = {}

@@ -26,7 +26,7 @@ from forebay.model import KiB, MiB
 
 if TYPE_CHECKING:
     from forebay.config import Settings
-    from forebay.engine.bodies.body import Budget
+    from forebay.engine.transfer.spool import Budget
 
 __all__ = ["JUDGED_FROM", "MEMORY", "Decoding", "decoding", "offered", "room"]
 

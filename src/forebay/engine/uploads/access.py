@@ -22,7 +22,7 @@ from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 logger = logging.getLogger("forebay")
 
@@ -33,7 +33,7 @@ class UploadAccess:
     """Lets one request at a time work on an upload, if it is its owner's."""
 
     def __init__(
-        self, engine: Engine, sessions: Sessions, holders: UploadLocks, ending: Ending
+        self, engine: EngineContext, sessions: Sessions, holders: UploadLocks, ending: Ending
     ) -> None:
         self._engine = engine
         self._sessions = sessions

@@ -26,13 +26,13 @@ from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 LateDigests = Callable[[], tuple[Digest, ...]]
 
 
 class Appending:
-    def __init__(self, engine: Engine, sessions: Sessions, ending: Ending) -> None:
+    def __init__(self, engine: EngineContext, sessions: Sessions, ending: Ending) -> None:
         self._engine = engine
         self._sessions = sessions
         self._ending = ending

@@ -10,6 +10,8 @@ import dataclasses
 import time
 from typing import TYPE_CHECKING
 
+from forebay.engine.bodies.receive import SingleUpload
+from forebay.engine.files.withdraw import withdraw
 from forebay.engine.transfer.pump import Source
 from forebay.engine.uploads import lengths, outcome
 from forebay.model import (
@@ -24,11 +26,11 @@ from forebay.model import (
 from forebay.sessions.base import Sessions
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 
 async def store_at_once(
-    engine: Engine,
+    engine: EngineContext,
     sessions: Sessions,
     record: UploadRecord,
     wish: CreateUpload,
@@ -64,12 +66,14 @@ async def store_at_once(
         wanted=wish.wanted,
         max_size=wish.max_size,
     )
-    stored = await engine.store_whole(command, body)
+    stored = await SingleUpload(engine, command, engine.limit(command.max_size)).store(body)
     record = _complete(record, stored)
     try:
         await sessions.create(record)
     except BaseException:
-        await engine.take_back(stored)  # its client is told that it failed, and sends it again
+        await engine.workers.run(
+            withdraw, engine.store, stored
+        )  # its client is told that it failed, and sends it again
         raise
     return record
 

@@ -18,7 +18,7 @@ from forebay.model import Stored, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
     from forebay.engine.outbox.notifier import Notifier
     from forebay.engine.uploads.access import UploadAccess
     from forebay.engine.uploads.finish import Ending
@@ -39,7 +39,7 @@ class Bindings:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineContext,
         sessions: Sessions,
         holders: UploadLocks,
         custody: UploadAccess,

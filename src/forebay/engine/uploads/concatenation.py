@@ -40,7 +40,7 @@ from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 logger = logging.getLogger("forebay")
 
@@ -79,7 +79,7 @@ class Concatenation:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: EngineContext,
         sessions: Sessions,
         holders: UploadLocks,
         ending: Ending,

@@ -40,7 +40,8 @@ from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Publication, Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
+    from forebay.engine.files.remove import Removal
 
 logger = logging.getLogger("forebay")
 
@@ -52,8 +53,9 @@ _TARGETS = (*_FINAL, NameTaken, NotAFolder, PreconditionFailed)
 class Ending:
     """Ends uploads whose lock the caller holds. Callbacks are the caller's to call then."""
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: EngineContext, sessions: Sessions, removal: Removal) -> None:
         self._engine = engine
+        self._removal = removal
         self._sessions = sessions
         self.completion = Completion(
             engine.store,
@@ -211,7 +213,7 @@ class Ending:
             return
         principal = await engine.authorise("delete", stored.file.name, context)
         with contextlib.suppress(NotFound, PreconditionFailed):
-            await engine.removal.remove_published(stored.file, principal=principal, context=context)
+            await self._removal.remove_published(stored.file, principal=principal, context=context)
 
     async def fail(self, record: UploadRecord, staged: Staged, error: UploadError) -> None:
         """The upload ends here: its data goes, and whoever comes back is told why."""

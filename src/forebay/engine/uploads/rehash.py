@@ -11,18 +11,15 @@ from forebay.model import MiB
 from forebay.stores.base import Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
 
 _TURN = 16 * MiB
 """Bytes hashed before others have their turn: some 10 ms."""
 
 
-def slots(threads: int) -> int:
-    """How many uploads may be hashed at once, so that most threads are left to serve."""
-    return max(1, min(2, threads // 4))
-
-
-async def hash_stored(engine: Engine, staged: Staged, names: list[str], offset: int) -> Hashing:
+async def hash_stored(
+    engine: EngineContext, staged: Staged, names: list[str], offset: int
+) -> Hashing:
     """Digests of what is stored from `offset` on. Raises StorageError."""
     run = engine.workers.run
     hashing = Hashing(names)

@@ -11,11 +11,11 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.bodies.publish import RecordedPublication, new_id
 from forebay.engine.outbox.notifier import Notifier
+from forebay.engine.outbox.recorded import RecordedPublication, new_id
 from forebay.engine.transfer.pump import BodyWriter, Source
 from forebay.engine.uploads import lengths, outcome
 from forebay.engine.uploads.about import kept
@@ -55,7 +55,8 @@ from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Staged
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
+    from forebay.engine.files.remove import Removal
 
 __all__ = ["Announce", "LateDigests", "Standing", "UploadService"]
 
@@ -84,11 +85,11 @@ class Standing:
 class UploadService:
     """The resumable uploads of one engine."""
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: EngineContext, sessions: Sessions, removal: Removal) -> None:
         self._engine = engine
         self._sessions = sessions
         self.holders = UploadLocks(sessions, engine.workers)
-        self._ending = Ending(engine, sessions)
+        self._ending = Ending(engine, sessions, removal)
         self.notifier = Notifier(engine, sessions)
         self.recorded = RecordedPublication(
             engine, sessions, self._ending.completion, self.notifier
@@ -102,6 +103,12 @@ class UploadService:
         self.concatenation = Concatenation(
             engine, sessions, self.holders, self._ending, self._custody.claim, self.notifier
         )
+
+    async def close(self) -> None:
+        """Stops copies and calls; lets go of all locks."""
+        await self.concatenation.close()
+        await self.notifier.close()
+        await self.holders.close()
 
     # --- create ----------------------------------------------------------------------------------
 
@@ -148,7 +155,7 @@ class UploadService:
         engine = self._engine
         run = engine.workers.run
         engine.admission.check_append(source.length)
-        with self._admitted():
+        with self._engine.admitted():
             record = await self._new_record(wish, context)
             if announce is None or silent:
                 done = await store_at_once(engine, self._sessions, record, wish, first, source)
@@ -222,13 +229,13 @@ class UploadService:
         engine = self._engine
         about = dataclasses.replace(wish.about, length=wish.length, media_type=wish.media_type)
         principal = await engine.authorise("create", wish.name, context, about=lambda: about)
-        limit = self._limit(wish.max_size)
+        limit = engine.limit(wish.max_size)
         if wish.length is not None and limit is not None and wish.length > limit:
             raise TooLarge(
                 f"The upload has {wish.length} bytes; at most {limit} are taken (--max-size).",
                 limit=limit,
             )
-        if engine.draining:
+        if engine.admission.draining:
             engine.admission.enter()  # raises ShuttingDown
         return UploadRecord(
             id=new_id(),
@@ -246,10 +253,6 @@ class UploadService:
             extra=_extra(wish, limit),
             binding=binding_of(principal.id, wish.name) if wish.bound else None,
         )
-
-    def _limit(self, own: int | None) -> int | None:
-        limits = [n for n in (own, self._engine.settings.max_size) if n is not None]
-        return min(limits, default=None)
 
     # --- ask -------------------------------------------------------------------------------------
 
@@ -380,7 +383,7 @@ class UploadService:
                 standing = await self._replay(record, wish, source)
             else:
                 assert staged is not None
-                with self._admitted():
+                with self._engine.admitted():
                     standing = await self._take(
                         record, staged, holding, wish, source, told, late, context
                     )
@@ -388,14 +391,6 @@ class UploadService:
                 holding.record = standing.record
         await self.notifier.notify_if_new(standing.record, context)
         return standing
-
-    @contextlib.contextmanager
-    def _admitted(self) -> Iterator[None]:
-        self._engine.admission.enter()
-        try:
-            yield
-        finally:
-            self._engine.admission.leave()
 
     async def _take(
         self,

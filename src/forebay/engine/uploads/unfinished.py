@@ -16,7 +16,7 @@ from forebay.engine.maintenance.sweep import Sweeper
 from forebay.errors import TooManyUnfinished
 
 if TYPE_CHECKING:
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
     from forebay.sessions.base import Sessions
 
 _COUNT_AGAIN = 10.0
@@ -30,7 +30,7 @@ _SHARE = 20
 class Unfinished:
     """Used on the event loop only."""
 
-    def __init__(self, engine: Engine, sessions: Sessions) -> None:
+    def __init__(self, engine: EngineContext, sessions: Sessions) -> None:
         self._engine = engine
         self._sweeper = Sweeper(engine.store, sessions, engine.workers)
         self._ending: asyncio.Task[int] | None = None

@@ -27,7 +27,7 @@ from forebay.stores.base import Publication, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.bodies.body import Body
-    from forebay.engine.engine import Engine
+    from forebay.engine.context import EngineContext
     from forebay.engine.outbox.notifier import Notifier
 
 
@@ -69,7 +69,7 @@ class RecordedPublication:
     """Publishes whole uploads with a note of each. Its ids are those that hooks are told."""
 
     def __init__(
-        self, engine: Engine, sessions: Sessions, completion: Completion, notifier: Notifier
+        self, engine: EngineContext, sessions: Sessions, completion: Completion, notifier: Notifier
     ) -> None:
         self._engine = engine
         self._sessions = sessions

@@ -1,0 +1,72 @@
+"""The upload state of one engine: the open session store and the uploads in it, or why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forebay.engine.uploads.service import UploadService
+from forebay.errors import UploadError
+
+if TYPE_CHECKING:
+    from forebay.engine.context import EngineContext
+    from forebay.engine.files.remove import Removal
+    from forebay.engine.outbox.recorded import RecordedPublication
+    from forebay.model import UploadRecord
+    from forebay.sessions.base import Sessions
+
+
+class State:
+    """Used on the event loop. It may be opened again after it was closed."""
+
+    def __init__(self, engine: EngineContext, removal: Removal) -> None:
+        self._engine = engine
+        self._removal = removal
+        self._uploads: UploadService | None = None
+        self.sessions: Sessions | None = None
+        """The open session store; None while there is none."""
+        self.error: UploadError | None = None
+        """Why resumable uploads, which are wanted, cannot be taken now."""
+
+    async def open(self, sessions: Sessions) -> None:
+        """Opens the session store; resumable uploads are offered from then on."""
+        await sessions.open()
+        self.sessions = sessions
+        self._uploads = UploadService(self._engine, sessions, self._removal)
+        self.error = None
+
+    @property
+    def is_offered(self) -> bool:
+        """Also while the state cannot be reached; then `uploads` raises why."""
+        return self._uploads is not None or self.error is not None
+
+    @property
+    def uploads(self) -> UploadService:
+        """Raises RuntimeError while resumable uploads are not offered, SessionsUnavailable while
+        they are, but their state cannot be reached.
+        """
+        if self._uploads is None:
+            if self.error is not None:
+                raise type(self.error)(self.error.message, **self.error.detail)
+            raise RuntimeError("Resumable uploads need an open state first.")
+        return self._uploads
+
+    def recorded(self) -> RecordedPublication | None:
+        """What records whole uploads for their callback; None where nothing is to be called, or
+        no state is kept. Raises SessionsUnavailable while that cannot be promised.
+        """
+        wanted = self._engine.hooks.completes and self.is_offered
+        return self.uploads.recorded if wanted else None
+
+    def notify_soon(self, record: UploadRecord) -> None:
+        """Calls `on_complete` about a file that was found to be published, if it is pending."""
+        if self._uploads is not None:
+            self._uploads.notifier.soon(record)
+
+    async def close(self) -> None:
+        """Stops what runs in the background, then closes the session store."""
+        uploads, self._uploads = self._uploads, None
+        if uploads is not None:
+            await uploads.close()
+        sessions, self.sessions = self.sessions, None
+        if sessions is not None:
+            await sessions.close()
