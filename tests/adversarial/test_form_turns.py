@@ -14,11 +14,11 @@ from adversarial.test_receive_source import Messages
 from adversarial.test_source import draining
 from e2e.server import ServerProcess
 from e2e.wire import content, head
-from forebay.engine.transfer.spool import Budget
 from forebay.engine.forms.parts import AsField, AsFile, Dropped, Place
 from forebay.engine.forms.sink import FormSink
 from forebay.engine.transfer.metering import Meter
 from forebay.engine.transfer.pump import BodyWriter, pump
+from forebay.engine.transfer.spool import Budget
 from forebay.engine.transfer.workers import Workers
 from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forebay.config import Settings
-from forebay.engine.transfer.spool import Budget
 from forebay.engine.transfer.decoding import JUDGED_FROM, MEMORY, Decoding, offered, room
+from forebay.engine.transfer.spool import Budget
 from forebay.errors import OffsetMismatch, TooLarge, TooManyUploads, UndecodableBody
 from forebay.model import KiB, MiB
 
