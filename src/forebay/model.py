@@ -1,7 +1,7 @@
-"""Frozen values that the layers hand to each other. No behaviour beyond their own fields.
+"""Frozen values that the layers pass to each other. No behaviour beyond their own fields.
 
-Sizes, offsets and lengths are in bytes; times are seconds since the epoch (float) unless a
-name ends in `_ns`; durations are in seconds.
+Sizes, offsets and lengths are in bytes. Times are seconds since the epoch (float) unless the
+name ends in `_ns`. Durations are in seconds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
 
 SETTINGS_FILE = "forebay.toml"
 RESERVED_NAMES = frozenset({SETTINGS_FILE, "web.config", "desktop.ini", "autorun.inf"})
-"""In lower case: names without a dot at their beginning that Forebay (the first), web servers or
-the file managers of desktops read as settings of their own. No client may store them.
+"""Names, in lower case, that Forebay (the first one), web servers or desktop file managers read as
+their settings, and that do not begin with a dot. No client may store them.
 """
 
 
@@ -30,10 +30,10 @@ class Durability(StrEnum):
 
 
 class Conflict(StrEnum):
-    """What happens when a file of the wanted name exists.
+    """What happens when a file with the requested name exists.
 
-    `auto` is the default of `--on-conflict`: a PUT is refused (it may not store elsewhere
-    than it was told), a POST is renamed.
+    `auto` is the default of `--on-conflict`: a PUT is refused (it must not store under another
+    name than its URL), a POST is renamed.
     """
 
     AUTO = "auto"
@@ -50,7 +50,7 @@ class FormPolicy(StrEnum):
 
 
 class LargeField(StrEnum):
-    """Where a text field goes that is larger than `--form-max-field-size`."""
+    """What happens to a text field that is larger than `--form-max-field-size`."""
 
     REFUSE = "refuse"
     MEMORY = "memory"
@@ -59,7 +59,7 @@ class LargeField(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digest:
-    """A digest as RFC 9530 writes it: `algorithm` is the registry's key (`sha-256`)."""
+    """A digest. The name of the algorithm is written as in RFC 9530 (`sha-256`)."""
 
     algorithm: str
     value: bytes
@@ -67,14 +67,14 @@ class Digest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EntityTag:
-    """RFC 9110, section 8.8.3. `opaque` is without its quotes."""
+    """An entity tag (RFC 9110, section 8.8.3). `opaque` is without the quotes."""
 
     opaque: str
     weak: bool = False
 
     @property
     def identity(self) -> EntityTag:
-        """The tag of the same file without a content coding (`coded_tag` undone)."""
+        """The tag of the same file without a content coding: the reverse of `coded_tag`."""
         return dataclasses.replace(self, opaque=self.opaque.removesuffix(_CODED))
 
 
@@ -82,17 +82,18 @@ _CODED = "-zstd"
 
 
 def coded_tag(tag: str) -> str:
-    """The opaque part of the tag of the same file sent as `Content-Encoding: zstd`, which is
-    another representation and so needs another tag (RFC 9110, section 8.8.3.3).
+    """The opaque part of the tag of the same file when it is sent with `Content-Encoding: zstd`.
+
+    That is another representation, so it needs another tag (RFC 9110, section 8.8.3.3).
     """
     return tag + _CODED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Preconditions:
-    """RFC 9110, section 13.1. A tuple of tags, `()` for `*`, None when the field is absent.
+    """The conditions of a request (RFC 9110, section 13.1). None when the field is absent.
 
-    Dates are whole seconds since the epoch.
+    Tags are a tuple, `()` for `*`. Dates are whole seconds since the epoch.
     """
 
     if_match: tuple[EntityTag, ...] | None = None
@@ -110,7 +111,7 @@ class Preconditions:
 
     @property
     def demands_presence(self) -> bool:
-        """`If-Match`: only over a file that is there, and is one of those."""
+        """`If-Match`: only when there is a file, and it has one of these tags."""
         return self.if_match is not None
 
     def permit_write(self, tag: str | None, mtime_ns: int) -> bool:
@@ -122,7 +123,7 @@ class Preconditions:
             if tag is None:
                 return False
             # `()` is `*`; a weak tag never matches here (strong comparison, section 8.8.3.2).
-            # Whatever coding the client got it in, it is this file that it knows.
+            # The tag of the file in a content coding stands for the file as well.
             known = [given.identity for given in self.if_match]
             if known and EntityTag(tag) not in known:
                 return False
@@ -144,44 +145,44 @@ NO_PRECONDITIONS = Preconditions()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A published file. `name` is its path under the root, with `/` between folders.
+    """A published file. `name` is its path below the root, with `/` between folders.
 
-    `size` is that of its content, however it is stored.
+    `size` is the size of its content, also when it is stored compressed.
     """
 
     name: str
     size: int
     mtime_ns: int
     tag: str
-    """The opaque part of a strong entity tag; another content has another tag."""
+    """The opaque part of a strong entity tag; it changes with the content."""
     is_folder: bool = False
     stored_size: int | None = None
-    """Bytes that the file takes, compressed at rest; None when it is stored as it is."""
+    """Bytes on the disk when the file is stored compressed; None when it is not."""
     identity: str = dataclasses.field(default="", compare=False)
-    """Of a file just published: what tells this very file from any other, whatever is done to it
-    (touched, linked, written); "" where that was not asked for. No tag: that is of the content.
+    """Tells a file that was just published from every other file, also after it was touched, linked
+    or written; "" when this was not asked for. (`tag` tells contents apart, not files.)
     """
 
 
 Metadata = Mapping[str, "str | bytes"]
-"""By their keys; text where it is UTF-8."""
+"""Values by key; text when the value is UTF-8."""
 _NO_METADATA: Metadata = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class About:
-    """What a client says of a file: nothing in here is judged or trusted."""
+    """What a client says about a file. Nothing of it is checked or trusted."""
 
     filename: str | None = None
-    """What the client calls it: the last part of a path, without control characters. It may be
-    hidden, reserved or too long, and need not be the name that the file gets.
+    """The client's name for it: the last part of a path, without control characters. It may be
+    hidden, reserved or too long, and the file may get another name.
     """
     metadata: Metadata = dataclasses.field(default_factory=lambda: _NO_METADATA)
-    """Upload-Metadata of tus, decoded."""
+    """The decoded Upload-Metadata of tus."""
     fields: tuple[tuple[str, str], ...] = ()
-    """The text fields of its form, in their order."""
+    """The text fields of its form, in the order they were sent."""
     length: int | None = None
-    """Bytes that it will have; None when nobody knows yet."""
+    """Its size in bytes; None when the client did not say."""
     media_type: str | None = None
 
 
@@ -190,52 +191,56 @@ NOTHING_SAID = About()
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Receive:
-    """A dialect's wish: take one whole body and publish it as `name` (already judged).
-
-    `expected` must match before publication; `wanted` are the algorithms of digests to
-    answer with.
-    """
+    """Command: receive one whole body and publish it as `name`, a valid path below the root."""
 
     name: str
     conflict: Conflict
     preconditions: Preconditions = NO_PRECONDITIONS
     media_type: str | None = None
     expected: tuple[Digest, ...] = ()
+    """Digests that must match before publication."""
     wanted: tuple[str, ...] = ()
+    """Algorithms of the digests to answer with."""
     max_size: int | None = None
-    """Bytes; the smaller of this and the settings' applies. None: the settings' alone."""
+    """A limit in bytes beside that of the settings; the smaller one applies."""
     coding: str | None = None
-    """The content coding to take off; sizes and digests are of what came, too."""
+    """The content coding to decode. Sizes and digests are those of the encoded body, too."""
     about: About = NOTHING_SAID
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
-    """What a finished upload came to: the published file and how it got its name."""
+    """The result of a finished upload: the published file."""
 
     file: FileInfo
     renamed: bool
+    """It has another name than the one asked for, which was taken."""
     replaced: bool
+    """It took the place of an older file."""
     digests: tuple[Digest, ...] = ()
     duration: float = 0.0
+    """Seconds that the upload took."""
     received: int | None = None
-    """Bytes that came, for a file that was decoded; None for one stored as it came."""
+    """Bytes of the encoded body, when it was decoded; None when it was stored as it came."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Progress:
-    """A moment in an upload's life. `rate` is bytes a second over the last moments."""
+    """How far an upload got."""
 
     received: int
+    """Bytes."""
     total: int | None
+    """Bytes of the whole upload; None when it is not known."""
     rate: float
+    """Bytes per second over the last moments."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. `id` is compared to tell whether an upload belongs to somebody.
+    """The user or program that sends a request. An upload belongs to the `id` that created it.
 
-    `Principal.anonymous` is somebody without a name; all such share their uploads.
+    `Principal.anonymous` stands for all clients without a name; they share their uploads.
     """
 
     id: str = ""
@@ -247,10 +252,10 @@ Principal.anonymous = Principal()
 
 
 class UploadState(StrEnum):
-    """The life of a resumable upload. `docs/architecture.md` draws it from the engine's table."""
+    """The states of a resumable upload. `docs/architecture.md` has the diagram."""
 
-    OPEN = "open"  # takes bytes
-    COMPLETING = "completing"  # has them all; verified and published next, also after a crash
+    OPEN = "open"  # accepts bytes
+    COMPLETING = "completing"  # has all bytes; verified and published next, also after a crash
     COMPLETE = "complete"  # published
     FAILED = "failed"  # refused or unusable; nothing was published
     CANCELLED = "cancelled"  # ended by the client
@@ -258,88 +263,92 @@ class UploadState(StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateUpload:
-    """A dialect's wish: begin a resumable upload that will be published as `name`."""
+    """Command: create a resumable upload that will be published as `name`."""
 
     dialect: str
     name: str
     conflict: Conflict
     length: int | None = None
+    """Bytes of the whole upload; None when it is not known yet."""
     media_type: str | None = None
     metadata: bytes = b""
+    """The metadata of the dialect, byte for byte as the client sent it."""
     expected: tuple[Digest, ...] = ()
-    """Of the whole file; compared before publication."""
+    """Digests of the whole file, which must match before publication."""
     wanted: tuple[str, ...] = ()
+    """Algorithms of the digests to answer with."""
     max_size: int | None = None
+    """A limit in bytes beside that of the settings; the smaller one applies."""
     preconditions: Preconditions = NO_PRECONDITIONS
-    """Judged now and again at publication."""
+    """Checked now and again at publication."""
     partial: bool = False
-    """Only a part of a later concatenation: it ends complete but is never published."""
+    """It is a part of a later concatenation: it becomes COMPLETE but is never published."""
     parts: tuple[str, ...] = ()
-    """Ids of the partial uploads whose bytes, in this order, are its own; it takes no others."""
-    kept: tuple[tuple[str, str], ...] = ()
-    """Names and values that the dialect wants to find in the record's `extra`."""
-    bound: bool = False
-    """Found again by its name: one living upload for each name and principal."""
+    """Ids of the partial uploads it is concatenated from, in this order; it accepts no bytes."""
+    extra: tuple[tuple[str, str], ...] = ()
+    """Names and values that the dialect needs later; stored in `UploadRecord.extra`."""
+    by_name: bool = False
+    """Clients find it by its name: there is one unfinished upload for each name and principal."""
     about: About = NOTHING_SAID
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AppendUpload:
-    """A dialect's wish: bytes at `offset` of an upload.
-
-    `completes`: True when this request ends the upload, False when it does not, None when
-    reaching the length does. `expected`: digests of this request's content; while there are
-    any, nothing is acknowledged before they were compared, and what broke off is forgotten.
-    """
+    """Command: append the body of a request to an upload, at `offset`."""
 
     upload_id: str
     dialect: str
     offset: int
     length: int | None = None
-    """The length of the whole upload, where this request tells it."""
+    """Bytes of the whole upload; None when the request does not say."""
     completes: bool | None = None
+    """Whether the upload ends with this request. None: it ends when its length is reached."""
     expected: tuple[Digest, ...] = ()
-    late: bool = False
-    """More digests may come when the body has ended (a trailer): treat as if there were some."""
-    of_file: tuple[Digest, ...] = ()
-    """Digests of the whole file, which are compared at its end, whichever request told them."""
+    """Digests of this request's content. When there are any, nothing is acknowledged before they
+    matched, and an incomplete body is dropped.
+    """
+    digest_in_trailer: bool = False
+    """More digests of the content come after the body; the same holds as with `expected`."""
+    file_digests: tuple[Digest, ...] = ()
+    """Digests of the whole file, which must match before publication."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """One resumable upload as the session store keeps it.
-
-    `offset` is committed: those bytes survive what the durability setting promises.
-    `final_name` is recorded before the data is linked under it, so that a restart can tell
-    whether that happened. `version` rises by one with every change and is what a
-    compare-and-set compares.
-    """
+    """One resumable upload, as it is stored."""
 
     id: str
     principal: str
     dialect: str
     state: UploadState
     offset: int
+    """Committed bytes: they survive what the durability setting promises."""
     length: int | None
+    """Bytes of the whole upload; None when it is not known yet."""
     name: str
-    """The name asked for, already judged; `final_name` may differ when renamed."""
+    """The name asked for, a valid path; `final_name` differs when the name was taken."""
     created_at: float
     expires_at: float | None
+    """When it is removed; None for never."""
     conflict: Conflict = Conflict.RENAME
     media_type: str | None = None
     metadata: bytes = b""
-    """The dialect's own metadata, byte for byte as the client gave it."""
+    """The metadata of the dialect, byte for byte as the client sent it."""
     final_name: str | None = None
+    """Recorded before publication, so that a restart can check whether that happened."""
     final_size: int | None = None
     outcome: bytes = b""
-    """What the final answer was made from, to say it again when it was lost."""
+    """What the final answer is made from, and the state of the calls of `on_complete` (a JSON
+    object).
+    """
     extra: bytes = b""
-    """Whatever else a dialect has to keep (a JSON object)."""
+    """What else a dialect or the engine stores (a JSON object)."""
     version: int = 1
+    """Rises by one with every change; a change names the version that it replaces."""
     binding: str | None = None
-    """What it is found by beside its id; no two uploads that are OPEN or COMPLETING share one."""
+    """A second key it is found by; no two uploads that are OPEN or COMPLETING share one."""
     notify_at: float | None = None
-    """When `on_complete` is called next for the published file; None when it is not to be."""
+    """When `on_complete` is called next for the published file; None when no call is pending."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

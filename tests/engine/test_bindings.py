@@ -41,7 +41,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., None]:
 
 async def begin(engine: Engine, data: bytes, who: str = "", length: int = 10) -> UploadRecord:
     standing = await resumables(engine).create_with(
-        wish(length, bound=True), first(), body(data), context={"who": who}, announce=known
+        wish(length, by_name=True), first(), body(data), context={"who": who}, announce=known
     )
     return standing.record
 
@@ -69,7 +69,7 @@ def test_a_beginning_that_brought_nothing_leaves_nothing(run: Callable[..., None
         wire.cut()
         with pytest.raises(Exception, match="connection ended"):
             await resumables(engine).create_with(
-                wish(10, bound=True), first(), wire.source, announce=known
+                wish(10, by_name=True), first(), wire.source, announce=known
             )
         with pytest.raises(NotFound):
             await resumables(engine).bindings.find("f.bin", "append", {})
@@ -84,7 +84,7 @@ def test_what_is_empty_but_held_is_left_alone(run: Callable[..., None]) -> None:
         wire = Wire(10)
         running_one = asyncio.create_task(
             resumables(engine).create_with(
-                wish(10, bound=True), first(), wire.source, announce=known
+                wish(10, by_name=True), first(), wire.source, announce=known
             )
         )
         while not await resumables(engine)._sessions.count():

@@ -125,10 +125,10 @@ async def test_what_was_published_is_told_of_before_it_makes_way(
     """Bug: an expired upload that is bound to a name went the same way."""
     async with running(tmp_path) as engine:
         told = tellings(engine)
-        record = await published_and_cancelled(engine, monkeypatch, bound=True)
+        record = await published_and_cancelled(engine, monkeypatch, by_name=True)
         assert engine.sessions is not None
         await engine.sessions.update(record.id, expires_at=1.0)
-        other = await resumables(engine).create(wish(3, bound=True))
+        other = await resumables(engine).create(wish(3, by_name=True))
         await settled(resumables(engine).notifier)
         assert told == [record.id]
         assert list(engine.store.staged_ids()) == [other.id]
@@ -246,8 +246,8 @@ async def broken_off(uploads: UploadService) -> str:
 
 
 async def made_way(uploads: UploadService) -> str:
-    old = await uploads.create(wish(3, bound=True))
-    await uploads.create(wish(3, bound=True))
+    old = await uploads.create(wish(3, by_name=True))
+    await uploads.create(wish(3, by_name=True))
     return old.id
 
 
@@ -323,7 +323,7 @@ async def test_a_creation_that_is_cancelled_leaves_no_record_without_data(
             await add(record)
 
         monkeypatch.setattr(sessions, "create", added)
-        creating = asyncio.create_task(uploads.create(wish(3, bound=True)))
+        creating = asyncio.create_task(uploads.create(wish(3, by_name=True)))
         with pytest.raises(asyncio.CancelledError):
             await creating
         await sessions.delete("another")  # which comes after all that was written before

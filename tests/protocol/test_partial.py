@@ -132,7 +132,7 @@ def test_a_creation_keeps_what_a_put_of_the_whole_would() -> None:
     wish = partial.create(target, 20, [(b"content-digest", b"junk")])
     assert (wish.name, wish.conflict, wish.length) == ("a/b", Conflict.REPLACE, 20)
     assert (wish.preconditions, wish.media_type) == (conditions, "text/x")
-    assert (wish.wanted, wish.bound, wish.dialect) == (("sha-256",), True, partial.NAME)
+    assert (wish.wanted, wish.by_name, wish.dialect) == (("sha-256",), True, partial.NAME)
 
 
 def test_what_is_told_of_the_bytes_that_are_here() -> None:

@@ -205,9 +205,9 @@ def test_a_patch_becomes_a_wish() -> None:
     )
     assert (wish.upload_id, wish.dialect, wish.offset, wish.length) == (ID, "tus", 3, 9)
     assert wish.expected == (Digest("sha1", digest),)
-    assert wish.completes is None and not wish.late
+    assert wish.completes is None and not wish.digest_in_trailer
     late = [STREAM, *heads(upload_offset="0", trailer="X, Upload-Checksum")]
-    assert append(late, trailers=True).late
+    assert append(late, trailers=True).digest_in_trailer
     with pytest.raises(InvalidField):
         append(late)
 

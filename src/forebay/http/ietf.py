@@ -175,7 +175,7 @@ class Ietf:
                 source,
                 context=scope,
                 announce=announce,
-                told=None if first.expected or first.late else interim.told,
+                told=None if first.expected or first.digest_in_trailer else interim.told,
             )
         except UploadError as error:
             if location and interim.possible:
@@ -240,7 +240,7 @@ class Ietf:
                 wish,
                 source,
                 context=scope,
-                told=None if wish.expected or wish.late else interim.told,
+                told=None if wish.expected or wish.digest_in_trailer else interim.told,
             )
         finally:
             await interim.settle()
@@ -304,7 +304,7 @@ def _with_problem(answer: Answer, members: dict[str, object]) -> Answer:
 def _content(wish: AppendUpload, source: Source, headers: Headers) -> AppendUpload:
     """Adds what is known of this content's digests."""
     expected, late = checksums.of_content(headers), source.late is not None
-    return dataclasses.replace(wish, expected=expected, late=late)
+    return dataclasses.replace(wish, expected=expected, digest_in_trailer=late)
 
 
 # --- interim responses -----------------------------------------------------------------------

@@ -158,7 +158,7 @@ class Partial:
             completes=part.completes,
             expected=checksums.of_content(scope["headers"]),
             # RFC 9530, section 3: of the whole, whatever part of it a PUT carries.
-            of_file=checksums.of_file(scope["headers"]),
+            file_digests=checksums.of_file(scope["headers"]),
         )
 
     # --- both ------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ class Tus:
 
         try:
             if content is not None:
-                late = self._late(content, scope) if content.late else None
+                late = self._late(content, scope) if content.digest_in_trailer else None
                 standing = await self._engine.uploads.create_with(
                     wish, content, source, context=scope, announce=announce, late=late, silent=True
                 )
@@ -146,7 +146,7 @@ class Tus:
     async def _take(
         self, wish: AppendUpload, source: Source, scope: dict[str, Any]
     ) -> UploadRecord:
-        late = self._late(wish, scope) if wish.late else None
+        late = self._late(wish, scope) if wish.digest_in_trailer else None
         try:
             standing = await self._engine.uploads.append(wish, source, context=scope, late=late)
         except WrongState as error:

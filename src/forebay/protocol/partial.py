@@ -125,7 +125,7 @@ def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload
         wanted=target.wanted,
         max_size=target.max_size,
         preconditions=target.preconditions,
-        bound=True,
+        by_name=True,
         about=dataclasses.replace(target.about, length=total),
     )
 

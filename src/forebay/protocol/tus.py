@@ -277,7 +277,7 @@ def create(
         metadata=raw,
         partial=partial,
         parts=parts or (),
-        kept=() if concat is None else (("concat", concat.decode("latin-1")),),
+        extra=() if concat is None else (("concat", concat.decode("latin-1")),),
         about=about(headers),
     )
 
@@ -357,7 +357,7 @@ def content_of_creation(
             *of_content(headers),
             *(of_file(headers) if whole else ()),
         ),
-        late=_announces_trailer(headers, trailers),
+        digest_in_trailer=_announces_trailer(headers, trailers),
     )
 
 
@@ -377,7 +377,7 @@ def append(
         offset,
         length=number(headers, b"upload-length"),
         expected=(*checksums(headers, sizes), *of_content(headers)),
-        late=_announces_trailer(headers, trailers),
+        digest_in_trailer=_announces_trailer(headers, trailers),
     )
 
 

@@ -72,7 +72,7 @@ class Appending:
         context: Mapping[str, Any] | None,
     ) -> None:
         engine = self._engine
-        verified = bool(wish.expected) or wish.late or source.late is not None
+        verified = bool(wish.expected) or wish.digest_in_trailer or source.late is not None
         hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
         limit, most = _limits(record, engine.settings.max_append_size)
         intake = BodyWriter(

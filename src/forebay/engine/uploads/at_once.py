@@ -43,9 +43,11 @@ async def store_at_once(
     nothing stays then.
     """
     hooks = engine.hooks
-    if wish.partial or wish.parts or wish.bound:
+    if wish.partial or wish.parts or wish.by_name:
         return None
-    if wish.expected or first.expected or first.late:  # refused, an empty upload would stay
+    if (
+        wish.expected or first.expected or first.digest_in_trailer
+    ):  # refused, an empty upload would stay
         return None
     if hooks.verifies or hooks.completes or hooks.progresses or not source.length:
         return None

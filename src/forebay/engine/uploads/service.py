@@ -177,7 +177,7 @@ class UploadService:
                             record, staged, holding, first, source, told, late, context
                         )
                     except BaseException:
-                        if not known or (wish.bound and await self._is_empty(record.id)):
+                        if not known or (wish.by_name and await self._is_empty(record.id)):
                             await self._drop(record.id, staged)
                         raise
             finally:
@@ -251,7 +251,7 @@ class UploadService:
             media_type=wish.media_type,
             metadata=wish.metadata,
             extra=_extra(wish, limit),
-            binding=binding_of(principal.id, wish.name) if wish.bound else None,
+            binding=binding_of(principal.id, wish.name) if wish.by_name else None,
         )
 
     # --- ask -------------------------------------------------------------------------------------
@@ -416,11 +416,11 @@ class UploadService:
 
     async def _keep_digests(self, record: UploadRecord, wish: AppendUpload) -> UploadRecord:
         """Those of the whole file, with what earlier requests told. Raises InvalidField."""
-        if not wish.of_file:
+        if not wish.file_digests:
             return record
         extra = json.loads(record.extra)
         known = [tuple(pair) for pair in extra.get("expected", ())]
-        told = [(digest.algorithm, digest.value.hex()) for digest in wish.of_file]
+        told = [(digest.algorithm, digest.value.hex()) for digest in wish.file_digests]
         if any(one[0] == two[0] and one != two for one in known for two in told):
             raise InvalidField("The digest of the file is not the one that was told before.")
         if not set(told) - set(known):
@@ -470,7 +470,7 @@ class _Nowhere:
 def _extra(wish: CreateUpload, limit: int | None) -> bytes:
     extra: dict[str, Any] = {
         **kept(wish.about),
-        **dict(wish.kept),
+        **dict(wish.extra),
         "completes_by_length": wish.dialect != "ietf",
     }
     if limit is not None:
