@@ -80,9 +80,8 @@ def test_links_in_the_guides_lead_somewhere(guide: Path):
 
 def every_error() -> dict[str, type[errors.ForebayError]]:
     found: dict[str, type[errors.ForebayError]] = {"FB_INTERNAL": InternalError}
-    for name in errors.__all__:
-        kind = getattr(errors, name)
-        if isinstance(kind, type):
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.ForebayError):
             found[kind.code] = kind
     return found
 

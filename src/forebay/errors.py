@@ -21,9 +21,10 @@
             ├── StorageBusy, SyncFailed, StorageFailed
             └── StorageUnavailable, SessionsUnavailable
 
-`code` never changes once released; programs may match on it. `message` is for people
-and says what to do. `detail` holds values a protocol may turn into header fields
-(an expected offset, seconds to wait).
+`code` never changes once released; programs may compare it. `message` is for people and says
+what to do. `detail` holds values that a protocol may send as header fields, such as an expected
+offset or the seconds to wait. Statuses are in `forebay.protocol.status`; causes and remedies of
+each code are in `docs/troubleshooting.md`.
 """
 
 from __future__ import annotations
@@ -31,76 +32,13 @@ from __future__ import annotations
 import errno
 from typing import Any, ClassVar
 
-__all__ = [
-    "AlreadyExists",
-    "BodyFailed",
-    "BodyTimeout",
-    "ConfigError",
-    "DigestMismatch",
-    "DiskFull",
-    "Forbidden",
-    "ForebayError",
-    "Gone",
-    "HeadTimeout",
-    "HeadTooLarge",
-    "HookFailed",
-    "HostRefused",
-    "IncompleteBody",
-    "InconsistentLength",
-    "Interrupted",
-    "InvalidField",
-    "InvalidForm",
-    "InvalidName",
-    "InvalidRequest",
-    "LeaseLost",
-    "LengthRequired",
-    "MalformedBody",
-    "MethodNotAllowed",
-    "MethodUnknown",
-    "MissingField",
-    "NameTaken",
-    "NoDescriptors",
-    "NotAFolder",
-    "NotAuthenticated",
-    "NotFound",
-    "NotOffered",
-    "OffsetMismatch",
-    "OriginRefused",
-    "OutOfMemory",
-    "PreconditionFailed",
-    "QuotaExceeded",
-    "RangeNotSatisfiable",
-    "Refused",
-    "SessionsUnavailable",
-    "ShuttingDown",
-    "StorageBusy",
-    "StorageDenied",
-    "StorageError",
-    "StorageFailed",
-    "StorageUnavailable",
-    "SyncFailed",
-    "TooLarge",
-    "TooManyUnfinished",
-    "TooManyUploads",
-    "TooSlow",
-    "UndecodableBody",
-    "UnknownTransferCoding",
-    "UnsupportedCoding",
-    "UnsupportedMediaType",
-    "UploadBusy",
-    "UploadError",
-    "UploadExists",
-    "VerificationRefused",
-    "WrongState",
-    "from_os_error",
-]
-
 
 class ForebayError(Exception):
-    """Root of everything Forebay raises on purpose."""
+    """The root of all errors that Forebay raises on purpose."""
 
     code: ClassVar[str] = "FB_ERROR"
     default: ClassVar[str] = "Something went wrong."
+    """The message when none is given."""
 
     def __init__(self, message: str | None = None, /, **detail: Any) -> None:
         self.message = message or self.default
@@ -119,7 +57,7 @@ class ConfigError(ForebayError):
 
 
 class UploadError(ForebayError):
-    """Anything that refuses or ends one request and leaves all others standing."""
+    """Refuses or ends one request; all others go on."""
 
     code = "FB_UPLOAD"
     default = "The upload failed."
@@ -136,33 +74,43 @@ class Refused(UploadError):
 
 
 class InvalidRequest(Refused):
+    """The request breaks the rules of HTTP or of the protocol it uses."""
+
     code = "FB_INVALID_REQUEST"
     default = "The request cannot be understood."
 
 
 class HeadTooLarge(InvalidRequest):
+    """The request line and header fields together exceed `max_head`."""
+
     code = "FB_HEAD_TOO_LARGE"
     default = "The request head is too large (--max-head)."
 
 
 class UnknownTransferCoding(InvalidRequest):
+    """Transfer-Encoding is something other than `chunked`."""
+
     code = "FB_UNKNOWN_TRANSFER_CODING"
     default = "Only the transfer coding 'chunked' is understood."
 
 
 class InvalidField(Refused):
+    """A header field is malformed, repeated, or has a value that is not allowed."""
+
     code = "FB_INVALID_FIELD"
     default = "A header field has a value that cannot be used."
 
 
 class InvalidName(Refused):
+    """A file name is not allowed (invariant 8)."""
+
     code = "FB_INVALID_NAME"
     default = "That file name cannot be used."
 
 
 class InvalidForm(Refused):
-    """A form is not what its route declares. `detail["problems"]`: what is wrong, a list of
-    dictionaries with `type`, `loc`, `msg` and `input`, as pydantic and FastAPI write them.
+    """A form is not what its route declares. `detail["problems"]`: a list of dictionaries with
+    `type`, `loc`, `msg` and `input`, as in pydantic and FastAPI.
     """
 
     code = "FB_INVALID_FORM"
@@ -177,163 +125,191 @@ class MissingField(InvalidForm, KeyError):
 
 
 class NotAuthenticated(Refused):
+    """The request has no valid credentials. `detail["challenge"]`: for WWW-Authenticate."""
+
     code = "FB_NOT_AUTHENTICATED"
     default = "Credentials are needed for this."
 
 
 class Forbidden(Refused):
+    """The client may not do this."""
+
     code = "FB_FORBIDDEN"
     default = "You are not allowed to do this."
 
 
 class OriginRefused(Refused):
+    """A web page of another origin sent the request (invariant 15)."""
+
     code = "FB_ORIGIN_REFUSED"
     default = "Pages of that origin may not use this server; allow it with --allow-origin."
 
 
 class HostRefused(Refused):
+    """The request is for a host name that this server does not answer to."""
+
     code = "FB_HOST_REFUSED"
     default = "This server does not answer for that host; allow it with --allow-host."
 
 
 class NotFound(Refused):
+    """There is no such file, folder or upload."""
+
     code = "FB_NOT_FOUND"
     default = "There is nothing here."
 
 
 class Gone(Refused):
+    """The upload existed and has ended."""
+
     code = "FB_GONE"
     default = "This upload has ended; start a new one."
 
 
 class MethodNotAllowed(Refused):
-    """`detail["allow"]`: the methods that may be used here."""
+    """The resource does not have that method. `detail["allow"]`: the methods it has."""
 
     code = "FB_METHOD_NOT_ALLOWED"
     default = "That method cannot be used here."
 
 
 class MethodUnknown(Refused):
+    """No resource here has that method."""
+
     code = "FB_METHOD_UNKNOWN"
     default = "That method is used for nothing here."
 
 
 class NameTaken(Refused):
+    """A file of that name exists, and the policy is to refuse."""
+
     code = "FB_NAME_TAKEN"
     default = "A file of that name exists; choose another name or ask for replacement."
 
 
 class NotAFolder(Refused):
+    """A file or link stands where the path needs a folder."""
+
     code = "FB_NOT_A_FOLDER"
     default = "A part of the path is a file or a link and cannot hold other files."
 
 
 class PreconditionFailed(Refused):
+    """A condition such as If-Match does not hold (RFC 9110, section 13)."""
+
     code = "FB_PRECONDITION_FAILED"
     default = "The file is not in the state that the request asks for."
 
 
 class RangeNotSatisfiable(Refused):
-    """`detail["size"]`: the size in bytes of the whole representation."""
+    """No byte of the file is in the requested ranges. `detail["size"]`: the bytes it has."""
 
     code = "FB_RANGE_NOT_SATISFIABLE"
     default = "The file has no such range."
 
 
 class NotOffered(Refused):
-    """What was asked for is switched off here; the message names the setting."""
+    """The feature is switched off; the message names the setting."""
 
     code = "FB_NOT_OFFERED"
     default = "This server does not offer that."
 
 
 class LengthRequired(Refused):
+    """The request needs a Content-Length, as when `require_length` is set."""
+
     code = "FB_LENGTH_REQUIRED"
     default = "This server needs a Content-Length."
 
 
 class TooLarge(Refused):
-    """`detail["limit"]`: the limit in bytes."""
+    """The body or file is larger than a limit. `detail["limit"]`: the limit in bytes."""
 
     code = "FB_TOO_LARGE"
     default = "The body is larger than this server takes (--max-size)."
 
 
 class UnsupportedMediaType(Refused):
+    """The media type of the body is not accepted."""
+
     code = "FB_UNSUPPORTED_MEDIA_TYPE"
     default = "That media type is not accepted here."
 
 
 class UnsupportedCoding(Refused):
-    """`detail["accept"]`: the codings that are taken."""
+    """The content coding of the body is not accepted. `detail["accept"]`: those that are."""
 
     code = "FB_UNSUPPORTED_CODING"
     default = "Send the body without Content-Encoding (it is decoded with --decode-request)."
 
 
 class TooManyUploads(Refused):
-    """`detail["retry_after"]`: seconds to wait."""
+    """`max_uploads` are running. `detail["retry_after"]`: seconds to wait."""
 
     code = "FB_TOO_MANY_UPLOADS"
     default = "Too many uploads are running (--max-uploads); try again soon."
 
 
 class TooManyUnfinished(Refused):
-    """`detail["retry_after"]`: seconds to wait."""
+    """`max_unfinished` uploads exist. `detail["retry_after"]`: seconds to wait."""
 
     code = "FB_TOO_MANY_UNFINISHED"
     default = "Too many uploads are unfinished (--max-unfinished); try again later."
 
 
 class ShuttingDown(Refused):
-    """`detail["retry_after"]`: seconds to wait."""
+    """The server accepts nothing new any more. `detail["retry_after"]`: seconds to wait."""
 
     code = "FB_SHUTTING_DOWN"
     default = "The server is shutting down; try again soon."
 
 
 class OffsetMismatch(Refused):
-    """`detail["expected"]`, `detail["provided"]`: offsets in bytes."""
+    """An append does not begin where the upload ends. `detail["expected"]`, `detail["provided"]`:
+    offsets in bytes.
+    """
 
     code = "FB_OFFSET_MISMATCH"
     default = "The upload continues at another offset."
 
 
 class InconsistentLength(Refused):
+    """A request gives another length of the upload than an earlier one."""
+
     code = "FB_INCONSISTENT_LENGTH"
     default = "The length of the upload was given as another one before."
 
 
 class UploadBusy(Refused):
-    """Another request holds this upload and did not let go in time."""
+    """Another request has the lock on this upload and did not release it in time."""
 
     code = "FB_UPLOAD_BUSY"
     default = "Another request is writing to this upload; try again soon."
 
 
 class UploadExists(Refused):
-    """An unfinished upload of the same name is under way. `detail["expected"]`: its offset."""
+    """There is an unfinished upload of the same name. `detail["expected"]`: its offset."""
 
     code = "FB_UPLOAD_EXISTS"
     default = "An upload of that name is under way; go on with it, or cancel it first."
 
 
 class WrongState(Refused):
-    """`detail["state"]`: the state the upload is in."""
+    """The upload is in a state that does not allow this. `detail["state"]`: that state."""
 
     code = "FB_WRONG_STATE"
     default = "The upload is in a state that does not allow this."
 
 
 class AlreadyExists(Refused):
-    """An id that should be new is taken: a bug or a bad random source."""
+    """A new random id exists already: a defect, or a bad source of random numbers."""
 
     code = "FB_ALREADY_EXISTS"
     default = "An upload with that id exists."
 
 
 class VerificationRefused(Refused):
-    """`on_verify` said no. The message is the application's own."""
+    """`on_verify` refused the file. The message is the application's own."""
 
     code = "FB_VERIFICATION_REFUSED"
     default = "The file was refused."
@@ -350,34 +326,42 @@ class BodyFailed(UploadError):
 
 
 class IncompleteBody(BodyFailed):
-    """The client went away, or ended the body before its announced length."""
+    """The client disconnected, or ended the body before its announced length."""
 
     code = "FB_INCOMPLETE_BODY"
     default = "The connection ended before the body did."
 
 
 class MalformedBody(BodyFailed):
+    """The body breaks the rules of its transfer coding or of multipart."""
+
     code = "FB_MALFORMED_BODY"
     default = "The body is not framed as its transfer coding requires."
 
 
 class BodyTimeout(BodyFailed):
+    """Nothing of the body arrived for `body_timeout` seconds."""
+
     code = "FB_BODY_TIMEOUT"
     default = "No byte of the body arrived for too long (--body-timeout)."
 
 
 class HeadTimeout(BodyFailed):
+    """The request head did not arrive within `head_timeout` seconds."""
+
     code = "FB_HEAD_TIMEOUT"
     default = "The request head did not arrive in time (--head-timeout)."
 
 
 class TooSlow(BodyFailed):
+    """The body arrived more slowly than `min_rate`."""
+
     code = "FB_TOO_SLOW"
     default = "The body arrived more slowly than this server allows (--min-rate)."
 
 
 class DigestMismatch(BodyFailed):
-    """`detail["algorithm"]`: the first algorithm that did not match."""
+    """A digest does not match. `detail["algorithm"]`: the first one that does not."""
 
     code = "FB_DIGEST_MISMATCH"
     default = "The bytes that arrived do not have the digest that was announced."
@@ -391,14 +375,14 @@ class UndecodableBody(BodyFailed):
 
 
 class HookFailed(UploadError):
-    """A callback of the application gave an answer that cannot be used; the log has it."""
+    """A callback of the application returned something unusable; the log says what."""
 
     code = "FB_HOOK_FAILED"
     default = "The application could not decide about this request; nothing was stored."
 
 
 class OutOfMemory(UploadError):
-    """`detail["retry_after"]`: seconds to wait."""
+    """The process got no more memory. `detail["retry_after"]`: seconds to wait."""
 
     code = "FB_OUT_OF_MEMORY"
     default = "The server has no memory for this request; try again soon."
@@ -424,35 +408,43 @@ class LeaseLost(Interrupted):
 
 
 class StorageError(UploadError):
+    """The store or the state database failed."""
+
     code = "FB_STORAGE"
     default = "The file could not be stored."
 
 
 class DiskFull(StorageError):
+    """The disk is full, counting the room that `min_free` reserves."""
+
     code = "FB_DISK_FULL"
     default = "There is not enough room on the disk (--min-free)."
 
 
 class QuotaExceeded(StorageError):
+    """The disk quota of the server's user is used up."""
+
     code = "FB_QUOTA_EXCEEDED"
     default = "The disk quota is used up."
 
 
 class StorageDenied(StorageError):
+    """The server lacks a permission, or the filesystem is read-only."""
+
     code = "FB_STORAGE_DENIED"
     default = "The server may not write to its folder; its operator must give it permission."
 
 
 class NoDescriptors(StorageError):
-    """`detail["retry_after"]`: seconds to wait."""
+    """The process has no free file descriptor. `detail["retry_after"]`: seconds to wait."""
 
     code = "FB_NO_DESCRIPTORS"
     default = "The server has no free file descriptors; try again soon."
 
 
 class StorageBusy(StorageError):
-    """Another process holds what guards the names, for too long. `detail["retry_after"]`: seconds
-    to wait.
+    """Another process holds the lock on names for too long. `detail["retry_after"]`: seconds to
+    wait.
     """
 
     code = "FB_STORAGE_BUSY"
@@ -460,13 +452,15 @@ class StorageBusy(StorageError):
 
 
 class SyncFailed(StorageError):
-    """A sync failed, so what was written is not trusted and sync is not tried again."""
+    """A sync failed: the data is not trusted, and sync is not tried again (invariant 12)."""
 
     code = "FB_SYNC_FAILED"
     default = "The disk did not confirm the data; nothing was stored. Send the file again."
 
 
 class StorageFailed(StorageError):
+    """The disk reported an error, or data of an upload is missing."""
+
     code = "FB_STORAGE_FAILED"
     default = "The disk reported an error; nothing was stored."
 
@@ -481,7 +475,7 @@ class StorageUnavailable(StorageError):
 
 
 class SessionsUnavailable(StorageError):
-    """`detail["retry_after"]`: seconds to wait."""
+    """The upload state cannot be reached. `detail["retry_after"]`: seconds to wait."""
 
     code = "FB_SESSIONS_UNAVAILABLE"
     default = "The upload state cannot be reached; try again soon."
@@ -499,9 +493,9 @@ _BY_ERRNO: dict[int, type[StorageError]] = {
 
 
 def from_os_error(error: OSError, *, reading: bool = False) -> UploadError:
-    """The error of this tree that says what `error` means for an upload (invariant 13).
+    """The error of this tree for an `OSError` (invariant 13).
 
-    `reading`: it came of reading a file or folder that is there.
+    `reading`: it was raised while an existing file or folder was read.
     """
     number = error.errno or 0
     if number == errno.EFBIG:
