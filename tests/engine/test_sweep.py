@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from forebay.engine.uploads.publish import Completion
 from forebay.errors import Forbidden, NotFound
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.stores.base import Publication
+from forebay.stores.reading import as_file
 
 ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -346,7 +346,7 @@ async def test_data_stays_as_long_as_somebody_may_ask_for_it(
         assert (await place.sessions.load(ID)).state is state
         if stays:
             staged = place.store.resume(ID, len(BODY))  # whole, and let go of
-            with os.fdopen(staged.open_read(), "rb") as file:
+            with as_file(staged.seal()) as file:
                 assert file.read() == BODY
             staged.close()
 

@@ -11,8 +11,7 @@ resumable, is in the three modules beside this one, which are part of the contra
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,14 @@ from forebay.errors import (
     UploadBusy,
 )
 from forebay.protocol.names import numbered
-from forebay.stores.base import Store
+from forebay.stores.base import Reader, Store
 
 from .publishing import PublishingContract
 from .reading import ReadingContract
 from .resumable import ResumableContract
 from .samples import (
     ID,
+    WithoutDescriptor,
     fill,
     get,
     how,
@@ -43,6 +43,7 @@ from .samples import (
     names_in,
     open_descriptors,
     put,
+    reader_of,
     staged_bytes,
 )
 
@@ -156,42 +157,46 @@ class StagingContract:
             assert staged_bytes(staged) == b"12345"
             staged.discard()
 
-    # --- taking over bytes from a descriptor ---
+    # --- taking over bytes of another file ---
 
-    def test_bytes_are_taken_over_from_a_descriptor(self, store: Store, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("wrap", [lambda reader: reader, WithoutDescriptor])
+    def test_bytes_are_taken_over_from_a_reader(
+        self, store: Store, tmp_path: Path, wrap: Callable[[Reader], Reader]
+    ) -> None:
         content = bytes(range(256)) * 10_000
         (tmp_path / "source").write_bytes(content)
         staged = fill(store.stage(), b"first ")
-        with (tmp_path / "source").open("rb") as source:
+        with contextlib.closing(wrap(reader_of(tmp_path / "source"))) as source:
             start, end = 1000, len(content) - 1000
             while start < end:
-                taken = staged.append_from(source.fileno(), start, end - start)
+                taken = staged.append_from(source, start, end - start)
                 assert 1 <= taken <= end - start
                 start += taken
                 assert staged.offset == 6 + start - 1000
-            assert source.tell() == 0
         fill(staged, b" last")
         staged.publish(how("a"))
         assert get(store, "a") == b"first " + content[1000:-1000] + b" last"
 
+    @pytest.mark.parametrize("wrap", [lambda reader: reader, WithoutDescriptor])
     def test_a_source_that_ends_too_soon_or_cannot_be_read_is_told(
-        self, store: Store, tmp_path: Path
+        self, store: Store, tmp_path: Path, wrap: Callable[[Reader], Reader]
     ) -> None:
         (tmp_path / "source").write_bytes(b"12345")
         staged = store.stage()
-        with (tmp_path / "source").open("rb") as source:
-            assert staged.append_from(source.fileno(), 3, 100) == 2
+        with contextlib.closing(wrap(reader_of(tmp_path / "source"))) as source:
+            assert staged.append_from(source, 3, 100) == 2
             with pytest.raises(StorageFailed):
-                staged.append_from(source.fileno(), 5, 100)
-            closed = os.dup(source.fileno())
-            os.close(closed)
+                staged.append_from(source, 5, 100)
+            closed = wrap(reader_of(tmp_path / "source"))
+            closed.close()
+            closed.close()
             with pytest.raises(StorageFailed):
                 staged.append_from(closed, 0, 100)
             assert staged.offset == 2
             assert staged_bytes(staged) == b"45"
             staged.close()
             with pytest.raises(StorageFailed):
-                staged.append_from(source.fileno(), 0, 1)
+                staged.append_from(source, 0, 1)
 
     # --- ends ---
 

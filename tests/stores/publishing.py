@@ -146,12 +146,12 @@ class PublishingContract:
         self, store: Store
     ) -> None:
         old = put(store, "a", b"old" * 1000)
-        fd, _ = store.open("a")
+        reader = store.open("a")
         store.check_target(how("a", REPLACE))
         new = put(store, "a", b"new", REPLACE)
         assert (new.replaced, new.renamed, new.file.name) == (True, False, "a")
         assert new.file.tag != old.file.tag
-        assert read(fd) == b"old" * 1000
+        assert read(reader) == b"old" * 1000
         assert get(store, "a") == b"new"
         assert names_in(store) == ["a"]
         assert store.sweep_temporaries() == 0
@@ -275,9 +275,9 @@ class PublishingContract:
 
     def test_deleting(self, store: Store) -> None:
         tag = put(store, "f/a").file.tag
-        fd, _ = store.open("f/a")
+        reader = store.open("f/a")
         store.delete("f/a")
-        assert read(fd) == b"content"
+        assert read(reader) == b"content"
         for missing in ("f/a", "f", "g/a"):
             with pytest.raises(NotFound):
                 store.delete(missing)

@@ -10,6 +10,7 @@ import pytest
 
 from forebay.errors import InvalidName, NotAFolder, NotFound
 from forebay.stores.base import Store
+from forebay.stores.reading import as_file, read_bytes
 
 from .publishing import BAD_NAMES
 from .samples import REPLACE, at_once, fill, how, if_match, names_in, put, read
@@ -47,24 +48,38 @@ class ReadingContract:
 
     def test_stat_open_listing_and_publication_tell_the_same(self, store: Store) -> None:
         info = put(store, "f/a", b"12345").file
-        fd, opened = store.open("f/a")
-        assert read(fd) == b"12345"
-        assert info == opened == store.stat("f/a")
+        reader = store.open("f/a")
+        assert read(reader) == b"12345"
+        assert info == reader.info == store.stat("f/a")
         (listed,) = store.list_folder("f")
         assert listed.name == "a"
         assert (listed.size, listed.tag, listed.mtime_ns) == (5, info.tag, info.mtime_ns)
         (folder,) = store.list_folder("")
         assert (folder.name, folder.is_folder, folder.size) == ("f", True, 0)
 
-    def test_a_descriptor_is_a_plain_file_from_its_start(self, store: Store) -> None:
-        if not store.capabilities.descriptor:
-            pytest.skip("this store does not offer descriptors")
+    def test_a_reader_reads_from_anywhere_and_a_descriptor_has_the_same_bytes(
+        self, store: Store
+    ) -> None:
         put(store, "a", b"12345")
-        fd, _ = store.open("a")
-        assert stat.S_ISREG(os.fstat(fd).st_mode)
-        assert not os.get_inheritable(fd)
-        assert os.pread(fd, 2, 3) == b"45"
-        assert read(fd) == b"12345"
+        reader = store.open("a")
+        assert read_bytes(reader, 3, 10) == b"45"
+        assert read_bytes(reader, 1, 2) == b"23"
+        assert read_bytes(reader, 5, 1) == read_bytes(reader, 9, 1) == b""
+        fd = reader.fileno()
+        if fd is not None:
+            assert stat.S_ISREG(os.fstat(fd).st_mode)
+            assert not os.get_inheritable(fd)
+            assert os.pread(fd, 2, 3) == b"45"
+        reader.close()
+        reader.close()
+
+    def test_a_reader_is_a_file_object_too(self, store: Store) -> None:
+        put(store, "a", b"12345")
+        with as_file(store.open("a")) as file:
+            assert file.read() == b"12345"
+            assert file.read(1) == b""
+            assert file.seek(-4, os.SEEK_END) == 1
+            assert (file.read(2), file.tell()) == (b"23", 3)
 
     def test_a_listing_is_sorted_and_comes_in_pages(self, store: Store) -> None:
         every = [*sorted(f"{n}.txt" for n in range(25)), "ä", "文"]

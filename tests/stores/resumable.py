@@ -138,15 +138,17 @@ class ResumableContract:
     def test_published_data_is_not_changed_through_its_id(self, store: Store) -> None:
         published = publish(fill(store.create(ID), b"12345"), "a")
         staged = store.claim(ID)
-        staged.seal()  # as whoever finds it published does
+        staged.end_writing()  # as whoever finds it published does
+        reader = staged.seal()
         for change in (
             lambda: staged.write(memoryview(b"x"), 5),
             lambda: staged.rollback(0),
             lambda: staged.reserve(10),
-            lambda: staged.append_from(0, 0, 1),
+            lambda: staged.append_from(reader, 0, 1),
         ):
             with pytest.raises(StorageFailed):
                 change()
+        reader.close()
         staged.close()
         assert get(store, "a") == b"12345"
         assert store.stat("a") == published.file
@@ -221,11 +223,11 @@ class ResumableContract:
 
     def test_resumable_data_is_read_without_its_lock(self, store: Store) -> None:
         fill(store.create(ID), b"12345").close()
-        fd = store.open_staged(ID)
+        reader = store.open_staged(ID)
         staged = store.create(OTHER_ID)
-        assert staged.append_from(fd, 0, 5) == 5
+        assert staged.append_from(reader, 0, 5) == 5
         store.remove(ID)
-        assert read(fd) == b"12345"
+        assert read(reader) == b"12345"
         assert staged_bytes(staged) == b"12345"
         staged.discard()
         for unknown in (ID, "x", "", "../names.lock"):
@@ -234,6 +236,6 @@ class ResumableContract:
 
     def test_a_reader_of_staged_data_keeps_it_after_its_end(self, store: Store) -> None:
         staged = fill(store.create(ID), b"12345")
-        fd = staged.open_read()
+        reader = staged.seal()
         staged.discard()
-        assert read(fd) == b"12345"
+        assert read(reader) == b"12345"

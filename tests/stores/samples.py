@@ -11,9 +11,9 @@ from typing import Any
 
 from forebay.model import NO_PRECONDITIONS, Conflict, Durability, EntityTag, FileInfo, Preconditions
 from forebay.protocol.names import numbered
-from forebay.stores.base import Publication, Published, Staged, Store
-from forebay.stores.compressed.seekable import Unpacker
+from forebay.stores.base import Publication, Published, Reader, Staged, Store
 from forebay.stores.files.store import FileStore
+from forebay.stores.reading import DescriptorReader
 
 ID = "upload-0123456789abcdef"
 OTHER_ID = "upload-fedcba9876543210"
@@ -74,31 +74,41 @@ def put(
 
 def get(store: Store, name: str) -> bytes:
     """What a client gets."""
-    fd, info = store.open(name)
-    content = read(fd) if info.stored_size is None else unpack(fd, info)
-    assert len(content) == info.size
+    reader = store.open(name)
+    content = read(reader)
+    assert len(content) == reader.info.size
     return content
 
 
-def unpack(fd: int, info: FileInfo) -> bytes:
-    """The content of a file that is compressed at rest; its descriptor is closed."""
-    unpacker, content = Unpacker(), b""
-    try:
-        while len(content) < info.size:
-            content += unpacker.read(fd, info, len(content), info.size)
-    finally:
-        os.close(fd)
-    return content
+def read(reader: Reader) -> bytes:
+    """All that a reader gives; it is closed."""
+    content, buffer = bytearray(), memoryview(bytearray(70_000))
+    with contextlib.closing(reader):
+        while got := reader.read_into(buffer, len(content)):
+            content += buffer[:got]
+    return bytes(content)
 
 
-def read(fd: int) -> bytes:
-    """Everything behind a descriptor, which is closed."""
-    with os.fdopen(fd, "rb") as file:
-        return file.read()
+def reader_of(path: Path) -> Reader:
+    """Of any file; the caller closes it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return DescriptorReader(fd, FileInfo(path.name, os.fstat(fd).st_size, 0, "tag"))
+
+
+class WithoutDescriptor:
+    """A reader of which nobody gets the descriptor. It is closed with this."""
+
+    def __init__(self, inner: Reader) -> None:
+        self.info = inner.info
+        self.read_into = inner.read_into
+        self.close = inner.close
+
+    def fileno(self) -> None:
+        return None
 
 
 def staged_bytes(staged: Staged) -> bytes:
-    return read(staged.open_read())
+    return read(staged.seal())
 
 
 def names_in(store: Store, folder: str = "") -> list[str]:

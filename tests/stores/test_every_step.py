@@ -33,8 +33,7 @@ def published(conflict: Any = None, *, kept: bool = False) -> Operation:
 
 
 def opened(store: FileStore) -> None:
-    fd, _ = store.open("old")
-    os.close(fd)
+    store.open("old").close()
 
 
 def claimed(store: FileStore) -> None:
@@ -93,7 +92,7 @@ OPERATIONS: dict[str, Operation] = {
     "write again": written_again,
     "remove": lambda store: store.remove(ID),
     "published from": lambda store: store.published_from(ID, "old"),
-    "open staged": lambda store: os.close(store.open_staged(ID)),
+    "open staged": lambda store: store.open_staged(ID).close(),
     "sweep": lambda store: store.sweep_temporaries(),
     "exclusive": exclusive,
     "probe": lambda store: store.probe(),

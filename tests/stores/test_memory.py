@@ -40,13 +40,13 @@ def test_a_full_store_takes_no_more_and_what_is_removed_counts_no_more() -> None
     staged.rollback(10)
     assert store.space().free == 30
     staged.publish(how("b"))
-    fd, _ = store.open("a")
+    reader = store.open("a")
     store.delete("a")
     assert store.space().free == 90
     put(store, "b", b"x" * 90, REPLACE)
     assert store.space().free == 10
     assert get(store, "b") == b"x" * 90
-    assert read(fd) == b"a" * 60
+    assert read(reader) == b"a" * 60
 
 
 def test_data_under_two_names_counts_once() -> None:

@@ -15,11 +15,11 @@ from forebay.errors import ConfigError, DiskFull, NameTaken, SyncFailed
 from forebay.stores.base import Space, Store
 from forebay.stores.compressed import job as packing
 from forebay.stores.compressed.job import Incompressible
-from forebay.stores.compressed.reading import open_content
 from forebay.stores.compressed.seekable import FRAME
 from forebay.stores.compressed.xattr import ATTRIBUTE
 from forebay.stores.files import staged as staging
 from forebay.stores.files.store import FileStore
+from forebay.stores.reading import as_file
 
 from .filesystems import mounted
 from .samples import (
@@ -70,8 +70,9 @@ def is_packed(store: Store, name: str) -> bool:
 
 def test_sizes_are_those_of_the_content_everywhere(store: FileStore, tmp_path: Path):
     published = put(store, "f/a", TEXT).file
-    fd, opened = store.open("f/a")
-    os.close(fd)
+    reader = store.open("f/a")
+    reader.close()
+    opened = reader.info
     (listed,) = store.list_folder("f")
     on_disk = (tmp_path / "s" / "f" / "a").stat().st_size
     assert published == opened == store.stat("f/a")
@@ -176,7 +177,7 @@ def test_a_reader_of_the_content_reads_and_seeks_as_in_a_file(store: FileStore):
     before = open_descriptors()
     for name, data in (("packed", TEXT), ("plain", NOISE)):
         put(store, name, data)
-        with open_content(*store.open(name)) as reader:
+        with as_file(store.open(name)) as reader:
             assert reader.read() == data
             assert reader.read(1) == b""
             for position in (0, 5, FRAME - 3, len(data) - 2, len(data) + 9):

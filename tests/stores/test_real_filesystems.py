@@ -73,17 +73,18 @@ def test_what_a_failed_write_left_is_not_published(store: FileStore) -> None:
 
 def test_bytes_taken_over_until_the_disk_is_full(store: FileStore) -> None:
     put(store, "source", b"0123456789" * 200_000)
-    fd, info = store.open("source")
+    reader = store.open("source")
+    size = reader.info.size
     ballast = store.stage()
     fill_up(ballast, 1_000_003)
     ballast.rollback(ballast.offset // 2)
     fill_up(ballast, 1_000_003)
     ballast.rollback(ballast.offset - 1_000_003)
     staged = store.stage()
-    with contextlib.closing(os.fdopen(fd, "rb")), pytest.raises(DiskFull):
+    with contextlib.closing(reader), pytest.raises(DiskFull):
         for _ in range(1000):  # xfs shares the blocks, and needs few of its own
-            place = staged.offset % info.size
-            staged.append_from(fd, place, min(info.size - place, 70_001))
+            place = staged.offset % size
+            staged.append_from(reader, place, min(size - place, 70_001))
             fill(ballast, b"x" * 10_007)
     size = staged.offset
     ballast.discard()

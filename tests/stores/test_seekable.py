@@ -16,6 +16,7 @@ from forebay.model import FileInfo
 from forebay.stores.compressed import seekable
 from forebay.stores.compressed.seekable import Sizes, Table, Unpacker, compress_frame, zstd
 
+from .samples import reader_of
 from .tools import need
 
 TEXT = b"".join(b"line %d of a log that says much the same\n" % n for n in range(200_000))
@@ -33,14 +34,16 @@ def packed(data: bytes, frame: int) -> bytes:
 
 class Opened:
     def __init__(self, path: Path, size: int, tag: str = "t") -> None:
-        self.fd = os.open(path, os.O_RDONLY)
-        stored = os.fstat(self.fd).st_size
+        self.file = reader_of(path)
+        stored = self.file.info.size
         self.info = FileInfo("f", size, 0, tag, stored_size=stored)
 
     def read(self, unpacker: Unpacker, start: int, stop: int) -> bytes:
         found = b""
         while start + len(found) < stop:
-            piece = unpacker.read(self.fd, self.info, start + len(found), stop - start - len(found))
+            piece = unpacker.read(
+                self.file, self.info, start + len(found), stop - start - len(found)
+            )
             assert 0 < len(piece) <= stop - start - len(found)
             found += piece
         return found
@@ -57,7 +60,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(path: Path) -> Iterator[Opened]:
     found = Opened(path, len(TEXT))
     yield found
-    os.close(found.fd)
+    found.file.close()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -78,7 +81,7 @@ def test_zstd_itself_decodes_such_a_file(path: Path):
 
 
 def test_the_coded_part_alone_decodes_to_the_content(opened: Opened, path: Path):
-    size = Unpacker().coded_size(opened.fd, opened.info)
+    size = Unpacker().coded_size(opened.file, opened.info)
     assert size < path.stat().st_size
     decoder, data, found = zstd().ZstdDecompressor, path.read_bytes()[:size], b""
     while data:
@@ -96,7 +99,7 @@ def test_a_frame_that_was_just_read_is_not_decoded_again(
     decoded: list[int] = []
     decode = unpacker._decode
     monkeypatch.setattr(
-        unpacker, "_decode", lambda fd, table, n: decoded.append(n) or decode(fd, table, n)
+        unpacker, "_decode", lambda file, table, n: decoded.append(n) or decode(file, table, n)
     )
     for start in range(0, 200_000, 1000):
         assert opened.read(unpacker, start, start + 1000) == TEXT[start : start + 1000]
@@ -123,7 +126,7 @@ def test_damage_is_told_and_never_given_out(
     except StorageFailed:
         pass
     finally:
-        os.close(opened.fd)
+        opened.file.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, 49_999, 50_001, 10**12])
@@ -131,8 +134,8 @@ def test_a_mark_that_does_not_fit_the_table_is_damage(tmp_path: Path, size: int)
     (tmp_path / "f").write_bytes(packed(TEXT[:50_000], 20_000))
     opened = Opened(tmp_path / "f", size)
     with pytest.raises(StorageFailed, match="does not fit"):
-        Table.read(opened.fd, opened.info.stored_size or 0, size)
-    os.close(opened.fd)
+        Table.read(opened.file, opened.info.stored_size or 0, size)
+    opened.file.close()
 
 
 def test_a_frame_that_swells_beyond_its_size_is_not_decoded_to_its_end(tmp_path: Path):
@@ -143,8 +146,8 @@ def test_a_frame_that_swells_beyond_its_size_is_not_decoded_to_its_end(tmp_path:
     (tmp_path / "f").write_bytes(bomb + sizes.table())
     opened = Opened(tmp_path / "f", 1000)
     with pytest.raises(StorageFailed, match="length"):
-        Unpacker().read(opened.fd, opened.info, 0, 1000)
-    os.close(opened.fd)
+        Unpacker().read(opened.file, opened.info, 0, 1000)
+    opened.file.close()
 
 
 def test_frames_fit_the_window_that_browsers_allow():
@@ -161,6 +164,6 @@ def test_without_the_module_reading_fails_with_what_to_install(
         raise ConfigError("pip install 'forebay[zstd]'")
 
     monkeypatch.setattr(seekable, "zstd", missing)
-    for call in (Unpacker().coded_size, lambda fd, info: Unpacker().read(fd, info, 0, 1)):
+    for call in (Unpacker().coded_size, lambda file, info: Unpacker().read(file, info, 0, 1)):
         with pytest.raises(StorageFailed, match=r"forebay\[zstd\]"):
-            call(opened.fd, opened.info)
+            call(opened.file, opened.info)

@@ -47,7 +47,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileStore]
 def test_the_rest_of_a_failed_write_counts_nowhere(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bug: it was read by open_read, and it was in the published file."""
+    """Bug: it was read by `seal`, and it was in the published file."""
     real = os.pwrite
 
     def half(fd: int, data: memoryview, offset: int) -> int:
@@ -82,13 +82,13 @@ def test_bytes_are_copied_where_the_kernel_cannot(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     put(store, "a", b"0123456789" * 300_000)
-    fd, info = store.open("a")
+    reader = store.open("a")
     staged = store.stage()
     with monkeypatch.context() as patch:
         break_call(patch, "copy_file_range", number)
-        while staged.offset < info.size:
-            staged.append_from(fd, staged.offset, info.size)
-    assert staged_bytes(staged) == read(fd)
+        while staged.offset < reader.info.size:
+            staged.append_from(reader, staged.offset, reader.info.size)
+    assert staged_bytes(staged) == read(reader)
     staged.discard()
 
 
@@ -96,7 +96,7 @@ def test_a_copy_that_fails_leaves_the_offset(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(store, "a", b"0123456789")
-    fd, _ = store.open("a")
+    reader = store.open("a")
     staged = fill(store.stage(), b"12345")
     real = os.pwrite
     with monkeypatch.context() as patch:
@@ -104,8 +104,8 @@ def test_a_copy_that_fails_leaves_the_offset(
         break_call(patch, "pwrite", errno.ENOSPC, after=1)
         os.pwrite.real = lambda target, data, offset: real(target, data[:3], offset)
         with pytest.raises(DiskFull):
-            staged.append_from(fd, 0, 10)
-    os.close(fd)
+            staged.append_from(reader, 0, 10)
+    reader.close()
     assert staged.offset == 5
     assert staged_bytes(staged) == b"12345"
     staged.publish(how("b"))
@@ -126,7 +126,7 @@ def test_a_dead_upload_takes_and_confirms_nothing(
             lambda: fill(staged, b"x"),
             lambda: staged.rollback(0),
             lambda: staged.reserve(10),
-            lambda: staged.append_from(0, 0, 1),
+            lambda: staged.append_from(staged.seal(), 0, 1),
             lambda: staged.publish(how("a")),
         ):
             with pytest.raises(SyncFailed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import time
 from collections.abc import Sequence
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.errors import PreconditionFailed, UploadError
 from forebay.http.answers import Headers, Send
-from forebay.http.content import Content, PackedContent, PlainContent
+from forebay.http.content import Content
 from forebay.media_types import has_charset, is_shown, is_utf8, media_type_of
-from forebay.model import EntityTag, FileInfo, Preconditions, coded_tag
+from forebay.model import EntityTag, Preconditions, coded_tag
 from forebay.protocol import fields, preconditions, ranges
 from forebay.protocol.negotiation import takes_coding
 from forebay.protocol.preconditions import Outcome
-from forebay.stores.compressed.seekable import Unpacker
+from forebay.stores.base import Encoded, Reader
+from forebay.stores.reading import read_bytes
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -39,18 +39,18 @@ async def send_file(
     scope: dict[str, Any],
     send: Send,
     engine: Engine,
-    unpacker: Unpacker,
-    fd: int,
-    info: FileInfo,
+    reader: Reader,
 ) -> None:
-    """Answers GET or HEAD from an open descriptor, which stays open.
+    """Answers GET or HEAD from a reader, which stays open.
 
-    The descriptor is what is sent, so a file that is replaced or deleted meanwhile is sent
+    The open file is what is sent, so a file that is replaced or deleted meanwhile is sent
     whole, as it was. Raises PreconditionFailed, RangeNotSatisfiable and InvalidField.
     """
     headers: Headers = scope["headers"]
     conditions = preconditions.parse(headers)
-    content, coding = await _representation(scope, conditions, engine, unpacker, fd, info)
+    info = reader.info
+    sent, coding = await _representation(scope, conditions, engine, reader)
+    content = Content(scope, engine.workers, sent)
     tag = EntityTag(coded_tag(info.tag) if coding else info.tag)
     # Never later than Date (section 8.8.2.1): a client could not tell it from a change to come.
     mtime = min(info.mtime_ns // 10**9, int(time.time()))
@@ -59,7 +59,7 @@ async def send_file(
         (b"last-modified", fields.http_date(mtime)),
         (b"cache-control", b"no-cache"),
     ]
-    if info.stored_size is not None:
+    if isinstance(reader, Encoded):
         validators.append((b"vary", b"Accept-Encoding"))
     if conditions:
         outcome = preconditions.evaluate(conditions, scope["method"], tag=tag, mtime=mtime)
@@ -71,8 +71,8 @@ async def send_file(
     kind = media_type_of(info.name)
     shown = is_shown(kind, engine.settings.inline_types)
     wanted = None if coding else wanted_ranges(scope, info.size, tag, mtime)
-    told = await _with_charset(kind, engine, unpacker, fd, info)
-    plan = _plan(wanted, content.size, told)
+    told = await _with_charset(kind, engine, reader)
+    plan = _plan(wanted, sent.info.size, told)
     if coding:
         plan.headers.append((b"content-encoding", coding.encode()))
     plan.headers.extend(
@@ -90,54 +90,47 @@ _SNIFFED = 64 << 10
 """Bytes at the beginning of a text that its charset is told by."""
 
 
-async def _with_charset(
-    kind: str, engine: Engine, unpacker: Unpacker, fd: int, info: FileInfo
-) -> bytes:
+async def _with_charset(kind: str, engine: Engine, reader: Reader) -> bytes:
     """The media type, with `charset=utf-8` for a text that begins as such. Of the content, whatever
     coding and range of it are sent.
     """
-    if has_charset(kind) and await engine.workers.run(_begins_as_utf8, unpacker, fd, info):
+    if has_charset(kind) and await engine.workers.run(_begins_as_utf8, reader):
         kind += "; charset=utf-8"
     return kind.encode()
 
 
-def _begins_as_utf8(unpacker: Unpacker, fd: int, info: FileInfo) -> bool:
+def _begins_as_utf8(reader: Reader) -> bool:
     """In a thread."""
-    size = min(_SNIFFED, info.size)
+    size = reader.info.size
     try:
-        if info.stored_size is None:
-            data = os.pread(fd, size, 0)
-        else:
-            data = unpacker.read(fd, info, 0, size) if size else b""
-    except (OSError, UploadError):
-        return False  # it is told where the content is sent
-    return is_utf8(data, whole=len(data) == info.size)
+        data = read_bytes(reader, 0, min(_SNIFFED, size))
+    except UploadError:
+        return False  # the error shows when the content is sent
+    return is_utf8(data, whole=len(data) == size)
 
 
 async def _representation(
     scope: dict[str, Any],
     conditions: Preconditions,
     engine: Engine,
-    unpacker: Unpacker,
-    fd: int,
-    info: FileInfo,
-) -> tuple[Content, str]:
+    reader: Reader,
+) -> tuple[Reader, str]:
     """What is sent, and its content coding ("" for none).
 
     A file compressed at rest goes as it is to clients that take it so; but ranges are always
     of the content itself, so that a part fits what another client, or another version of the
     same one, got before. The same goes for a client that asks for a tag by If-Match.
     """
-    if info.stored_size is None:
-        return PlainContent(scope, engine.workers, fd, info.name, info.size), ""
+    if not isinstance(reader, Encoded):
+        return reader, ""
     headers: Headers = scope["headers"]
-    # Also tells a damaged file, and a missing module, while an error can still be answered.
-    coded = await engine.workers.run(unpacker.coded_size, fd, info)
+    # Also finds a damaged file, and a missing module, while an error can still be answered.
+    encoded = await engine.workers.run(reader.encoded)
     ranged = scope["method"] == "GET" and fields.first(headers, b"range") is not None
-    fixed = conditions.if_match and EntityTag(coded_tag(info.tag)) not in conditions.if_match
-    if not (ranged or fixed) and takes_coding(headers, "zstd"):
-        return PlainContent(scope, engine.workers, fd, info.name, coded), "zstd"
-    return PackedContent(unpacker, engine.workers, fd, info), ""
+    fixed = conditions.if_match and EntityTag(coded_tag(reader.info.tag)) not in conditions.if_match
+    if not (ranged or fixed) and takes_coding(headers, reader.coding):
+        return encoded, reader.coding
+    return reader, ""
 
 
 def wanted_ranges(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,7 +34,7 @@ from forebay.protocol import (
     raw,
 )
 from forebay.protocol.status import Answer
-from forebay.stores.compressed.seekable import Unpacker
+from forebay.stores.base import Reader
 
 if TYPE_CHECKING:
     from forebay import model
@@ -118,7 +117,6 @@ class FilesApp:
         self.creator = creator
         self.partial = partial
         self.tus = tus
-        self.unpacker = Unpacker()
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -258,16 +256,16 @@ class FilesApp:
             return
         await engine.authorise("read", name, scope)
         try:
-            fd, info = await engine.workers.run(engine.store.open, name, undo=_close)
+            reader = await engine.workers.run(engine.store.open, name, undo=_close)
         except NotFound as error:
             if not error.detail.get("folder"):
                 raise
             await send_answer(send, _with_slash(scope, name))
             return
         try:
-            await send_file(scope, send, engine, self.unpacker, fd, info)
+            await send_file(scope, send, engine, reader)
         finally:
-            await engine.workers.run(os.close, fd)
+            await engine.workers.run(reader.close)
 
 
 def _with_slash(scope: dict[str, Any], name: str) -> Answer:
@@ -285,8 +283,8 @@ def _with_slash(scope: dict[str, Any], name: str) -> Answer:
     )
 
 
-def _close(opened: tuple[int, object]) -> None:
-    os.close(opened[0])
+def _close(reader: Reader) -> None:
+    reader.close()
 
 
 def source_of(scope: dict[str, Any], receive: Receive, *, whole: bool = True) -> Source:

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from forebay.library.upload import RequestHead, Upload
 from forebay.model import Conflict, MiB, Stored
 from forebay.protocol import fields
 from forebay.protocol.status import render, restated
+from forebay.stores.reading import read_bytes
 
 if TYPE_CHECKING:
     from forebay.engine.bodies.receive import SingleUpload
@@ -92,7 +92,8 @@ class IncomingUpload(Upload):
         arrived = asyncio.Event()
         receiving = self._begin(self._reception.receive(after_turn=arrived.set))
         receiving.add_done_callback(lambda _: arrived.set())
-        reader = await run(self._reception.open_read, undo=_close)
+        assert self._reception.staged is not None
+        reader = await run(self._reception.staged.seal, undo=_close)
         try:
             while not (receiving.done() and self.size == self._reception.stored_size):
                 if self.size == self._reception.stored_size:
@@ -100,7 +101,7 @@ class IncomingUpload(Upload):
                     arrived.clear()
                 while self.size < self._reception.stored_size:
                     left = self._reception.stored_size - self.size
-                    piece = await run(os.pread, reader.fileno(), min(MiB, left), self.size)
+                    piece = await run(read_bytes, reader, self.size, min(MiB, left))
                     self.size += len(piece)
                     yield piece
             await receiving

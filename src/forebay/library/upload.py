@@ -13,7 +13,7 @@ from forebay.hooks.request import Request
 from forebay.model import NOTHING_SAID, About, Conflict, Digest, Metadata, MiB, Principal, Stored
 from forebay.protocol import fields, names, raw, resumable, tus
 from forebay.stores.base import Publication
-from forebay.stores.compressed.reading import open_content
+from forebay.stores.reading import as_file
 
 if TYPE_CHECKING:
     from forebay.engine.bodies.body import Body
@@ -255,7 +255,7 @@ class Upload:
         self.encoded_size = stored.received
         self.digests = stored.digests or self.digests
         self.renamed, self.replaced = stored.renamed, stored.replaced
-        self._reader = lambda: open_content(*store.open(name))
+        self._reader = lambda: as_file(store.open(name))
 
     def held(self, body: Body) -> None:
         """Its content is a body without a name."""

@@ -6,7 +6,7 @@ one with `from_os_error`.
 
 A `Staged` is used by one thread at a time (the engine sees to it); a `Store` by many.
 
-What may be retried: `stat`, `read`, `list_folder` always; `Staged.commit` never after
+What may be retried: `stat`, `open`, `list_folder` always; `Staged.commit` never after
 SyncFailed (invariant 12: the upload is dead); `publish` once more after NameTaken or
 PreconditionFailed, which changed nothing; `discard` and `close` always, they are idempotent.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from forebay.model import (
     NO_PRECONDITIONS,
@@ -106,6 +106,21 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class Encoded(Protocol):
+    """A `Reader` of a file that is stored in a content coding (RFC 9110, section 8.4.1)."""
+
+    coding: str
+    """The name of the coding, as clients know it."""
+
+    def encoded(self) -> Reader:
+        """The content in that coding; open for as long as this reader is.
+
+        Raises StorageFailed when the file is damaged.
+        """
+        ...
+
+
 class Staged(Protocol):
     """Bytes on their way. Not visible under any final name until `publish` (invariant 2)."""
 
@@ -136,11 +151,11 @@ class Staged(Protocol):
         """
         ...
 
-    def append_from(self, source: int, start: int, size: int) -> int:
-        """Writes at most `size` bytes of the descriptor `source`, from its byte `start` on, at
-        `offset`; the bytes taken, at least one.
+    def append_from(self, source: Reader, start: int, size: int) -> int:
+        """Writes at most `size` bytes of `source`, from its byte `start` on, at `offset`; the bytes
+        taken, at least one.
 
-        Without a copy where the filesystem can share them, and within the kernel where not.
+        Without a copy where the store can share them. May be tried again.
         Raises what `write` does; StorageFailed when `source` ends at `start`.
         """
         ...
@@ -193,8 +208,11 @@ class Staged(Protocol):
         """
         ...
 
-    def open_read(self) -> int:
-        """A new descriptor to read what was written; the caller closes it."""
+    def seal(self) -> Reader:
+        """A new reader of what has been written so far, before it is published; may be repeated.
+
+        Nothing is written while somebody verifies what is read.
+        """
         ...
 
     def prepare(self, name: str) -> bool:
@@ -217,8 +235,8 @@ class Staged(Protocol):
         """
         ...
 
-    def seal(self) -> None:
-        """Says that it is published: from now on it raises StorageFailed to whoever would write."""
+    def end_writing(self) -> None:
+        """Says that it is published: from now on `write` raises StorageFailed."""
         ...
 
     def discard(self) -> None:
@@ -272,13 +290,13 @@ class Store(Protocol):
         Nothing is cut off; `offset` is what is there, acknowledged or not. What to do with it
         (roll back and go on, publish, discard, close) follows from the state, which also tells
         whether it is published: the data itself cannot, as other programs link and touch files.
-        Whoever finds that it is `seal`s or discards it. Raises UploadBusy while a living writer
-        holds it, NotFound when there is none.
+        Whoever finds that it is calls `end_writing` or discards it. Raises UploadBusy while a
+        living writer holds it, NotFound when there is none.
         """
         ...
 
-    def open_staged(self, upload_id: str) -> int:
-        """A descriptor to read resumable data, without its lock; the caller closes it.
+    def open_staged(self, upload_id: str) -> Reader:
+        """A reader of resumable data, without its lock.
 
         For data that nobody writes to any more. It stays whole for those who have opened it
         when it is removed. Raises NotFound.
@@ -312,11 +330,8 @@ class Store(Protocol):
         """A published file or folder ("" is the root). Raises NotFound."""
         ...
 
-    def open(self, name: str) -> tuple[int, FileInfo]:
-        """A descriptor to read a published file, and what it holds. Caller closes it.
-
-        With `FileInfo.stored_size` the descriptor's bytes are not the content, but frames that
-        `forebay.stores.compressed.seekable` reads.
+    def open(self, name: str) -> Reader:
+        """A reader of a published file; it is an `Encoded`, too, where that can be had.
 
         Raises NotFound, also for a folder (`detail["folder"]` may say so). A file that is
         replaced or deleted stays whole for those who have opened it.

@@ -33,8 +33,17 @@ from forebay.model import (
     MiB,
     Preconditions,
 )
-from forebay.stores.base import ALWAYS_ROOM, Capabilities, Publication, Published, Space, Staged
+from forebay.stores.base import (
+    ALWAYS_ROOM,
+    Capabilities,
+    Publication,
+    Published,
+    Reader,
+    Space,
+    Staged,
+)
 from forebay.stores.naming import Numbers, check_path, judge, replaces, split
+from forebay.stores.reading import DescriptorReader, read_bytes
 
 _UNLIMITED = 2**63 - 1
 
@@ -86,11 +95,8 @@ class StagedMemory:
         self._data.content += data
         self.offset = end
 
-    def append_from(self, source: int, start: int, size: int) -> int:
-        try:
-            data = os.pread(source, min(size, MiB), start)
-        except OSError as error:
-            raise from_os_error(error) from error
+    def append_from(self, source: Reader, start: int, size: int) -> int:
+        data = read_bytes(source, start, min(size, MiB))
         if not data:
             raise StorageFailed("A part of the upload ended too soon.")
         self.write(memoryview(data), self.offset)
@@ -129,8 +135,8 @@ class StagedMemory:
             self._data.names += 1
             self._upload_id = upload_id
 
-    def open_read(self) -> int:
-        return _descriptor(self._data.content)
+    def seal(self) -> Reader:
+        return _reader(self._data.content)
 
     def prepare(self, name: str) -> bool:
         return True
@@ -144,7 +150,7 @@ class StagedMemory:
             self.close()
         return published
 
-    def seal(self) -> None:
+    def end_writing(self) -> None:
         self._sealed = True
 
     def discard(self) -> None:
@@ -328,12 +334,12 @@ class MemoryStore:
             data.names -= 1
             self._free(data)
 
-    def open_staged(self, upload_id: str) -> int:
+    def open_staged(self, upload_id: str) -> Reader:
         with self._lock:
             data = self._uploads.get(upload_id)
             if data is None:
                 raise NotFound
-            return _descriptor(data.content)
+            return _reader(data.content)
 
     def staged_ids(self) -> Iterator[str]:
         with self._lock:
@@ -373,7 +379,7 @@ class MemoryStore:
             raise NotFound
         return info
 
-    def open(self, name: str) -> tuple[int, FileInfo]:
+    def open(self, name: str) -> Reader:
         folder, _ = split(name)
         with self._lock:
             self._check_folder(folder)
@@ -381,7 +387,7 @@ class MemoryStore:
         if file is None:
             raise NotFound
         info, data = file
-        return _descriptor(data.content), info
+        return _reader(data.content, info)
 
     def identity(self, name: str) -> str:
         with self._lock:
@@ -451,8 +457,8 @@ class MemoryStore:
             self._uploads.clear()
 
 
-def _descriptor(content: bytearray) -> int:
-    """A copy of its own behind a descriptor, which lasts as long as that."""
+def _reader(content: bytearray, info: FileInfo | None = None) -> Reader:
+    """Of a copy of its own, which lasts as long as the reader."""
     try:
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("forebay")
@@ -469,4 +475,4 @@ def _descriptor(content: bytearray) -> int:
             raise
     except OSError as error:
         raise from_os_error(error) from error
-    return fd
+    return DescriptorReader(fd, info or FileInfo("", len(content), 0, ""))

@@ -6,17 +6,18 @@ destination's filesystem, so that keeping one is a link and never a second copy.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mmap
-import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
 from forebay.engine.transfer.spool import Spool
-from forebay.errors import InvalidRequest, StorageFailed
+from forebay.errors import InvalidRequest
 from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
 from forebay.protocol.names import judge_path
 from forebay.stores.base import Publication, Staged, Store
+from forebay.stores.reading import as_file, as_map
 
 if TYPE_CHECKING:
     from forebay.engine.transfer.workers import Workers
@@ -64,7 +65,7 @@ class Body:
         if self._spool.memory is not None:
             return _Held(bytes(self._spool.memory))
         assert self._spool.staged is not None
-        return os.fdopen(self._spool.staged.open_read(), "rb")
+        return as_file(self._spool.staged.seal())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The content in pieces of at most 1 MiB."""
@@ -98,13 +99,8 @@ class Body:
             area.seek(0)
             return area
         assert self._spool.staged is not None
-        fd = self._spool.staged.open_read()
-        try:
-            return mmap.mmap(fd, self.size, prot=mmap.PROT_READ)
-        except (OSError, ValueError) as error:
-            raise StorageFailed(str(error)) from error
-        finally:
-            os.close(fd)
+        with contextlib.closing(self._spool.staged.seal()) as reader:
+            return as_map(reader, self.size)
 
     async def move_to(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,6 +19,7 @@ from forebay.engine.uploads import outcome
 from forebay.hooks.base import Arrival, Candidate
 from forebay.model import Conflict, Digest, Principal, Receive, Stored, UploadRecord
 from forebay.stores.base import Publication, Published, Staged
+from forebay.stores.reading import as_file
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -147,7 +147,7 @@ class SingleUpload:
     def open_read(self) -> BinaryIO:
         """A new reader of what was received, at its start. May wait for the disk."""
         assert self.staged is not None
-        return os.fdopen(self.staged.open_read(), "rb")
+        return as_file(self.staged.seal())
 
     async def publish(self) -> Stored:
         """Has it verified, and publishes it. Raises what refuses it."""

@@ -15,7 +15,6 @@ import collections
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,7 @@ from forebay.errors import (
 )
 from forebay.model import MiB, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Staged
+from forebay.stores.base import Reader, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -327,7 +326,7 @@ class Concatenation:
     ) -> None:
         """Appends what is missing of the part whose bytes are those from `start` to `end`."""
         run = self._engine.workers.run
-        source = await run(self._engine.store.open_staged, part_id, undo=os.close)
+        source = await run(self._engine.store.open_staged, part_id, undo=_close)
         try:
             while staged.offset < end:
                 if stop.error is not None:
@@ -336,7 +335,7 @@ class Concatenation:
                 await run(staged.append_from, source, staged.offset - start, step)
                 commits.after_turn()
         finally:
-            await run(os.close, source)
+            await run(source.close)
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -448,3 +447,7 @@ async def release_part(sessions: Sessions, record: UploadRecord) -> None:
 
 
 __all__ = ["Concatenation", "check_parts", "is_partial", "parts_of", "release_part", "total"]
+
+
+def _close(reader: Reader) -> None:
+    reader.close()

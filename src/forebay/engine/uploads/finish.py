@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -38,6 +37,7 @@ from forebay.model import (
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Publication, Staged
+from forebay.stores.reading import as_file
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -186,7 +186,7 @@ class Ending:
         if engine.hooks.verifies:
 
             def reader() -> BinaryIO:
-                return os.fdopen(staged.open_read(), "rb")
+                return as_file(staged.seal())
 
             await engine.hooks.verify(
                 Candidate(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from forebay.engine.transfer.pump import Hashing
-from forebay.errors import UploadError, from_os_error
 from forebay.model import MiB
-from forebay.stores.base import Staged
+from forebay.stores.base import Reader, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -23,32 +21,29 @@ async def hash_stored(
     """Digests of what is stored from `offset` on. Raises StorageError."""
     run = engine.workers.run
     hashing = Hashing(names)
-    fd = await run(staged.open_read, undo=os.close)
+    reader = await run(staged.seal, undo=_close)
     try:
         at, end = offset, staged.offset
         while at < end:
             async with engine.hashing:
-                at = await run(_turn, fd, hashing, at, end)
+                at = await run(_turn, reader, hashing, at, end)
     finally:
-        await run(os.close, fd)
+        await run(reader.close)
     return hashing
 
 
-def _turn(fd: int, hashing: Hashing, at: int, end: int) -> int:
+def _turn(reader: Reader, hashing: Hashing, at: int, end: int) -> int:
     """In a thread: hashes the next bytes; where it has got to."""
     buffer = memoryview(bytearray(MiB))
     until = min(end, at + _TURN)
-    try:
-        while at < until:
-            got = os.preadv(fd, [buffer[: min(MiB, until - at)]], at)
-            if not got:
-                return end  # shorter than it was, so the digest will not match
-            hashing.update(buffer[:got])
-            at += got
-    except OSError as error:
-        raise _unreadable(error) from error
+    while at < until:
+        got = reader.read_into(buffer[: min(MiB, until - at)], at)
+        if not got:
+            return end  # shorter than it was, so the digest will not match
+        hashing.update(buffer[:got])
+        at += got
     return at
 
 
-def _unreadable(error: OSError) -> UploadError:
-    return from_os_error(error, reading=True)
+def _close(reader: Reader) -> None:
+    reader.close()

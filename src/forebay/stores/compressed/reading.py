@@ -1,57 +1,62 @@
-"""Reading a published file as its content, however it is stored."""
+"""Reading a file that is compressed at rest: as its content, or as its frames."""
 
 from __future__ import annotations
 
-import io
-import os
-from typing import Any, BinaryIO, cast
+import dataclasses
 
 from forebay.model import FileInfo
-from forebay.stores.compressed.seekable import FRAME, Unpacker
+from forebay.stores.base import Reader
+from forebay.stores.compressed.seekable import Unpacker
 
 
-def open_content(fd: int, info: FileInfo) -> BinaryIO:
-    """A seekable reader of the content behind what `Store.open` gave; it closes `fd`.
+class DecodedReader:
+    """See `forebay.stores.base.Reader` and `Encoded`.
 
-    Not for the event loop. Reading raises StorageFailed when the file is damaged.
+    Nothing is held between two reads: what a slow client waits for costs no memory.
+
+    Args:
+        stored: the file as it is stored, which is closed with this.
+        info: what it holds.
     """
-    if info.stored_size is None:
-        return os.fdopen(fd, "rb")
-    return cast("BinaryIO", io.BufferedReader(_Unpacked(fd, info), 64 << 10))
 
+    coding = "zstd"
 
-class _Unpacked(io.RawIOBase):
-    """The content of a file that is compressed at rest."""
+    def __init__(self, stored: Reader, info: FileInfo, unpacker: Unpacker) -> None:
+        self.info = info
+        self._stored = stored
+        self._unpacker = unpacker
 
-    def __init__(self, fd: int, info: FileInfo) -> None:
-        self._fd = fd
-        self._info = info
-        self._unpacker = Unpacker(budget=FRAME)
-        self._position = 0
+    def fileno(self) -> int | None:
+        return None
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        with memoryview(buffer).cast("B") as view:
-            if self._position >= self._info.size or not len(view):
-                return 0
-            data = self._unpacker.read(self._fd, self._info, self._position, len(view))
-            view[: len(data)] = data
-        self._position += len(data)
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        if offset >= self.info.size or not len(buffer):
+            return 0
+        data = self._unpacker.read(self._stored, self.info, offset, len(buffer))
+        buffer[: len(data)] = data
         return len(data)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._info.size}[whence]
-        if start + offset < 0:
-            raise ValueError("negative position")
-        self._position = start + offset
-        return self._position
+    def encoded(self) -> Reader:
+        size = self._unpacker.coded_size(self._stored, self.info)
+        return _Frames(self._stored, dataclasses.replace(self.info, size=size))
 
     def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
-        super().close()
+        self._stored.close()
+
+
+class _Frames:
+    """The start of a stored file, without the table behind its frames."""
+
+    def __init__(self, stored: Reader, info: FileInfo) -> None:
+        self.info = info
+        self._stored = stored
+
+    def fileno(self) -> int | None:
+        return self._stored.fileno()
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        left = max(0, self.info.size - offset)
+        return self._stored.read_into(buffer[:left], offset) if left else 0
+
+    def close(self) -> None:
+        """The file is closed with the reader that this came from."""

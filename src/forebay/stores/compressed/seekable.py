@@ -9,7 +9,6 @@ can be sent as `Content-Encoding: zstd` too.
 from __future__ import annotations
 
 import functools
-import os
 import struct
 import sys
 import threading
@@ -21,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from forebay.errors import ConfigError, StorageFailed
 from forebay.model import FileInfo, MiB
+from forebay.stores.base import Reader
 
 T = TypeVar("T")
 
@@ -108,21 +108,21 @@ class Table:
         return self.starts[-1]
 
     @classmethod
-    def read(cls, fd: int, stored: int, size: int) -> Table:
+    def read(cls, file: Reader, stored: int, size: int) -> Table:
         """Of a file of `stored` bytes that holds `size` bytes of content.
 
         Raises StorageFailed for a file that is damaged, or was changed by others.
         """
-        count, descriptor, magic = _FOOTER.unpack(_exactly(fd, stored - 9, 9, stored))
+        count, descriptor, magic = _FOOTER.unpack(_exactly(file, stored - 9, 9, stored))
         body = count * 8 + _FOOTER.size
         begin = stored - body - _SKIPPABLE.size
         if magic != _SEEKABLE_MAGIC or descriptor & 0x83 or not 0 < count < _MOST_FRAMES:
             raise _damaged("it has no seek table")
-        head = _SKIPPABLE.unpack(_exactly(fd, begin, _SKIPPABLE.size, stored))
+        head = _SKIPPABLE.unpack(_exactly(file, begin, _SKIPPABLE.size, stored))
         if head != (_SKIPPABLE_MAGIC, body):
             raise _damaged("it has no seek table")
         numbers = array("I")
-        numbers.frombytes(_exactly(fd, begin + _SKIPPABLE.size, count * 8, stored))
+        numbers.frombytes(_exactly(file, begin + _SKIPPABLE.size, count * 8, stored))
         numbers = _little_endian(numbers)
         starts = array("Q", accumulate(numbers[0::2], initial=0))
         contents = numbers[1::2]
@@ -134,15 +134,15 @@ class Table:
         return cls(starts, frame, size)
 
 
-def _exactly(fd: int, start: int, size: int, stored: int) -> bytes:
+def _exactly(file: Reader, start: int, size: int, stored: int) -> memoryview:
     if start < 0 or start + size > stored:
         raise _damaged("it is too short")
-    data = b""
-    while len(data) < size:
-        piece = os.pread(fd, size - len(data), start + len(data))
-        if not piece:
+    data, done = memoryview(bytearray(size)), 0
+    while done < size:
+        got = file.read_into(data[done:], start + done)
+        if not got:
             raise _damaged("it is too short")
-        data += piece
+        done += got
     return data
 
 
@@ -161,37 +161,37 @@ class Unpacker:
         self._frames: _Kept[bytes] = _Kept(budget, len)
         self._tables: _Kept[Table] = _Kept(entries, lambda table: len(table.starts))
 
-    def coded_size(self, fd: int, info: FileInfo) -> int:
+    def coded_size(self, file: Reader, info: FileInfo) -> int:
         """Bytes at the start of the file that are its content, coded by zstd.
 
         Raises StorageFailed.
         """
         _module()
-        return self._table(fd, info).coded_size
+        return self._table(file, info).coded_size
 
-    def read(self, fd: int, info: FileInfo, start: int, size: int) -> bytes:
+    def read(self, file: Reader, info: FileInfo, start: int, size: int) -> memoryview:
         """At least one and at most `size` bytes of content from `start` on, which is in it.
 
         Raises StorageFailed.
         """
-        table = self._table(fd, info)
+        table = self._table(file, info)
         number, offset = divmod(start, table.frame)
         key = (info.tag, number)
         frame = self._frames.get(key)
         if frame is None:
-            frame = self._decode(fd, table, number)
+            frame = self._decode(file, table, number)
             self._frames.put(key, frame)
-        return frame[offset : offset + size]
+        return memoryview(frame)[offset : offset + size]
 
-    def _table(self, fd: int, info: FileInfo) -> Table:
+    def _table(self, file: Reader, info: FileInfo) -> Table:
         assert info.stored_size is not None
         table = self._tables.get((info.tag, 0))
         if table is None:
-            table = Table.read(fd, info.stored_size, info.size)
+            table = Table.read(file, info.stored_size, info.size)
             self._tables.put((info.tag, 0), table)
         return table
 
-    def _decode(self, fd: int, table: Table, number: int) -> bytes:
+    def _decode(self, file: Reader, table: Table, number: int) -> bytes:
         start, stop = table.starts[number], table.starts[number + 1]
         expected = min(table.frame, table.size - number * table.frame)
         if stop - start > 2 * _LARGEST_FRAME:
@@ -201,7 +201,7 @@ class Unpacker:
         try:
             # One byte more: what decodes to too much is damaged as well.
             frame: bytes = decoder.decompress(
-                _exactly(fd, start, stop - start, table.starts[-1]), expected + 1
+                _exactly(file, start, stop - start, table.starts[-1]), expected + 1
             )
         except module.ZstdError as error:
             raise _damaged("a frame is damaged") from error

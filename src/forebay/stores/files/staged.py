@@ -21,13 +21,14 @@ from forebay.errors import (
     UploadError,
     from_os_error,
 )
-from forebay.model import Commit, Lease, MiB
-from forebay.stores.base import ALWAYS_ROOM, Publication, Published
+from forebay.model import Commit, FileInfo, Lease, MiB
+from forebay.stores.base import ALWAYS_ROOM, Publication, Published, Reader
 from forebay.stores.compressed.job import LEAST, CompressionJob, Incompressible
 from forebay.stores.compressed.xattr import Mark
 from forebay.stores.files.flock import try_lock
 from forebay.stores.files.folders import close_quietly, sync
 from forebay.stores.files.syscalls import copy_range, reserve_blocks, start_writeback
+from forebay.stores.reading import DescriptorReader, read_bytes
 
 if TYPE_CHECKING:
     from forebay.stores.files.store import FileStore
@@ -139,19 +140,26 @@ class StagedFile:
             start_writeback(self.fd, self._written_back, self.offset - self._written_back)
             self._written_back = self.offset
 
-    def append_from(self, source: int, start: int, size: int) -> int:
+    def append_from(self, source: Reader, start: int, size: int) -> int:
         self._check_writable()
+        fd = source.fileno()
+        if fd is None:
+            data = read_bytes(source, start, min(size, MiB))
+            if not data:
+                raise _ended()
+            self.write(memoryview(data), self.offset)
+            return len(data)
         if self.offset + size > self._held:
             self._take_room(self.offset + size)
         try:
-            done = copy_range(source, start, self.fd, self.offset, size)
+            done = copy_range(fd, start, self.fd, self.offset, size)
         except OSError as error:
             self._beyond = max(self._beyond, self.offset + size)
             with contextlib.suppress(OSError):
                 self._trim()
             raise from_os_error(error) from error
         if not done:
-            raise StorageFailed("A part of the upload ended too soon.")
+            raise _ended()
         self._beyond = max(self._beyond, self.offset + done)
         self.offset += done
         return done
@@ -164,7 +172,7 @@ class StagedFile:
         if self._readonly:
             self._open_for_writing()
 
-    def seal(self) -> None:
+    def end_writing(self) -> None:
         self._sealed = self._stays = True
 
     def _open_for_writing(self) -> None:
@@ -332,13 +340,16 @@ class StagedFile:
         self._store.keep(self, upload_id)
         self.path, self.folder_fd, self._kept = upload_id, self._store.uploads_fd, True
 
-    def open_read(self) -> int:
+    def seal(self) -> Reader:
+        flags = os.O_RDONLY | os.O_CLOEXEC
         try:
             if self.path is not None:
-                return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.folder_fd)
-            return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
+                fd = os.open(self.path, flags, dir_fd=self.folder_fd)
+            else:
+                fd = os.open(f"/proc/self/fd/{self.fd}", flags)
         except OSError as error:
             raise from_os_error(error) from error
+        return DescriptorReader(fd, FileInfo("", self.offset, 0, ""))
 
     def prepare(self, name: str) -> bool:
         if self.dead or self._stays or self.offset < LEAST or not self._store.packs(name):
@@ -450,3 +461,7 @@ class StagedFile:
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
+
+
+def _ended() -> StorageFailed:
+    return StorageFailed("A part of the upload ended too soon.")

@@ -35,8 +35,10 @@ from forebay.errors import (
     from_os_error,
 )
 from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
-from forebay.stores.base import Capabilities, Publication, Space, Staged
+from forebay.stores.base import Capabilities, Publication, Reader, Space, Staged
 from forebay.stores.compressed.job import check_support
+from forebay.stores.compressed.reading import DecodedReader
+from forebay.stores.compressed.seekable import Unpacker
 from forebay.stores.compressed.xattr import mark_in, read_mark
 from forebay.stores.files import key_locks as keys
 from forebay.stores.files.flock import lock_soon, try_lock
@@ -46,6 +48,7 @@ from forebay.stores.files.publish import Publisher, identity_of, info_of, link_u
 from forebay.stores.files.sorted_names import SortedNames
 from forebay.stores.files.staged import StagedFile
 from forebay.stores.naming import check_path, on_disk, split
+from forebay.stores.reading import DescriptorReader
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 _TMPFILE = getattr(os, "O_TMPFILE", 0)
@@ -94,6 +97,7 @@ class FileStore:
         self._wants_unnamed = unnamed and bool(_TMPFILE)
         self._numbered = numbered
         self._names = SortedNames()
+        self._unpacker = Unpacker()
         self.own = OwnFolders(self.root, self.strict)
         self.taking_room = threading.Lock()
         """Held while room is judged and taken, so that many uploads together leave `min_free`."""
@@ -378,11 +382,16 @@ class FileStore:
             allocated=0 if readonly or status.st_nlink > 1 else status.st_blocks * 512,
         )
 
-    def open_staged(self, upload_id: str) -> int:
+    def open_staged(self, upload_id: str) -> Reader:
         self._check_id(upload_id)
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            return os.open(upload_id, flags, dir_fd=self.uploads_fd)
+            fd = os.open(upload_id, flags, dir_fd=self.uploads_fd)
+            try:
+                return DescriptorReader(fd, info_of("", os.fstat(fd)))
+            except BaseException:
+                close_quietly(fd)
+                raise
         except FileNotFoundError as error:
             raise NotFound from error
         except OSError as error:
@@ -479,7 +488,7 @@ class FileStore:
             raise NotFound
         return dataclasses.replace(info, name=name)
 
-    def open(self, name: str) -> tuple[int, FileInfo]:
+    def open(self, name: str) -> Reader:
         folder, base = split(name)
         with self.folders.opened(folder) as folder_fd:
             try:
@@ -496,13 +505,17 @@ class FileStore:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise NotFound("That is not a file.", folder=stat.S_ISDIR(status.st_mode))
-            return fd, info_of(name, status, read_mark(fd, status.st_size))
+            info = info_of(name, status, read_mark(fd, status.st_size))
         except OSError as error:
             close_quietly(fd)
             raise from_os_error(error, reading=True) from error
         except BaseException:
             close_quietly(fd)
             raise
+        reader = DescriptorReader(fd, info)
+        if info.stored_size is None:
+            return reader
+        return DecodedReader(reader, info, self._unpacker)
 
     def identity(self, name: str) -> str:
         folder, base = split(name)
