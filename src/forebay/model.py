@@ -261,6 +261,10 @@ class UploadState(StrEnum):
     CANCELLED = "cancelled"  # ended by the client
 
 
+UNFINISHED = frozenset({UploadState.OPEN, UploadState.COMPLETING})
+"""States in which an upload may still become a file."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class CreateUpload:
     """Command: create a resumable upload that will be published as `name`."""
@@ -349,6 +353,13 @@ class UploadRecord:
     """A second key it is found by; no two uploads that are OPEN or COMPLETING share one."""
     notify_at: float | None = None
     """When `on_complete` is called next for the published file; None when no call is pending."""
+    place: str = ""
+    """The store's own note of where the data is (`Commit.place`)."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is OPEN or COMPLETING: it may still become a file."""
+        return self.state in UNFINISHED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ def full_record() -> UploadRecord:
         version=7,
         binding='["somebody", "folder/größe.bin"]',
         notify_at=1234.5,
+        place="key\nmultipart-id",
     )
     for field in dataclasses.fields(UploadRecord):
         if field.default is not dataclasses.MISSING:

@@ -27,6 +27,9 @@ FORMATS = {
     3: "id principal dialect state(cancelled complete completing failed open) offset length name"
     " created_at expires_at conflict(auto refuse rename replace) media_type metadata final_name"
     " final_size outcome extra version binding notify_at",
+    4: "id principal dialect state(cancelled complete completing failed open) offset length name"
+    " created_at expires_at conflict(auto refuse rename replace) media_type metadata final_name"
+    " final_size outcome extra version binding notify_at place",
 }
 """What a database of each schema version holds; entries are added, never changed."""
 

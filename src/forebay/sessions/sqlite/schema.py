@@ -19,7 +19,7 @@ from typing import Any
 from forebay.errors import SessionsUnavailable, StorageFailed
 from forebay.model import UploadRecord
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = int.from_bytes(b"FBAY", "big")
 
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "BLOB"}
