@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.errors import HeadTooLarge, InvalidField, InvalidName, NotFound
-from forebay.http.files import query_of
 from forebay.http.head import MAX_FIELDS, MAX_TARGET, Head
+from forebay.http.urls import query_of
 from forebay.library.upload import RequestHead
 from forebay.protocol import forwarded, names, negotiation, preconditions
 

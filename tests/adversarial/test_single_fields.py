@@ -15,9 +15,9 @@ from forebay import Access, Forebay
 from forebay.backends import make_store
 from forebay.config import load
 from forebay.engine.engine import Engine
-from forebay.http import outgoing
+from forebay.http import cors
 from forebay.http.app import ServerApp
-from forebay.http.outgoing import WrongAnswer
+from forebay.http.cors import WrongAnswer
 
 PAGE = "https://app.example"
 GET = (
@@ -84,7 +84,7 @@ def test_a_field_sent_twice_fails_in_tests_and_passes_in_production(
 ) -> None:
     app = application((b"x-mine", b"1"), (b"X-Mine", b"2"), (b"vary", b"a"), (b"vary", b"b"))
     assert asked(run, app) == []
-    monkeypatch.setattr(outgoing, "CHECKED", False)
+    monkeypatch.setattr(cors, "CHECKED", False)
     lines = asked(run, app)
     assert named(lines, b"x-mine") == [b"x-mine: 1", b"x-mine: 2"]
     assert named(lines, b"vary") == [b"vary: a", b"vary: b"]
@@ -104,7 +104,7 @@ def test_an_answer_of_ours_that_pages_cannot_read_well_fails_in_tests(
     async def send(message: Any) -> None:
         pytest.fail("it left")
 
-    leaving = outgoing.Exit(send, [(b"origin", PAGE.encode())], [PAGE])
+    leaving = cors.CorsSend(send, [(b"origin", PAGE.encode())], [PAGE])
     start = {"type": "http.response.start", "status": 200, "headers": fields}
     with pytest.raises(WrongAnswer):
         run(leaving(start))

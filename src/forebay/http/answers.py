@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from forebay.errors import OutOfMemory, StorageError, UploadError
-from forebay.http.terms import in_terms_of
+from forebay.http.setting_names import with_setting_names
 from forebay.protocol import fields
 from forebay.protocol.status import Answer, render, status_of
 
@@ -75,7 +75,7 @@ def answer_error(error: Exception, scope: dict[str, Any]) -> Answer:
     elif not isinstance(error, UploadError):
         logger.error("internal error in %s", describe(scope), exc_info=error)
         error = InternalError()
-    error = in_terms_of(error, scope)
+    error = with_setting_names(error, scope)
     status = status_of(error)
     level = logging.ERROR if isinstance(error, StorageError) or status == 500 else logging.INFO
     cause = error.__cause__

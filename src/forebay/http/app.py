@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import MethodNotAllowed, NotFound
-from forebay.http import guard
+from forebay.http import scope_keys
 from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
+from forebay.http.cors import CorsSend, serves
 from forebay.http.dialects import dialects
-from forebay.http.files import FilesApp, mount_of
+from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
-from forebay.http.outgoing import Exit, serves
 from forebay.http.partial import Partial
 from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
+from forebay.http.urls import mount_of, outside_of
 from forebay.protocol import origin
 from forebay.protocol.status import Answer
 
@@ -70,7 +71,7 @@ class ServerApp:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
-        leaving = Exit(send, scope["headers"], self.engine.settings.allow_origin)
+        leaving = CorsSend(send, scope["headers"], self.engine.settings.allow_origin)
         try:
             await self._serve(scope, receive, leaving)
         except Exception as error:
@@ -81,8 +82,8 @@ class ServerApp:
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]
         root = mount_of(scope)
-        scope[guard.BASE] = root
-        scope["forebay.files"], scope["forebay.uploads"] = f"{root}/files", f"{root}/uploads"
+        scope[scope_keys.BASE] = root
+        scope[scope_keys.FILES], scope[scope_keys.UPLOADS] = f"{root}/files", f"{root}/uploads"
         if path.startswith(b"/files/") or path == b"/files":
             scope["root_path"] += "/files"
             await self.files(scope, receive, send)
@@ -114,7 +115,7 @@ class ServerApp:
             answer = text_answer(200, "ok\n", no_store)
         else:
             host = next((v for k, v in scope["headers"] if k == b"host"), b"HOST")
-            outside = guard.outside_of(scope, self.engine.settings)
+            outside = outside_of(scope, self.engine.settings)
             base = outside.origin(scope["scheme"], host.decode("ascii", "replace"))
             base += outside.prefix
             answer = text_answer(200, _WELCOME.format(base=base), no_store)

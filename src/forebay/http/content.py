@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.errors import UploadError
 from forebay.http.answers import Send
-from forebay.http.between import exchange_of, sends_directly
+from forebay.http.bypass import cycle_of, sends_directly
 from forebay.stores.base import Reader
 from forebay.stores.reading import read_bytes
 
@@ -25,7 +25,7 @@ class Content:
         self._name = reader.info.name
         self._workers = workers
         self._reader = reader
-        self._exchange = exchange_of(scope)
+        self._cycle = cycle_of(scope)
 
     async def check(self, start: int) -> None:
         """Raises StorageFailed when what begins at `start` cannot be sent.
@@ -69,7 +69,7 @@ class Content:
 
     def _goes_straight(self, send: Send) -> bool:
         """Whether the file may go to the socket past `send`, by our own server."""
-        exchange = self._exchange
-        if exchange is None or not exchange.protocol.can_drain:
+        cycle = self._cycle
+        if cycle is None or not cycle.connection.can_drain:
             return False
-        return sends_directly(exchange, send)
+        return sends_directly(cycle, send)

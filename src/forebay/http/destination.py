@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from forebay.http import scope_keys
 from forebay.model import Conflict
-
-KEY = "forebay.destination"
-"""The key in an ASGI scope."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,5 +38,5 @@ ANYWHERE = Destination()
 
 
 def destination_of(scope: dict[str, Any]) -> Destination:
-    found: Destination = scope.get(KEY, ANYWHERE)
+    found: Destination = scope.get(scope_keys.DESTINATION, ANYWHERE)
     return found

@@ -11,8 +11,8 @@ from forebay.http.tus import Tus
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
-    from forebay.http.uploads import Dialect
+    from forebay.http.dialect import UploadDialect
 
 
-def dialects(engine: Engine) -> Sequence[Dialect]:
+def dialects(engine: Engine) -> Sequence[UploadDialect]:
     return (Tus(engine), Partial(engine), Ietf(engine))

@@ -27,7 +27,7 @@ from forebay.errors import (
     MalformedBody,
     UploadError,
 )
-from forebay.http import head, outgoing
+from forebay.http import cors, head, scope_keys
 from forebay.http.answers import Headers
 from forebay.http.deadline import Deadline
 from forebay.http.default_head import DefaultHead
@@ -36,9 +36,9 @@ from forebay.http.flow_control import FlowControl
 from forebay.http.framing import framing_of
 from forebay.http.limits import ConnectionLimits
 from forebay.http.long_head import LongHead
+from forebay.http.loop_queue import LoopQueue
 from forebay.http.request_cycle import HIGH_WATER, STATUS_LINES, RequestCycle
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
-from forebay.http.turns import Turns
 from forebay.protocol import fields, names, origin
 from forebay.protocol.status import render
 
@@ -84,14 +84,14 @@ class DirectProtocol(asyncio.Protocol):
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.can_drain = False
         self.paused = False
-        self.outlet: FlowControl = cast(FlowControl, None)
+        self.flow: FlowControl = cast(FlowControl, None)
         self._buffer = bytearray()
         self._scanned = 0
         self._head_begun = False
         self._empty_lines = 0
         self._feeding = False
         self._long_head: LongHead | None = None
-        self._exchange: RequestCycle | None = None
+        self._cycle: RequestCycle | None = None
         self._lingering: int | None = None
         self._eof = False
         self._shutting_down = False
@@ -104,7 +104,7 @@ class DirectProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         cls = type(self)  # whose limits may be replaced; not self, which would be a cycle
-        self.outlet = FlowControl(self.loop, self.transport, lambda: cls.limits.send_timeout)
+        self.flow = FlowControl(self.loop, self.transport, lambda: cls.limits.send_timeout)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.server = get_local_addr(self.transport)
         self.client = get_remote_addr(self.transport)
@@ -116,29 +116,29 @@ class DirectProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.server_state.connections.discard(self)
         self._deadline.close()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.disconnect()
-        self.outlet.lost()
+        cycle, self._cycle = self._cycle, None
+        if cycle is not None:
+            cycle.disconnect()
+        self.flow.lost()
         self._buffer.clear()
 
     def eof_received(self) -> bool | None:
         self._eof = True
-        exchange = self._exchange
+        cycle = self._cycle
         if self._lingering is not None:
             return None
         if self._long_head is not None:
             self._refuse(HeadTooLarge(), self._long_head.origins)
             return self.can_drain
-        if exchange is None:
+        if cycle is None:
             # A pipelined request that is about to be read still gets its answer.
             return self.can_drain and head.END in self._buffer
-        if exchange.complete:
+        if cycle.complete:
             return None  # the rest of its body, which nobody wants, will not come
-        if exchange.framing.done:
-            exchange.wake()  # an application that waits for the client to leave
-        elif exchange.hungry and not self._buffer:
-            exchange.disconnect()
+        if cycle.framing.done:
+            cycle.wake()  # an application that waits for the client to leave
+        elif cycle.hungry and not self._buffer:
+            cycle.disconnect()
         # The other direction stays open for the answer; TLS cannot do that.
         return self.can_drain
 
@@ -149,10 +149,10 @@ class DirectProtocol(asyncio.Protocol):
                 self.transport.abort()
             elif self._lingering > LINGER_AT_ONCE and not self.paused:
                 self._pause()  # however many linger, nobody waits for more than one of them
-                Turns.of(self.loop).add(self._resume)
+                LoopQueue.of(self.loop).add(self._resume)
             return
-        exchange = self._exchange
-        if exchange is None:
+        cycle = self._cycle
+        if cycle is None:
             if not self._head_begun:  # once a head, however many empty lines come first
                 self._head_begun = True
                 self._deadline.set(self.limits.head_timeout)
@@ -162,46 +162,46 @@ class DirectProtocol(asyncio.Protocol):
             self._buffer += data
             self._read_head()
             return
-        if exchange.hungry and not self._buffer and exchange.framing.take_all(len(data)):
-            exchange.give(data)
+        if cycle.hungry and not self._buffer and cycle.framing.take_all(len(data)):
+            cycle.give(data)
             return
         self._buffer += data
-        if exchange.complete:
-            self._skip_rest(exchange)
+        if cycle.complete:
+            self._skip_rest(cycle)
             return
-        if exchange.hungry and not exchange.framing.done:
-            self.feed_exchange()
+        if cycle.hungry and not cycle.framing.done:
+            self.feed_cycle()
         if len(self._buffer) > HIGH_WATER:
             self._pause()
 
     def pause_writing(self) -> None:
-        self.outlet.pause()
+        self.flow.pause()
 
     def resume_writing(self) -> None:
-        self.outlet.resume()
+        self.flow.resume()
 
     def shutdown(self) -> None:
         """The server drains: an idle connection goes now, a busy one after its response."""
         self._shutting_down = True
-        if self._exchange is None:
+        if self._cycle is None:
             if self._lingering is None:
-                self.outlet.finish()
+                self.flow.finish()
             else:
                 self._deadline.set(1.0)  # the answer is out; the end must not wait for readers
         else:
-            self._exchange.keep_alive = False
+            self._cycle.keep_alive = False
 
     def _late(self) -> None:
         if self.transport.is_closing():
             return
-        if self._exchange is not None or self._lingering is not None:
+        if self._cycle is not None or self._lingering is not None:
             self.transport.abort()  # skipping or lingering: the answer has been sent
         elif self._long_head is not None:
             self._refuse(HeadTooLarge(), self._long_head.origins)
         elif self._buffer:
             self._refuse(HeadTimeout(), origin.origins_in(self._buffer))
         else:
-            self.outlet.finish()
+            self.flow.finish()
 
     # --- the head ------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class DirectProtocol(asyncio.Protocol):
     def _read_long_head(self, long_head: LongHead, data: bytes) -> None:
         """Nothing of it is kept; only a page that may use this server is worth the reading."""
         self._long_head = long_head
-        if long_head.feed(data) or not outgoing.origins_of_process():
+        if long_head.feed(data) or not cors.origins_of_process():
             self._refuse(HeadTooLarge(), long_head.origins)
 
     def _begin(self, request: head.Head, data: bytes) -> None:
@@ -254,19 +254,19 @@ class DirectProtocol(asyncio.Protocol):
         if request.wants_websocket and self.config.ws_protocol_class is not None:
             self._upgrade(data)
             return
-        exchange = RequestCycle(
+        cycle = RequestCycle(
             self,
             self._scope(request),
             framing,
             keep_alive=request.keep_alive and not self._shutting_down,
             continue_due=not framing.done and not self._buffer and request.expects_continue,
         )
-        self._exchange = exchange
+        self._cycle = cycle
         self._deadline.clear()
         rest = framing.remaining
         if not framing.done and (rest is None or rest - len(self._buffer) > SMALL_BODY):
             self._pause()  # until somebody takes it, it waits in the kernel and not here
-        task = self.loop.create_task(exchange.run(self._app_now()))
+        task = self.loop.create_task(cycle.run(self._app_now()))
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
 
@@ -283,7 +283,7 @@ class DirectProtocol(asyncio.Protocol):
         if "%" in path:
             path = names.unescape(raw_path).decode("utf-8", "replace")
         root_path = self.config.root_path
-        extensions: dict[str, Any] = {"forebay.informational": {}, "forebay.peer": self.client}
+        extensions: dict[str, Any] = {scope_keys.INFORMATIONAL: {}, scope_keys.PEER: self.client}
         if self.can_drain:
             extensions["http.response.zerocopysend"] = {}
         return {
@@ -331,61 +331,61 @@ class DirectProtocol(asyncio.Protocol):
             self._resume()
 
     def send_continue(self) -> None:
-        exchange = self._exchange
-        if exchange is not None and exchange.continue_due:
-            exchange.continue_due = False
+        cycle = self._cycle
+        if cycle is not None and cycle.continue_due:
+            cycle.continue_due = False
             if not self._buffer and not self.transport.is_closing():
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def feed_exchange(self) -> None:
-        """Gives what has arrived to an exchange whose application waits in `receive()`.
+    def feed_cycle(self) -> None:
+        """Gives what has arrived to an cycle whose application waits in `receive()`.
 
         Not more at a time than is decoded in a moment; what takes long waits for its turn.
         """
-        exchange = self._exchange
-        if exchange is None:
+        cycle = self._cycle
+        if cycle is None:
             return
-        if not (exchange.framing.costly and self._buffer):
+        if not (cycle.framing.costly and self._buffer):
             self._feed_now()
         elif not self._feeding:
             self._feeding = True
-            Turns.of(self.loop).add(self._feed_in_turn)
+            LoopQueue.of(self.loop).add(self._feed_in_turn)
 
     def _feed_in_turn(self) -> None:
         self._feeding = False
-        exchange = self._exchange
-        if exchange is not None and exchange.hungry and not exchange.complete:
+        cycle = self._cycle
+        if cycle is not None and cycle.hungry and not cycle.complete:
             self._feed_now()
 
     def _feed_now(self) -> None:
-        exchange = self._exchange
-        assert exchange is not None
+        cycle = self._cycle
+        assert cycle is not None
         if self._buffer:
-            size = exchange.framing.slice(len(self._buffer))
+            size = cycle.framing.slice(len(self._buffer))
             data = bytes(self._buffer) if size == len(self._buffer) else bytes(self._buffer[:size])
             del self._buffer[:size]
             try:
-                used = exchange.framing.decode(memoryview(data), exchange.feed)
+                used = cycle.framing.decode(memoryview(data), cycle.feed)
             except MalformedBody as error:
-                exchange.disconnect()
-                if not exchange.started:
-                    self._answer_malformed(exchange, error)
+                cycle.disconnect()
+                if not cycle.started:
+                    self._answer_malformed(cycle, error)
                 else:
                     self.transport.abort()
                 return
             self._buffer[:0] = data[used:]
-            exchange.hungry = False
-            exchange.wake()
-        if exchange.framing.done:
-            exchange.wake()
+            cycle.hungry = False
+            cycle.wake()
+        if cycle.framing.done:
+            cycle.wake()
         elif self._eof and not self._buffer:
-            exchange.disconnect()
+            cycle.disconnect()
         if len(self._buffer) <= HIGH_WATER:
             self._resume()
 
-    def _answer_malformed(self, exchange: RequestCycle, error: UploadError) -> None:
-        exchange.started = exchange.complete = True
-        self._refuse(error, exchange.scope["headers"])
+    def _answer_malformed(self, cycle: RequestCycle, error: UploadError) -> None:
+        cycle.started = cycle.complete = True
+        self._refuse(error, cycle.scope["headers"])
 
     def begin_drain(self) -> None:
         self.send_continue()
@@ -434,7 +434,7 @@ class DirectProtocol(asyncio.Protocol):
         """Sends `start` and a file's part (descriptor, offset, size) past the transport, whose
         own buffer must be empty for that; False when the connection has broken.
         """
-        await self.outlet.empty()
+        await self.flow.empty()
         if self.transport.is_closing():
             return False
         duplicate = self.duplicate()
@@ -452,39 +452,39 @@ class DirectProtocol(asyncio.Protocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    def on_response_complete(self, exchange: RequestCycle) -> None:
+    def on_response_complete(self, cycle: RequestCycle) -> None:
         self.server_state.total_requests += 1
         self._served += 1
         if self.access_log:
-            self._log_access(exchange)
+            self._log_access(cycle)
         if self.transport.is_closing():
             return
-        if not exchange.keep_alive:
-            self._exchange = None
-            self._close_gently(unread=not exchange.framing.done or bool(self._buffer))
+        if not cycle.keep_alive:
+            self._cycle = None
+            self._close_gently(unread=not cycle.framing.done or bool(self._buffer))
             return
-        self._skip_rest(exchange)
+        self._skip_rest(cycle)
 
-    def _skip_rest(self, exchange: RequestCycle) -> None:
+    def _skip_rest(self, cycle: RequestCycle) -> None:
         """Reads the small rest of a body that nobody wanted, then goes on."""
-        if not exchange.framing.done and self._buffer:
+        if not cycle.framing.done and self._buffer:
             data = bytes(self._buffer)
             self._buffer.clear()
-            used = exchange.framing.decode(memoryview(data), _ignore)
+            used = cycle.framing.decode(memoryview(data), _ignore)
             self._buffer += data[used:]
-        if not exchange.framing.done:
+        if not cycle.framing.done:
             self._deadline.set(LINGER_IDLE)
             if self._eof:
-                self.outlet.finish()
+                self.flow.finish()
             else:
                 self._resume()
             return
-        self._exchange = None
+        self._cycle = None
         if self._shutting_down:  # since its answer was sent
             self._close_gently(unread=bool(self._buffer))
             return
         if self._eof and not self._buffer:
-            self.outlet.finish()
+            self.flow.finish()
             return
         keep = self.limits.keep_alive_timeout
         self._deadline.set(self.config.timeout_keep_alive if keep is None else keep)
@@ -497,15 +497,15 @@ class DirectProtocol(asyncio.Protocol):
 
     def _next_request(self) -> None:
         """A pipelined one. By way of the loop, so that a long pipeline is no deep recursion."""
-        if self._exchange is None and self._lingering is None and not self.transport.is_closing():
+        if self._cycle is None and self._lingering is None and not self.transport.is_closing():
             self._read_head()
-            if self._exchange is None:
+            if self._cycle is None:
                 if self._eof:
-                    self.outlet.finish()
+                    self.flow.finish()
                 self._resume()
 
-    def _log_access(self, exchange: RequestCycle) -> None:
-        scope = exchange.scope
+    def _log_access(self, cycle: RequestCycle) -> None:
+        scope = cycle.scope
         query = scope["query_string"]
         target = scope["raw_path"] + (b"?" + query if query else b"")
         access_logger.info(
@@ -514,7 +514,7 @@ class DirectProtocol(asyncio.Protocol):
             scope["method"],
             target.decode("latin-1"),
             scope["http_version"],
-            exchange.status,
+            cycle.status,
         )
 
     # --- the end -------------------------------------------------------------------------------
@@ -526,13 +526,13 @@ class DirectProtocol(asyncio.Protocol):
         """
         answer = render(error, self._accept)
         lines = [STATUS_LINES[answer.status], self.default_head().lines]
-        for name, value in (*answer.headers, *outgoing.cors_of_connection(request)):
+        for name, value in (*answer.headers, *cors.cors_of_connection(request)):
             lines += (name, b": ", value, b"\r\n")
-        if outgoing.CHECKED:
-            outgoing.check_lines(answer.status, lines[1:])
+        if cors.CHECKED:
+            cors.check_lines(answer.status, lines[1:])
         lines += (b"connection: close\r\n\r\n", answer.body)
         self.write(b"".join(lines))
-        self._exchange = self._long_head = None
+        self._cycle = self._long_head = None
         self._close_gently(unread=True)
 
     def _close_gently(self, *, unread: bool) -> None:
@@ -545,7 +545,7 @@ class DirectProtocol(asyncio.Protocol):
         self._buffer.clear()
         patient = self.limits.linger_timeout > 0
         if not unread or self._eof or self.transport.is_closing() or not patient:
-            self.outlet.finish()
+            self.flow.finish()
             return
         self._lingering = 0
         self._deadline.set(self._linger_seconds())
@@ -560,7 +560,7 @@ class DirectProtocol(asyncio.Protocol):
 
 
 async def _unavailable(scope: Any, receive: Any, send: Any) -> None:
-    leaving = outgoing.Exit(send, scope["headers"], outgoing.origins_of_process())
+    leaving = cors.CorsSend(send, scope["headers"], cors.origins_of_process())
     await service_unavailable(scope, receive, cast(Any, leaving))
 
 

@@ -9,7 +9,7 @@ from forebay.engine.forms.form import Outcome
 from forebay.engine.forms.parts import AsField, AsFile, Dropped, Place, Placement
 from forebay.engine.transfer.decoding import offered
 from forebay.errors import InvalidRequest, UploadError
-from forebay.http import judging
+from forebay.http import scope_keys
 from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, short, stored_page
 from forebay.model import KiB, Stored
@@ -75,7 +75,7 @@ async def _receive(
     ) as form:
         chunks.check(form.fields.multi_items())
         outcomes = await form.publish(tell=False)
-        async with form.waiting(outcomes, scope.get(judging.KEY)):
+        async with form.waiting(outcomes, scope.get(scope_keys.VERDICT)):
             pass
     if not outcomes:
         raise InvalidRequest(

@@ -27,11 +27,13 @@ from forebay.errors import (
     UploadError,
     VerificationRefused,
 )
-from forebay.http import judging
+from forebay.http import scope_keys
 from forebay.http.answers import Field, Headers, Receive, Send
+from forebay.http.body_source import source_of
+from forebay.http.bypass import cycle_of
+from forebay.http.created import created
 from forebay.http.destination import destination_of
-from forebay.http.files import created, files_link, query_of, source_of
-from forebay.http.links import upload_location
+from forebay.http.urls import files_link, query_of, upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
 from forebay.protocol import checksums, fields, form_request, raw, resumable
 from forebay.protocol.resumable import Asked, Limits
@@ -143,7 +145,7 @@ class Ietf:
             scope["method"] in ("PUT", "POST")
             and resumable.asks(headers)
             and self._engine.offers_uploads
-            and "forebay.uploads" in scope
+            and scope_keys.UPLOADS in scope
             and self._read(headers).complete is not None
             and not form_request.is_form(scope["method"], headers)
         )
@@ -216,7 +218,7 @@ class Ietf:
         """
         try:
             stored = await self._engine.receive_file(
-                target, source, context=scope, verdict=scope.get(judging.KEY)
+                target, source, context=scope, verdict=scope.get(scope_keys.VERDICT)
             )
         except DigestMismatch as error:
             # Content-Digest is about the transfer, Repr-Digest about the file.
@@ -320,12 +322,12 @@ class Interim:
     def __init__(self, scope: dict[str, Any], asked: Asked) -> None:
         # Not by way of the application's `send`: an interim response is no business of
         # middleware, and some of it fails when the first message is not a response's start.
-        exchange: Any = (scope.get("extensions") or {}).get("forebay.body")
+        cycle: Any = cycle_of(scope)
         self.possible = (
-            asked.version.interim and scope.get("http_version") != "1.0" and exchange is not None
+            asked.version.interim and scope.get("http_version") != "1.0" and cycle is not None
         )
         self._version = asked.version
-        self._exchange = exchange
+        self._cycle = cycle
         self._last = time.monotonic()
         self._offset = asked.offset or 0
         self._sending: asyncio.Task[None] | None = None
@@ -348,8 +350,8 @@ class Interim:
         self._sending = asyncio.ensure_future(self._write(fields))
 
     async def _write(self, headers: Headers) -> None:
-        message = {"type": "forebay.informational", "status": 104, "headers": headers}
-        await self._exchange.send(message)
+        message = {"type": scope_keys.INFORMATIONAL, "status": 104, "headers": headers}
+        await self._cycle.send(message)
 
     async def settle(self) -> None:
         """Nothing is on its way any more: the final answer may go."""

@@ -1,19 +1,17 @@
-"""The listing of a folder, page by page: as JSON, or as a page for a browser."""
+"""Answers with the listing of a folder, page by page, as JSON or HTML."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.files.browse import LARGEST_PAGE, PAGE, read_folder
 from forebay.errors import InvalidRequest
 from forebay.http.answers import Headers, Send
-from forebay.http.listing_page import FIELDS, HTML, as_html
+from forebay.http.listing_page import FIELDS, HTML, Entry, Page, as_html, as_json
 from forebay.model import FileInfo
 from forebay.protocol import names
 from forebay.protocol.negotiation import prefers_html
@@ -23,42 +21,19 @@ if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 PIECE = 32 << 10
-"""Least bytes of a piece of a listing but the last."""
+"""Bytes: each piece of a listing but the last has at least so many."""
 BATCH = 256
-"""Entries that are read at a time."""
+"""Entries read at a time."""
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FIRST_TIME, _LAST_TIME = -62_135_596_800, 253_402_300_799  # what a datetime can be
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
-    name: str
-    is_folder: bool
-    size: int
-    modified: datetime
-    url: str
-    """A path from the server's root, percent-encoded."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """Entries in order of their names, read as they are taken."""
-
-    folder: str
-    url: str
-    entries: Iterator[Entry]
-    first: bool
-    end: Callable[[], str | None]
-    """Once all entries were taken: what to ask for as `after`, or None."""
-    form: str | None = None
-    """What the request's `format` said, for the links to other pages."""
-
-
 class Listing:
-    """One page of a folder on its way to a client, in pieces: however long it is, and however
-    slowly it is read, a piece and a few hundred entries are held. For threads.
+    """One page of a folder, made piece by piece in threads: only one piece and a few hundred
+    entries are in memory, however long the page is and however slowly a client reads it.
 
-    `?after=NAME&limit=N`, 1 to 10000, `&format=html|json`. Raises InvalidRequest and NotFound.
+    `query` may have `after=NAME`, `limit=N` (1 to 10000) and `format=html|json`. Raises
+    InvalidRequest and NotFound.
     """
 
     def __init__(
@@ -90,7 +65,7 @@ class Listing:
         self.first = self.piece()
         """The first piece of the body."""
         self.whole = len(self.first) < PIECE
-        """There is no other."""
+        """Whether the first piece is the whole body."""
 
     @property
     def headers(self) -> Headers:
@@ -98,7 +73,7 @@ class Listing:
         return [*self._fields[:1], *length, *self._fields[1:]]
 
     def piece(self) -> bytes:
-        """What comes next, less than `PIECE` only at the end."""
+        """The next piece, shorter than `PIECE` only at the end."""
         parts, size = [], 0
         for part in self._parts:
             parts.append(part)
@@ -140,7 +115,8 @@ async def send_listing(
 ) -> None:
     """Answers with the listing of a folder. Raises what `Listing` does, before anything is sent.
 
-    A piece is made when the one before it was taken. One is made at a time, as each computes.
+    A piece is made once the previous one is sent, one at a time in the whole process, since making
+    it takes CPU time.
     """
     run, alone = engine.workers.run, engine.workers.alone
     async with alone():
@@ -158,25 +134,5 @@ async def send_listing(
 
 
 def _time(mtime_ns: int) -> datetime:
-    """A file may have any time at all; what no calendar knows is shown as its end."""
+    """UTC. A file may have any time; one outside of the calendar is shown as its first or last."""
     return datetime.fromtimestamp(max(_FIRST_TIME, min(mtime_ns / 1e9, _LAST_TIME)), UTC)
-
-
-def as_json(page: Page) -> Iterator[bytes]:
-    """The body, entry by entry."""
-    yield f'{{"folder": {json.dumps(page.folder)}, "entries": ['.encode()
-    separator = ""
-    for entry in page.entries:
-        text = json.dumps(
-            {
-                "name": entry.name,
-                "folder": entry.is_folder,
-                "size": entry.size,
-                "modified": entry.modified.isoformat(),
-                "url": entry.url,
-            },
-            ensure_ascii=False,
-        )
-        yield (separator + text).encode("utf-8", "surrogateescape")
-        separator = ", "
-    yield f'], "next": {json.dumps(page.end())}}}\n'.encode()

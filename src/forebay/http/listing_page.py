@@ -1,20 +1,19 @@
-"""A folder as a page: plain HTML without a script, safe whatever the names in it are."""
+"""One page of a folder's listing, as JSON or as HTML without scripts, safe for any names."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from forebay.protocol import names
 
-if TYPE_CHECKING:
-    from forebay.http.listing import Entry, Page
-
-__all__ = ["FIELDS", "HTML", "as_html", "readable_size"]
+__all__ = ["FIELDS", "HTML", "Entry", "Page", "as_html", "as_json", "readable_size"]
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -40,11 +39,58 @@ FIELDS = [
     # send no Sec-Fetch-Site, do not explain.
     (b"referrer-policy", b"same-origin"),
 ]
-"""Fields of an answer that has such a page."""
+"""Fields of an answer with such HTML, beside its content type."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or folder in a listing."""
+
+    name: str
+    is_folder: bool
+    size: int
+    """Bytes."""
+    modified: datetime
+    url: str
+    """A path from the server's root, percent-encoded."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """Entries in order of their names, read from the store as they are iterated."""
+
+    folder: str
+    url: str
+    entries: Iterator[Entry]
+    first: bool
+    end: Callable[[], str | None]
+    """After the last entry: the `after` of the next page, or None if there is none."""
+    form: str | None = None
+    """The `format` of the request, for links to other pages."""
+
+
+def as_json(page: Page) -> Iterator[bytes]:
+    """The body as JSON, entry by entry."""
+    yield f'{{"folder": {json.dumps(page.folder)}, "entries": ['.encode()
+    separator = ""
+    for entry in page.entries:
+        text = json.dumps(
+            {
+                "name": entry.name,
+                "folder": entry.is_folder,
+                "size": entry.size,
+                "modified": entry.modified.isoformat(),
+                "url": entry.url,
+            },
+            ensure_ascii=False,
+        )
+        yield (separator + text).encode("utf-8", "surrogateescape")
+        separator = ", "
+    yield f'], "next": {json.dumps(page.end())}}}\n'.encode()
 
 
 def as_html(page: Page) -> Iterator[bytes]:
-    """The body, entry by entry."""
+    """The body as HTML, entry by entry."""
     title = escape(f"/{page.folder}" if page.folder else "Files")
     yield _bytes(f"""<!doctype html>
 <html lang="en">
@@ -82,7 +128,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _trail(page: Page) -> Iterator[str]:
-    """The folders above, each with its link; the last is this one."""
+    """The names of the folders above, with links, and of this one."""
     parts = page.folder.split("/") if page.folder else []
     root = page.url
     if parts:
@@ -96,7 +142,7 @@ def _trail(page: Page) -> Iterator[str]:
 
 
 def _row(entry: Entry) -> str:
-    # `bdi`: a name written from right to left does not turn round what stands beside it.
+    # `bdi`: a name written from right to left does not change the order of what is beside it.
     name = escape(entry.name) + ("/" if entry.is_folder else "")
     size = "" if entry.is_folder else readable_size(entry.size)
     return (

@@ -16,10 +16,12 @@ from forebay.errors import (
     UploadError,
     UploadExists,
 )
+from forebay.http import scope_keys
 from forebay.http.answers import Field, Headers, Receive, Send, json_answer
-from forebay.http.files import created, files_link, link_base, source_of
-from forebay.http.links import upload_location
+from forebay.http.body_source import source_of
+from forebay.http.created import created
 from forebay.http.uploads import describe
+from forebay.http.urls import files_link, link_base, upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import checksums, fields, names, partial, raw
 from forebay.protocol.partial import Part, Question
@@ -34,7 +36,7 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class Partial:
-    """See `forebay.http.uploads.Dialect`, and `forebay.http.files.PartialCreator`."""
+    """See `UploadDialect` and `FilesDialect` in `forebay.http.dialect`."""
 
     name = partial.NAME
     always: Sequence[Field] = ()
@@ -209,7 +211,7 @@ class Partial:
 
     def _link(self, scope: dict[str, Any], upload_id: str) -> bytes | None:
         """Where the upload is; None where nobody says where uploads are."""
-        if "forebay.uploads" not in scope:
+        if scope_keys.UPLOADS not in scope:
             return None
         return upload_location(scope, self._engine.settings, upload_id)
 

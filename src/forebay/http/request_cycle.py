@@ -7,17 +7,18 @@ import http
 import logging
 import os
 from collections.abc import MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from forebay.engine.bodies.verdict import Verdict
 from forebay.errors import IncompleteBody
-from forebay.http import outgoing
-from forebay.http.drain import SocketSource
+from forebay.http import cors, drain, scope_keys
 from forebay.http.framing import Framing
-from forebay.http.judging import is_kept
+from forebay.http.verdicts import is_success
 
 if TYPE_CHECKING:
-    from forebay.http.direct import DirectProtocol
+    from forebay.http.default_head import DefaultHead
+    from forebay.http.flow_control import FlowControl
+    from forebay.http.sendfile import Runner
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -44,23 +45,73 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 STATUS_LINES = {status: _status_line(status) for status in range(100, 600)}
 
 
+class Connection(drain.Connection, Protocol):
+    """What a request needs of its connection, which is a `DirectProtocol`."""
+
+    loop: asyncio.AbstractEventLoop
+    flow: FlowControl
+    can_drain: bool
+    """There is a bare socket, without TLS."""
+
+    @property
+    def at_eof(self) -> bool:
+        """The client sends no more; it may be gone."""
+        ...
+
+    def watch_for_end(self) -> None:
+        """Reads on, so that the end of the connection is noticed."""
+        ...
+
+    def send_continue(self) -> None:
+        """Sends 100 Continue if it is due."""
+        ...
+
+    def feed_cycle(self) -> None:
+        """Gives what has arrived to a request whose application waits in `receive()`."""
+        ...
+
+    def default_head(self) -> DefaultHead:
+        """The fields of every answer."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Sends these bytes, unless the connection is closing."""
+        ...
+
+    async def send_file(
+        self, start: bytes, file: tuple[int, int, int], runner: Runner | None
+    ) -> bool:
+        """Sends `start`, then a part of a file (descriptor, offset, size); False when the
+        connection has broken.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Breaks the connection."""
+        ...
+
+    def on_response_complete(self, cycle: RequestCycle) -> None:
+        """The response is sent: the next request may come."""
+        ...
+
+
 class RequestCycle:
     """ASGI `receive` and `send` for one request.
 
-    `scope["extensions"]["forebay.body"]` is this object: an application that knows it asks
+    `scope["extensions"][scope_keys.CYCLE]` is this object: an application that knows it asks
     for `source()` and gets the drain, any other calls `receive()` as ever.
     """
 
     def __init__(
         self,
-        protocol: DirectProtocol,
+        connection: Connection,
         scope: dict[str, Any],
         framing: Framing,
         *,
         keep_alive: bool,
         continue_due: bool,
     ) -> None:
-        self.protocol = protocol
+        self.connection = connection
         self.scope = scope
         self.framing = framing
         self.keep_alive = keep_alive
@@ -72,7 +123,7 @@ class RequestCycle:
         self.status = 0
         self._answered = False
         """Content of the response has come, if only its end: its status stands."""
-        self._source: SocketSource | None = None
+        self._source: drain.SocketSource | None = None
         self._body: list[bytes] = []
         self._asked = False
         self._waiting = 0
@@ -85,7 +136,7 @@ class RequestCycle:
         self._chunked = False
         self._bodiless = False
         self._owed: int | None = None
-        scope["extensions"]["forebay.body"] = self
+        scope["extensions"][scope_keys.CYCLE] = self
 
     async def run(self, app: Any) -> None:
         """Has the application answer; answers itself where that fails."""
@@ -101,20 +152,20 @@ class RequestCycle:
                 await self._fail()
                 return
             if not self.complete:  # nobody will answer, and the client must see that
-                self.protocol.abort()
+                self.connection.abort()
             raise
         else:
             if result is not None:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
-                self.protocol.abort()
+                self.connection.abort()
             elif not self.complete:
-                if not (self.disconnected or self.protocol.at_eof):  # else it was told to go
+                if not (self.disconnected or self.connection.at_eof):  # else it was told to go
                     logger.error("ASGI callable returned without completing response.")
                 await self._fail()
         finally:
             try:
                 if self._verdict is not None:
-                    await self._verdict.give(self._answered and is_kept(self.status))
+                    await self._verdict.give(self._answered and is_success(self.status))
             finally:
                 self._let_go()
 
@@ -123,7 +174,7 @@ class RequestCycle:
         if self._verdict is None:
             self._verdict = Verdict()
             if self._answered:
-                self._verdict.kept = is_kept(self.status)
+                self._verdict.kept = is_success(self.status)
         return self._verdict
 
     async def _fail(self) -> None:
@@ -132,29 +183,29 @@ class RequestCycle:
         if self.started or self.disconnected:
             # An orderly end would look like an end of content. And of a client that has half
             # closed nothing more is heard: it would stay for ever.
-            self.protocol.abort()
+            self.connection.abort()
             return
         self.keep_alive = False
         text = b"Internal Server Error"
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(text)),
-            *outgoing.cors_of_connection(self.scope["headers"]),
+            *cors.cors_of_connection(self.scope["headers"]),
         ]
         await self.send({"type": "http.response.start", "status": 500, "headers": headers})
         await self.send({"type": "http.response.body", "body": text})
 
     # --- the request's body --------------------------------------------------------------------
 
-    def source(self) -> SocketSource | None:
+    def source(self) -> drain.SocketSource | None:
         """The drain for this body; None without a bare socket, or once `receive` was used (but
         for a body without content: nobody has missed anything of that).
         """
         empty = self.framing.done and not (self.given or self._body)
         asked = self._asked and not empty
-        if self._source is not None or asked or not self.protocol.can_drain:
+        if self._source is not None or asked or not self.connection.can_drain:
             return None
-        self._source = SocketSource(self.protocol, self.framing, self.protocol.loop)
+        self._source = drain.SocketSource(self.connection, self.framing, self.connection.loop)
         return self._source
 
     def feed(self, data: memoryview) -> None:
@@ -179,11 +230,11 @@ class RequestCycle:
 
     def _let_go(self) -> None:
         """The application has returned. Also unties the knot with the scope, so that an
-        exchange goes at once and not when the garbage is collected.
+        cycle goes at once and not when the garbage is collected.
         """
         if self._source is not None:
             self._source.close()
-        self.scope["extensions"].pop("forebay.body", None)
+        self.scope["extensions"].pop(scope_keys.CYCLE, None)
 
     @property
     def broken_off(self) -> bool:
@@ -192,15 +243,15 @@ class RequestCycle:
     def _ask(self) -> None:
         """Has what the application waits for be read: the body, or the client's leaving."""
         if self.framing.done:
-            self.protocol.watch_for_end()
+            self.connection.watch_for_end()
         elif self._source is None or not self._source.began:
             # Whoever reads first gets the body, and the other an error rather than a part.
             if self._source is not None:
                 self._source.close()
             if self.continue_due and not self.started:
-                self.protocol.send_continue()
+                self.connection.send_continue()
             self.hungry = True
-            self.protocol.feed_exchange()
+            self.connection.feed_cycle()
 
     async def receive(self) -> Message:
         self._asked = True
@@ -215,7 +266,7 @@ class RequestCycle:
                     "body": body,
                     "more_body": not self._delivered,
                 }
-            if self._delivered and self.protocol.at_eof:
+            if self._delivered and self.connection.at_eof:
                 break  # it cannot be told from one that only sends no more; `send` still works
             if self._event is None:
                 self._event = asyncio.Event()
@@ -233,8 +284,8 @@ class RequestCycle:
     # --- the response --------------------------------------------------------------------------
 
     async def send(self, message: Message) -> None:
-        if self.protocol.outlet.paused:
-            await self.protocol.outlet.writable()
+        if self.connection.flow.paused:
+            await self.connection.flow.writable()
         kind = message["type"]
         if self._verdict is not None or self.disconnected:
             await self._judge(kind, message)
@@ -246,7 +297,7 @@ class RequestCycle:
             self._send_start(message)
         elif kind == "http.response.zerocopysend" and self.started and not self.complete:
             await self._send_file(message)
-        elif kind == "forebay.informational" and not self.started:
+        elif kind == scope_keys.INFORMATIONAL and not self.started:
             self._send_informational(message)
         else:
             raise RuntimeError(f"Unexpected ASGI message {kind!r} in this state of the response.")
@@ -257,7 +308,7 @@ class RequestCycle:
             self.status = self.status or message["status"]
         elif kind in _CONTENT and self.status and not self._answered:
             if self._verdict is not None:
-                await self._verdict.give(is_kept(self.status))
+                await self._verdict.give(is_success(self.status))
             self._answered = True
 
     def _send_informational(self, message: Message) -> None:
@@ -265,17 +316,17 @@ class RequestCycle:
         if self.scope["http_version"] == "1.0":
             return
         lines = [STATUS_LINES[message["status"]]]
-        if outgoing.CHECKED:
-            outgoing.check(message["status"], list(message.get("headers", ())))
+        if cors.CHECKED:
+            cors.check(message["status"], list(message.get("headers", ())))
         for name, value in message.get("headers", ()):
             lines += (name, b": ", value, b"\r\n")
         lines.append(b"\r\n")
-        self.protocol.write(_checked(b"".join(lines), len(message.get("headers", ())) + 2))
+        self.connection.write(_checked(b"".join(lines), len(message.get("headers", ())) + 2))
 
     def _send_start(self, message: Message) -> None:
         self.started = True
         self.status = status = message["status"]
-        defaults = self.protocol.default_head()
+        defaults = self.connection.default_head()
         lines = [STATUS_LINES[status], defaults.lines]
         count, own = defaults.count, None
         for name, value in message.get("headers", ()):
@@ -291,8 +342,8 @@ class RequestCycle:
             kept = defaults.without(own)
             lines[1] = kept.lines
             count += kept.count - defaults.count
-        if outgoing.CHECKED:
-            outgoing.check_lines(status, lines[1:])
+        if cors.CHECKED:
+            cors.check_lines(status, lines[1:])
         self._bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
         if self._owed is None and not self._bodiless:
             if self.scope["http_version"] == "1.0":
@@ -328,7 +379,7 @@ class RequestCycle:
             return False
         if self.broken_off or self.continue_due or self.framing.remaining is None:
             return True
-        return self.framing.remaining - self.protocol.buffered > SMALL_REST
+        return self.framing.remaining - self.connection.buffered > SMALL_REST
 
     def _send_body(self, message: Message) -> None:
         self._answered = True
@@ -343,7 +394,7 @@ class RequestCycle:
         elif body:
             parts.append(body)
         if parts:
-            self.protocol.write(b"".join(parts) if len(parts) > 1 else parts[0])
+            self.connection.write(b"".join(parts) if len(parts) > 1 else parts[0])
         if not more:
             self._finish()
 
@@ -351,7 +402,7 @@ class RequestCycle:
         """The head if it was not sent yet, now that `size` bytes of content follow."""
         if self._owed is not None and not self._bodiless:
             if size > self._owed:
-                self.protocol.abort()
+                self.connection.abort()
                 raise RuntimeError("Response content longer than Content-Length")
             self._owed -= size
         head, self._head = self._head, None
@@ -368,11 +419,11 @@ class RequestCycle:
         if self._chunked:
             parts.append(b"%x\r\n" % count)
         runner = message.get("forebay.workers")
-        if not await self.protocol.send_file(b"".join(parts), (fd, offset, count), runner):
+        if not await self.connection.send_file(b"".join(parts), (fd, offset, count), runner):
             self.disconnect()
             return
         if self._chunked:
-            self.protocol.write(b"\r\n")
+            self.connection.write(b"\r\n")
         if not message.get("more_body"):
             self._send_body({})
 
@@ -385,7 +436,7 @@ class RequestCycle:
         if self._owed and not self._bodiless:
             self.keep_alive = False  # less than announced: the client must see an end
         self.wake()
-        self.protocol.on_response_complete(self)
+        self.connection.on_response_complete(self)
 
 
 def _part_of_file(message: Message) -> tuple[int, int, int]:

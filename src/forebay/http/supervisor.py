@@ -1,8 +1,7 @@
 """Several server processes on one listening socket.
 
-The parent never starts a thread or an event loop, so forking is safe. Signals stay blocked in
-it and are taken one at a time, so that none is lost between two steps: it hands them on, and
-starts a new process when one dies.
+The parent never starts a thread or an event loop, so forking is safe. It blocks signals and waits
+for one at a time, so none is lost: it passes them on, and starts a new process when one dies.
 """
 
 from __future__ import annotations
@@ -13,30 +12,28 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 
 from forebay.config import Settings, only_live_changes
 from forebay.engine.transfer.admission import Tally
 from forebay.errors import ForebayError
+from forebay.http.process import Loader, serve_one
 
 logger = logging.getLogger("forebay")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM)
-_YOUNG = 2.0
-"""Seconds; a process that dies younger than this is replaced only after a second."""
-_LATE = 10.0
-"""Seconds beyond the time for draining, after which a process that has not ended is killed."""
+_MIN_AGE = 2.0
+"""Seconds. A process that dies before this age is replaced only after one more second."""
+_KILL_AFTER = 10.0
+"""Seconds after `drain_timeout` until a process that has not ended is killed."""
 
 
-def supervise(settings: Settings, loader: Callable[[], Settings], listener: socket.socket) -> int:
+def supervise(settings: Settings, loader: Loader, listener: socket.socket) -> int:
     """Serves with `settings.workers` processes; returns the exit code."""
     return _Supervisor(settings, loader, listener).run()
 
 
 class _Supervisor:
-    def __init__(
-        self, settings: Settings, loader: Callable[[], Settings], listener: socket.socket
-    ) -> None:
+    def __init__(self, settings: Settings, loader: Loader, listener: socket.socket) -> None:
         self._settings = settings
         self._loader = loader
         self._listener = listener
@@ -46,7 +43,7 @@ class _Supervisor:
         self._stopping = False
         self._ends_by = 0.0
         self._code = 0
-        # Whose only writer is the parent: its end tells the children that the parent is gone.
+        # Only the parent has the writing end: when it closes, the children know that it is gone.
         self._lifeline = os.pipe()
 
     def run(self) -> int:
@@ -62,7 +59,7 @@ class _Supervisor:
             elif sig == signal.SIGHUP:
                 self._reload()
             elif self._stopping:
-                self._tell(signal.SIGKILL)  # asked twice
+                self._send(signal.SIGKILL)  # the second signal
                 return 128 + sig
             else:
                 self._stop()
@@ -71,7 +68,7 @@ class _Supervisor:
     def _start(self, slot: int) -> None:
         try:
             pid = os.fork()
-        except OSError as error:  # of processes or memory; those that run serve on
+        except OSError as error:  # too many processes, or no memory: the others go on
             logger.error("no server process could be started (%s); trying again", error.strerror)
             self._start_later(slot)
             return
@@ -80,8 +77,6 @@ class _Supervisor:
         self._slots[pid] = (slot, time.monotonic())
 
     def _child(self, slot: int) -> int:
-        from forebay.http.server import serve_one
-
         try:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGALRM))
             reading, writing = self._lifeline
@@ -109,7 +104,7 @@ class _Supervisor:
             self._code = self._code or (0 if code == 0 else 1)
             return
         logger.error("server process %d ended with %d; starting another", pid, code)
-        if time.monotonic() - since < _YOUNG:  # it may be dying of something that lasts
+        if time.monotonic() - since < _MIN_AGE:  # the cause may last
             self._start_later(slot)
         else:
             self._start(slot)
@@ -123,9 +118,9 @@ class _Supervisor:
             self._start_waiting()
         elif (left := self._ends_by - time.monotonic()) > 0:
             signal.setitimer(signal.ITIMER_REAL, left)
-        else:  # stopped by a debugger, or waiting for a disk that does not answer
+        else:  # stopped by a debugger, or waiting for a dead disk
             logger.error("%d server processes did not end in time; killed", len(self._slots))
-            self._tell(signal.SIGKILL)
+            self._send(signal.SIGKILL)
 
     def _start_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -133,21 +128,21 @@ class _Supervisor:
             self._start(slot)
 
     def _reload(self) -> None:
-        # For processes started from now on. Those that run read, and tell, by themselves.
+        # For new processes. Those that run read the settings, and report errors, themselves.
         with contextlib.suppress(ForebayError):
             self._settings = only_live_changes(self._settings, self._loader())
-        self._tell(signal.SIGHUP)
+        self._send(signal.SIGHUP)
 
     def _stop(self) -> None:
         self._stopping = True
         self._waiting.clear()
-        self._listener.close()  # as long as anybody listens, clients wait instead of failing
-        self._tell(signal.SIGTERM)
-        late = self._settings.drain_timeout + _LATE
+        self._listener.close()  # else new clients would wait instead of failing
+        self._send(signal.SIGTERM)
+        late = self._settings.drain_timeout + _KILL_AFTER
         self._ends_by = time.monotonic() + late
         signal.setitimer(signal.ITIMER_REAL, late)
 
-    def _tell(self, sig: signal.Signals) -> None:
+    def _send(self, sig: signal.Signals) -> None:
         for pid in self._slots:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sig)

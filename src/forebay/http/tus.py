@@ -16,9 +16,10 @@ from forebay.errors import (
     WrongState,
 )
 from forebay.http.answers import Headers, Receive, Send
+from forebay.http.body_source import source_of
+from forebay.http.bypass import cycle_of
 from forebay.http.destination import ANYWHERE, destination_of
-from forebay.http.files import mount_of, source_of
-from forebay.http.links import upload_location
+from forebay.http.urls import upload_location, uploads_mount
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import tus
 from forebay.protocol.status import Answer, restated
@@ -33,7 +34,7 @@ CHECKSUM_MISMATCH = 460
 
 
 class Tus:
-    """See `forebay.http.uploads.Dialect`."""
+    """See `forebay.http.dialect.UploadDialect`."""
 
     name = "tus"
     always = (tus.RESUMABLE,)
@@ -84,7 +85,7 @@ class Tus:
         destination = destination_of(scope)
         wish = tus.create(
             headers,
-            mount=scope.get("forebay.uploads") or mount_of(scope),
+            mount=uploads_mount(scope),
             generated=f"upload-{secrets.token_hex(8)}",
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,
@@ -156,9 +157,9 @@ class Tus:
         return standing.record
 
     def _late(self, wish: AppendUpload, scope: dict[str, Any]) -> LateDigests:
-        exchange = scope["extensions"]["forebay.body"]
+        cycle = cycle_of(scope)
         expected = tus.checksums(scope["headers"], self._sizes)
-        return lambda: tus.late_checksums(exchange.framing.trailers, expected, self._sizes)
+        return lambda: tus.late_checksums(cycle.framing.trailers, expected, self._sizes)
 
     # --- errors ----------------------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ class Tus:
 
 def _reads_trailers(scope: dict[str, Any]) -> bool:
     """Whether the trailers of a chunked body can be seen: on our own server, TLS or not."""
-    return "forebay.body" in (scope.get("extensions") or {})
+    return cycle_of(scope) is not None
 
 
 __all__ = ["Tus"]

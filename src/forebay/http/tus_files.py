@@ -8,8 +8,9 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import MethodNotAllowed, NotFound, UploadError
+from forebay.http import scope_keys
 from forebay.http.answers import Headers, Receive
-from forebay.http.destination import KEY, Destination
+from forebay.http.destination import Destination
 from forebay.http.tus import Tus
 from forebay.protocol import form_request, names, tus
 from forebay.protocol.status import Answer
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class TusAtFiles:
-    """See `forebay.http.files.Dialect`."""
+    """See `forebay.http.dialect.FilesDialect`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._tus = Tus(engine)
 
     def _offered(self, scope: dict[str, Any]) -> bool:
-        return self._engine.offers_uploads and "forebay.uploads" in scope
+        return self._engine.offers_uploads and scope_keys.UPLOADS in scope
 
     def wants(self, scope: dict[str, Any]) -> bool:
         method, headers = scope["method"], scope["headers"]
@@ -61,7 +62,7 @@ class TusAtFiles:
         if segments:
             names.judge_path(segments)
         place = Destination(tuple(segments))
-        answer = await self._tus.create(scope | {KEY: place}, receive)
+        answer = await self._tus.create(scope | {scope_keys.DESTINATION: place}, receive)
         return dataclasses.replace(answer, headers=(*answer.headers, *self._tus.always))
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from forebay.errors import UploadError
-from forebay.http import guard
+from forebay.http import origin_check
 from forebay.http.answers import (
     Field,
     Headers,
@@ -21,7 +21,8 @@ from forebay.http.answers import (
     json_answer,
     send_answer,
 )
-from forebay.http.files import path_below
+from forebay.http.dialect import UploadDialect
+from forebay.http.urls import path_below
 from forebay.protocol import origin, partial
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import methods_of, refuse_plain, upload_id_of
@@ -39,48 +40,6 @@ _SPOKEN = (
 )
 
 
-class Dialect(Protocol):
-    """One protocol for resumable uploads. All of it is in terms of `engine.uploads`."""
-
-    name: str
-    answers_get: bool
-    """Whether a GET of an upload is a question of the dialect; else it gets JSON."""
-
-    @property
-    def always(self) -> Sequence[Field]:
-        """Fields of every answer to a request in this dialect, but not to OPTIONS."""
-        ...
-
-    def speaks(self, method: str, headers: Headers) -> bool:
-        """Whether the request is in this dialect, going by its head."""
-        ...
-
-    def method_of(self, method: str, headers: Headers) -> str:
-        """The method that is meant, where another was sent. Raises InvalidField."""
-        ...
-
-    def offer(self, scope: dict[str, Any]) -> Headers:
-        """Fields that OPTIONS answers with."""
-        ...
-
-    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
-        """Fields of the JSON status of an upload of its own."""
-        ...
-
-    async def handle(
-        self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
-    ) -> Answer:
-        """Answers a POST to the collection (`upload_id` None), or HEAD, PUT, PATCH, DELETE,
-        POST (GET too, with `answers_get`) to an upload. May send interim responses before. Raises
-        UploadError.
-        """
-        ...
-
-    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
-        """The dialect's form of an error's answer: its statuses and fields."""
-        ...
-
-
 class UploadsApp:
     """Resumable uploads, in every dialect. Its routes are at its own root.
 
@@ -90,7 +49,11 @@ class UploadsApp:
     """
 
     def __init__(
-        self, engine: Engine, dialects: Sequence[Dialect], *, listening_on_loopback: bool = False
+        self,
+        engine: Engine,
+        dialects: Sequence[UploadDialect],
+        *,
+        listening_on_loopback: bool = False,
     ) -> None:
         self.engine = engine
         self.dialects = tuple(dialects)
@@ -103,14 +66,13 @@ class UploadsApp:
 
     async def answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> Answer:
         """The final answer to a request, errors included, for the caller to send."""
-        settings = self.engine.settings
         headers: Headers = scope["headers"]
         if origin.is_preflight(scope["method"], headers):
             return self._preflight(scope)
         sent: str = scope["method"]
         dialect = self._dialect(sent, headers)
         try:
-            guard.check(scope, settings, listening_on_loopback=self.listening_on_loopback)
+            self._check_origin(scope)
             scope = self._as_meant(scope, dialect)
             if scope["method"] == "OPTIONS":  # whatever the id looks like
                 return self._options(scope)
@@ -127,7 +89,7 @@ class UploadsApp:
         body = b"" if sent == "HEAD" else answer.body
         return Answer(answer.status, answer.headers, body)
 
-    def _as_meant(self, scope: dict[str, Any], dialect: Dialect | None) -> dict[str, Any]:
+    def _as_meant(self, scope: dict[str, Any], dialect: UploadDialect | None) -> dict[str, Any]:
         """The request with the method that its dialect takes it for. Raises InvalidField,
         OriginRefused.
         """
@@ -135,13 +97,17 @@ class UploadsApp:
         if dialect is None or method == (meant := dialect.method_of(method, scope["headers"])):
             return scope
         scope = scope | {"method": meant}
-        guard.check(scope, self.engine.settings, listening_on_loopback=self.listening_on_loopback)
+        self._check_origin(scope)
         return scope
 
-    def _dialect(self, method: str, headers: Headers) -> Dialect | None:
+    def _check_origin(self, scope: dict[str, Any]) -> None:
+        loopback = self.listening_on_loopback
+        origin_check.check(scope, self.engine.settings, listening_on_loopback=loopback)
+
+    def _dialect(self, method: str, headers: Headers) -> UploadDialect | None:
         return next((d for d in self.dialects if d.speaks(method, headers)), None)
 
-    async def _dialect_of(self, upload_id: str, scope: dict[str, Any]) -> Dialect | None:
+    async def _dialect_of(self, upload_id: str, scope: dict[str, Any]) -> UploadDialect | None:
         """HEAD and DELETE need no field that tells the protocol: the upload's own is meant."""
         record = await self.engine.uploads.peek(upload_id, context=scope)
         return next((d for d in self.dialects if d.name == record.dialect), None)
@@ -151,7 +117,7 @@ class UploadsApp:
         scope: dict[str, Any],
         receive: Receive,
         send: Send,
-        dialect: Dialect | None,
+        dialect: UploadDialect | None,
         upload_id: str | None,
     ) -> Answer:
         method: str = scope["method"]

@@ -13,9 +13,9 @@ from forebay.engine.transfer.decoding import offered
 from forebay.engine.transfer.progress import ProgressFeed
 from forebay.errors import UploadError
 from forebay.hooks.base import Access
-from forebay.http import terms
+from forebay.http import scope_keys
 from forebay.http.answers import Receive
-from forebay.http.outgoing import leaving
+from forebay.http.cors import leaving
 from forebay.library import declared, forms
 from forebay.library import hook_adapters as told
 from forebay.library import manual as by_hand
@@ -451,7 +451,7 @@ class Forebay(Contents):
         running = await self._run()
         await running.open_uploads()
         body = call.limited_receive()
-        call.scope[terms.KEY] = running.engine.settings
+        call.scope[scope_keys.SETTINGS] = running.engine.settings
         try:
             scope = await steps.scope_of(call.scope, upload_id, location, wish, self._places)
         except UploadError as error:

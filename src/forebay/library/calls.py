@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from forebay.errors import InvalidForm, UploadError
-from forebay.http import terms
+from forebay.http import scope_keys
 from forebay.http.answers import Field, Receive, answer_error
 from forebay.http.asgi_source import BODY_WAS_READ
-from forebay.http.files import source_of
+from forebay.http.body_source import source_of
+from forebay.http.setting_names import with_setting_names
 from forebay.library import in_litestar
 from forebay.protocol.status import Answer, problems_of
 
@@ -113,11 +114,11 @@ class Call:
 
         Not when the application handles UploadError itself, nor in plain ASGI.
         """
-        self.scope[terms.KEY] = settings
+        self.scope[scope_keys.SETTINGS] = settings
         try:
             yield
         except UploadError as error:
-            terms.in_terms_of(error, self.scope)
+            with_setting_names(error, self.scope)
             raised = self._exception(error)
             if raised is error:
                 raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.transfer.reporting import reported
 from forebay.hooks.base import Arrival
-from forebay.http.judging import verdict_of
+from forebay.http.verdicts import verdict_of
 from forebay.library.calls import Call
 from forebay.library.options import UploadOptions
 from forebay.library.upload import RequestHead, Upload

@@ -19,7 +19,7 @@ from forebay.engine.forms.parts import (
 )
 from forebay.engine.transfer.decoding import offered
 from forebay.errors import UnsupportedMediaType, UploadError
-from forebay.http.judging import verdict_of
+from forebay.http.verdicts import verdict_of
 from forebay.library.calls import Call
 from forebay.library.form_checks import absent, checked, refuse
 from forebay.library.form_fields import problem

@@ -9,8 +9,8 @@ from urllib.parse import urlencode
 
 from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
-from forebay.http.judging import Judging
-from forebay.http.outgoing import Exit
+from forebay.http.cors import CorsSend
+from forebay.http.verdicts import VerdictMiddleware
 from forebay.library.calls import Call, describe_error
 from forebay.library.foreign import answer_of
 from forebay.library.forms import Form
@@ -73,7 +73,7 @@ class Front:
         async def judged(scope: Any, receive: Any, send: Any) -> None:
             await self._hand_over(scope, receive, send, wish)
 
-        await Judging(judged)(scope, receive, send)
+        await VerdictMiddleware(judged)(scope, receive, send)
 
     async def _hand_over(
         self, scope: dict[str, Any], receive: Receive, send: Send, wish: UploadOptions | FormWish
@@ -83,7 +83,7 @@ class Front:
         """
         answer = _Instead(receive, send)
         # For answers of ours: what the application answers is its own affair.
-        leaving = Exit(send, scope["headers"], self._uploads.settings.allow_origin)
+        leaving = CorsSend(send, scope["headers"], self._uploads.settings.allow_origin)
         try:
             async with self._received(Call.of(scope, receive), wish) as given:
                 await self._app(answer.instead_of(scope, given), answer.receive, answer.send)

@@ -15,9 +15,9 @@ from forebay.engine.engine import Engine
 from forebay.errors import ConfigError
 from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
-from forebay.http import terms
+from forebay.http import scope_keys
 from forebay.http.answers import Receive, Send
-from forebay.http.judging import judge
+from forebay.http.verdicts import judge
 from forebay.library.mounts import Mounted, Places
 from forebay.library.runtime import Runtime
 
@@ -208,13 +208,13 @@ class Lifecycle:
         running = await self._run()
         if self._resumable_wanted and scope["method"] != "GET":
             await running.open_uploads()
-        scope[terms.KEY] = running.engine.settings
+        scope[scope_keys.SETTINGS] = running.engine.settings
         await running.files(scope, receive, send)
 
     async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         running = await self._run()
         await running.open_uploads()
-        scope[terms.KEY] = running.engine.settings
+        scope[scope_keys.SETTINGS] = running.engine.settings
         await running.resumable(scope, receive, send)
 
     async def running_engine(self) -> Engine:

@@ -14,7 +14,7 @@ from forebay.engine.bodies.verdict import until_answered
 from forebay.engine.transfer.progress import ProgressFeed
 from forebay.errors import InvalidRequest
 from forebay.http.answers import describe
-from forebay.http.judging import verdict_of
+from forebay.http.verdicts import verdict_of
 from forebay.library.calls import Call
 from forebay.library.foreign import kind_of
 from forebay.library.options import UploadOptions

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from forebay.http import guard
+from forebay.http import scope_keys
 from forebay.http.answers import Receive, Send, answer_error, send_answer
-from forebay.http.between import Entrance
-from forebay.http.outgoing import Exit
+from forebay.http.bypass import WatchedReceive
+from forebay.http.cors import CorsSend
 from forebay.library import in_litestar
 from forebay.library.calls import answers_itself
 from forebay.library.foreign import answer_of
@@ -38,8 +38,8 @@ class Mounted:
         found = self._places.arrange(scope, self)
         if "litestar_app" in scope and in_litestar.codes_parts(scope):
             found = in_litestar.without_range(found)
-        entering = Entrance(receive)
-        leaving = Exit(send, scope.get("headers", ()), self._allow_origins())
+        entering = WatchedReceive(receive)
+        leaving = CorsSend(send, scope.get("headers", ()), self._allow_origins())
         try:
             await self._serve(found, entering, leaving)
         except Exception as error:
@@ -101,9 +101,9 @@ class Places:
             "root_path": root,
             "path": root + names.unescape(below).decode("utf-8", "surrogateescape"),
             "raw_path": names.quote_path(root).encode() + below,
-            guard.BASE: names.quote_path(base),
+            scope_keys.BASE: names.quote_path(base),
         }
-        for key, other in (("forebay.files", self.files), ("forebay.uploads", self.resumable)):
+        for key, other in ((scope_keys.FILES, self.files), (scope_keys.UPLOADS, self.resumable)):
             path = root if other is mounted else self.path_of(other, scope)
             if path is not None:
                 found[key] = names.quote_path(path if other is mounted else base + path)

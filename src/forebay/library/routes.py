@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from forebay.hooks.request import PATH
-from forebay.http import guard
+from forebay.http import scope_keys
 from forebay.http.answers import Message
-from forebay.http.destination import KEY
 from forebay.library.mounts import Places
 from forebay.library.options import UploadOptions
 from forebay.protocol import names
@@ -39,14 +38,14 @@ async def scope_of(
         "path": here + below,
         PATH: path,
         "raw_path": (quoted + below).encode(),
-        "forebay.uploads": quoted,
-        guard.BASE: names.quote_path(scope.get("app_root_path", root).rstrip("/")),
+        scope_keys.UPLOADS: quoted,
+        scope_keys.BASE: names.quote_path(scope.get("app_root_path", root).rstrip("/")),
     }
     files = places.path_of(places.files, scope)
     if files is not None:
-        found["forebay.files"] = names.quote_path(scope.get("app_root_path", root) + files)
+        found[scope_keys.FILES] = names.quote_path(scope.get("app_root_path", root) + files)
     if wish is not None:
-        found[KEY] = await wish.destination(scope)
+        found[scope_keys.DESTINATION] = await wish.destination(scope)
     return found
 
 

@@ -26,10 +26,10 @@ from forebay.errors import (
     UploadError,
 )
 from forebay.hooks.base import Hooks
+from forebay.http.cors import serves
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
-from forebay.http.outgoing import serves
 from forebay.http.partial import Partial
 from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp

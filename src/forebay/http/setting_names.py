@@ -6,20 +6,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import TooLarge, UploadError
+from forebay.http import scope_keys
 
 if TYPE_CHECKING:
     from forebay.config import Settings
-
-KEY = "forebay.settings"
-"""The key in the ASGI scope of requests to an application: its settings."""
 
 _FLAG = re.compile(r"--(no-)?([a-z][a-z-]*[a-z])")
 _ASIDE = re.compile(r" \([^()]*--[a-z][^()]*\)")
 
 
-def in_terms_of(error: UploadError, scope: dict[str, Any]) -> UploadError:
+def with_setting_names(error: UploadError, scope: dict[str, Any]) -> UploadError:
     """The same error. What a route itself limits is not put down to a setting."""
-    settings: Settings | None = scope.get(KEY)
+    settings: Settings | None = scope.get(scope_keys.SETTINGS)
     if settings is None or "--" not in error.message:
         return error
     named = {found[2].replace("-", "_") for found in _FLAG.finditer(error.message)}

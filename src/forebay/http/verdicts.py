@@ -1,7 +1,7 @@
 """Who sees the answer to a request leave, and so decides whether what it published stays.
 
-On our own server that is the exchange: no middleware is outside of it. On others it is
-`Judging`, as far out as an application lets us stand.
+On our own server that is the cycle: no middleware is outside of it. On others it is
+`VerdictMiddleware`, as far out as an application lets us stand.
 """
 
 from __future__ import annotations
@@ -10,36 +10,35 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from forebay.engine.bodies.verdict import Verdict
+from forebay.http import scope_keys
 from forebay.http.answers import Message, Receive, Send
-from forebay.http.between import exchange_of, sends_directly
+from forebay.http.bypass import cycle_of, sends_directly
 
-KEY = "forebay.verdict"
-"""The key in an ASGI scope."""
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def verdict_of(scope: dict[str, Any]) -> Verdict | None:
     """That on this request; None where nobody will see its answer leave."""
-    exchange = exchange_of(scope)
-    found: Verdict | None = scope.get(KEY) if exchange is None else exchange.judged()
+    cycle = cycle_of(scope)
+    found: Verdict | None = scope.get(scope_keys.VERDICT) if cycle is None else cycle.judged()
     return found
 
 
-def judge_between(scope: dict[str, Any], send: Send) -> None:
+def set_verdict(scope: dict[str, Any], send: Send) -> None:
     """Puts the verdict in the scope, but where nothing stands between that could change our own
     answer: then that is one.
     """
-    exchange = exchange_of(scope)
-    if exchange is not None and not sends_directly(exchange, send):
-        scope[KEY] = exchange.judged()
+    cycle = cycle_of(scope)
+    if cycle is not None and not sends_directly(cycle, send):
+        scope[scope_keys.VERDICT] = cycle.judged()
 
 
-def is_kept(status: int) -> bool:
+def is_success(status: int) -> bool:
     """Whether what was published stays with an answer of that status."""
     return 0 < status < 400
 
 
-class Judging:
+class VerdictMiddleware:
     """An application, watched from outside. The head of its answer is held until its content
     comes, so that the file is gone before a client is told of an error.
     """
@@ -48,7 +47,7 @@ class Judging:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or exchange_of(scope) is not None or KEY in scope:
+        if scope["type"] != "http" or cycle_of(scope) is not None or scope_keys.VERDICT in scope:
             await self.app(scope, receive, send)
             return
         verdict = Verdict()
@@ -62,14 +61,14 @@ class Judging:
                 return
             if head is not None:
                 held, head = head, None
-                await verdict.give(is_kept(status))
+                await verdict.give(is_success(status))
                 await send(held)
             await send(message)
 
         try:
-            await self.app(scope | {KEY: verdict}, receive, judged)
+            await self.app(scope | {scope_keys.VERDICT: verdict}, receive, judged)
         finally:
-            await verdict.give(status != 0 and head is None and is_kept(status))
+            await verdict.give(status != 0 and head is None and is_success(status))
 
 
 def judge(app: Any) -> None:
@@ -77,13 +76,13 @@ def judge(app: Any) -> None:
     for name in ("middleware_stack", "asgi_handler"):
         found = getattr(app, name, None)
         if found is not None:
-            if not isinstance(found, Judging):
-                setattr(app, name, Judging(found))
+            if not isinstance(found, VerdictMiddleware):
+                setattr(app, name, VerdictMiddleware(found))
             return
     build = getattr(app, "build_middleware_stack", None)
     if callable(build):  # it is built with the first request
         app.build_middleware_stack = lambda: _once(build())
 
 
-def _once(app: Any) -> Judging:
-    return app if isinstance(app, Judging) else Judging(app)
+def _once(app: Any) -> VerdictMiddleware:
+    return app if isinstance(app, VerdictMiddleware) else VerdictMiddleware(app)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
+from forebay.http import scope_keys
 from forebay.http.answers import Message, Receive
-from forebay.http.outgoing import Exit
+from forebay.http.cors import CorsSend
 
 _DEEPEST = 50
 
@@ -42,7 +43,7 @@ _RECEIVE_OF_DISPATCH = (
 _CACHED_RECEIVE = ("starlette.middleware.base", "_CachedRequest.wrapped_receive")
 
 
-class Entrance:
+class WatchedReceive:
     """`receive` for one request, which remembers what was raised behind it: a limit of middleware,
     say, that answers for itself when its error comes back to it.
     """
@@ -61,24 +62,24 @@ class Entrance:
             raise
 
 
-def exchange_of(scope: dict[str, Any]) -> Any:
+def cycle_of(scope: dict[str, Any]) -> Any:
     """The request as our own server has it (`forebay.http.request_cycle.Exchange`), else None."""
-    return (scope.get("extensions") or {}).get("forebay.body")
+    return (scope.get("extensions") or {}).get(scope_keys.CYCLE)
 
 
-def receives_directly(exchange: Any, receive: Callable[..., Any]) -> bool:
+def receives_directly(cycle: Any, receive: Callable[..., Any]) -> bool:
     """Whether what `receive` gives is just what the server has."""
-    return _leads_to(exchange.receive, receive, _behind_receive)
+    return _leads_to(cycle.receive, receive, _behind_receive)
 
 
-def sends_directly(exchange: Any, send: Callable[..., Any]) -> bool:
+def sends_directly(cycle: Any, send: Callable[..., Any]) -> bool:
     """Whether what is given to `send` after the head of a response is just what leaves."""
-    return _leads_to(exchange.send, send, _behind_send)
+    return _leads_to(cycle.send, send, _behind_send)
 
 
 def was_read(receive: Callable[..., Any]) -> bool:
     """Whether middleware is known to have read the body, and gives nothing of it any more."""
-    if isinstance(receive, Entrance):
+    if isinstance(receive, WatchedReceive):
         receive = receive.receive
     found = _inner(receive, "wrapped_receive") if _is(receive, _RECEIVE_OF_DISPATCH) else None
     request = getattr(found, "__self__", None)
@@ -101,14 +102,14 @@ def _leads_to(
 
 
 def _behind_send(send: Any) -> Any:
-    if isinstance(send, Exit):
+    if isinstance(send, CorsSend):
         return send.send
     function = send.func if isinstance(send, functools.partial) else send
     return _inner(send, "send") if (_name_of(function) in _SENDERS) else None
 
 
 def _behind_receive(receive: Any) -> Any:
-    if isinstance(receive, Entrance):
+    if isinstance(receive, WatchedReceive):
         return receive.receive
     if _is(receive, _RECEIVE_OF_DISPATCH):
         return _inner(receive, "wrapped_receive")

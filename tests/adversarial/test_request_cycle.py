@@ -41,7 +41,7 @@ class Sink:
 
 async def drain(scope: Any, workers: Workers, sink: Sink) -> str:
     """Takes the body past the application; how that ended."""
-    source = scope["extensions"]["forebay.body"].source()
+    source = scope["extensions"]["forebay.request_cycle"].source()
     if source is None:
         return "no source"
     try:
@@ -138,7 +138,7 @@ def test_a_drain_that_was_made_before_receive_read_gets_an_error_and_no_part(run
         workers = Workers(2)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            source = scope["extensions"]["forebay.body"].source()
+            source = scope["extensions"]["forebay.request_cycle"].source()
             message = await receive()
             assert message["body"]
             assert source.take_whole() is None
@@ -229,7 +229,7 @@ def test_a_task_that_outlives_its_request_takes_nothing_of_the_next_one(run: Run
                 await eventually(lambda: bool(ends))
                 await answer(send, (await receive())["body"])
                 return
-            source = scope["extensions"]["forebay.body"].source()
+            source = scope["extensions"]["forebay.request_cycle"].source()
 
             async def read() -> None:
                 await go.wait()
@@ -353,7 +353,7 @@ def test_a_client_that_takes_nothing_is_given_up(
                 for _ in range(10_000):
                     body = {"body": bytes(64 << 10), "more_body": True}
                     await send({"type": "http.response.body", **body})
-                    if (scope["extensions"]["forebay.body"]).disconnected:
+                    if (scope["extensions"]["forebay.request_cycle"]).disconnected:
                         break
             ended.append(end)
 
@@ -454,10 +454,10 @@ def test_a_connection_and_its_requests_are_gone_without_a_collection(run: Run):
 
     async def main() -> None:
         workers = Workers(2)
-        exchanges: weakref.WeakSet[Any] = weakref.WeakSet()
+        cycles: weakref.WeakSet[Any] = weakref.WeakSet()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            exchanges.add(scope["extensions"]["forebay.body"])
+            cycles.add(scope["extensions"]["forebay.request_cycle"])
             if scope["path"] == "/drain":
                 await answer(send, (await drain(scope, workers, Sink())).encode())
                 return
@@ -482,8 +482,8 @@ def test_a_connection_and_its_requests_are_gone_without_a_collection(run: Run):
                     client.close()
                 assert await served.idle()
                 await asyncio.sleep(0.02)
-                stopped = sum("broken" in repr(e) for e in exchanges)
-                assert (len(served.alive), len(exchanges) - stopped) == (0, 0)
+                stopped = sum("broken" in repr(e) for e in cycles)
+                assert (len(served.alive), len(cycles) - stopped) == (0, 0)
             finally:
                 gc.enable()
         workers.close()

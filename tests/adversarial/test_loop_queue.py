@@ -16,7 +16,7 @@ from e2e.shells import PlainApplication
 from e2e.wire import content, head
 from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, LengthFraming
-from forebay.http.turns import Turns
+from forebay.http.loop_queue import LoopQueue
 
 MiB = 1 << 20
 TINY = b"1\r\nx\r\n"
@@ -127,7 +127,7 @@ def test_single_bytes_are_waited_for_longer_and_longer_and_arrive_all_the_same(r
 def test_one_costly_piece_of_work_runs_in_each_round_of_the_loop():
     async def main() -> None:
         ended: list[str] = []
-        turns = Turns.of(asyncio.get_running_loop())
+        turns = LoopQueue.of(asyncio.get_running_loop())
         for number in range(100):
             turns.add(lambda number=number: ended.append(f"work {number}"))
         for _ in range(3):

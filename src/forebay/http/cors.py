@@ -46,7 +46,7 @@ class WrongAnswer(RuntimeError):
     """An answer that clients would read in different ways. Only with `CHECKED`."""
 
 
-class Exit:
+class CorsSend:
     """`send` for the answer to one request, which adds what every answer has.
 
     Args:
