@@ -4,7 +4,8 @@ class TestRedis(SessionsContract):
     def make(self, folder: Path) -> Sessions:
         return RedisSessions(...)
 
-`make` may be called again with the same folder: when `durable`, it finds what was there.
+`DurableContract` is for those that outlive a process; `leases.py` for those that many machines
+share. `test_joined.py` says which backend joins what.
 """
 
 from __future__ import annotations
@@ -37,9 +38,6 @@ Test = Callable[[Sessions], Awaitable[None]]
 
 
 class SessionsContract:
-    durable = False
-    """A second `make` finds what the first one stored."""
-
     def make(self, folder: Path) -> Sessions:
         raise NotImplementedError
 
@@ -411,25 +409,6 @@ class SessionsContract:
 
         run(test)
 
-    def test_what_was_acknowledged_is_there_after_opening_again(self, tmp_path: Path) -> None:
-        if not self.durable:
-            pytest.skip("this backend forgets")
-
-        async def main() -> None:
-            async with opened(self.make(tmp_path)) as sessions:
-                await sessions.create(full_record())
-                await sessions.create(record("b"))
-                await sessions.advance("b", 12, None)
-                pending = asyncio.ensure_future(sessions.advance("b", 13, None))
-                await asyncio.sleep(0)
-                await sessions.close()  # commits what is pending
-                await pending
-            async with opened(self.make(tmp_path)) as sessions:
-                assert await sessions.load("a") == full_record()
-                assert (await sessions.load("b")).offset == 13
-
-        asyncio.run(main())
-
     def test_it_does_what_a_dict_does(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         contract = self
 
@@ -448,3 +427,26 @@ class SessionsContract:
                 database=None,
             ),
         )
+
+
+class DurableContract:
+    """A second `make` finds what the first one stored."""
+
+    def make(self, folder: Path) -> Sessions:
+        raise NotImplementedError
+
+    def test_what_was_acknowledged_is_there_after_opening_again(self, tmp_path: Path) -> None:
+        async def main() -> None:
+            async with opened(self.make(tmp_path)) as sessions:
+                await sessions.create(full_record())
+                await sessions.create(record("b"))
+                await sessions.advance("b", 12, None)
+                pending = asyncio.ensure_future(sessions.advance("b", 13, None))
+                await asyncio.sleep(0)
+                await sessions.close()  # commits what is pending
+                await pending
+            async with opened(self.make(tmp_path)) as sessions:
+                assert await sessions.load("a") == full_record()
+                assert (await sessions.load("b")).offset == 13
+
+        asyncio.run(main())

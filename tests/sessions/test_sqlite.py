@@ -29,20 +29,16 @@ from forebay.sessions.base import Sessions
 from forebay.sessions.sqlite import database
 from forebay.sessions.sqlite import sessions as sqlite
 
-from .contract import SessionsContract
+from .contract import DurableContract, SessionsContract
 from .samples import make, opened, query, record, sqlite_error
 
 
-class TestRelaxed(SessionsContract):
-    durable = True
-
+class TestRelaxed(SessionsContract, DurableContract):
     def make(self, folder: Path) -> Sessions:
         return make(folder, Durability.RELAXED)
 
 
-class TestStrict(SessionsContract):
-    durable = True
-
+class TestStrict(SessionsContract, DurableContract):
     def make(self, folder: Path) -> Sessions:
         return make(folder, Durability.STRICT)
 

@@ -1,0 +1,22 @@
+"""Which contracts each session backend keeps. What is not joined it does not offer."""
+
+from __future__ import annotations
+
+import pytest
+
+from . import test_leased, test_memory, test_sqlite
+from .contract import DurableContract, SessionsContract
+from .leases import LeasesContract, NamesContract
+
+JOINED = {
+    test_memory.TestMemory: {SessionsContract},
+    test_sqlite.TestRelaxed: {SessionsContract, DurableContract},
+    test_sqlite.TestStrict: {SessionsContract, DurableContract},
+    test_leased.TestLeased: {SessionsContract, LeasesContract, NamesContract},
+}
+
+
+@pytest.mark.parametrize("backend", JOINED, ids=lambda backend: backend.__name__)
+def test_each_backend_joins_what_it_offers(backend: type) -> None:
+    every = (SessionsContract, DurableContract, LeasesContract, NamesContract)
+    assert {contract for contract in every if issubclass(backend, contract)} == JOINED[backend]
