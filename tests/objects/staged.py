@@ -36,8 +36,12 @@ class _Shipment:
     replaces: tuple[Piece, ...]
     content: bytes
     """What follows those pieces."""
-    sent: Future[Piece] | None = None
     piece: Piece | None = None
+    failed: bool = False
+
+    @property
+    def ended(self) -> bool:
+        return self.failed or self.piece is not None
 
 
 class StagedObject:
@@ -158,8 +162,8 @@ class StagedObject:
             content = self.store.fetch(self.folder, shipment.replaces) + shipment.content
             return self._store_part(shipment.start, content, ref, number)
 
-        shipment.sent = self.store.pool.submit(send)
-        shipment.sent.add_done_callback(lambda sent: self._sent(shipment, sent))
+        shipment.failed = False
+        self.store.pool.submit(send).add_done_callback(lambda sent: self._sent(shipment, sent))
 
     def _store_part(self, start: int, content: bytes, ref: str, number: int) -> Piece:
         """In a thread of the store."""
@@ -185,9 +189,9 @@ class StagedObject:
                     shipment.piece = sent.result()
                     shipment.content = b""
                 except StorageError as error:
-                    self._error = error
+                    shipment.failed, self._error = True, error
                 except ServiceError as error:
-                    self._error = lost(error)
+                    shipment.failed, self._error = True, lost(error)
                 while self._shipments and self._shipments[0].piece:
                     piece = self._shipments.popleft().piece
                     assert piece is not None
@@ -313,11 +317,10 @@ class StagedObject:
         """Raises StorageUnavailable; what has failed is sent again by the next commit."""
         with self._lock:
             if self._error is not None:
-                failed = [each for each in self._shipments if each.sent and each.sent.done()]
-                again = [each for each in failed if each.piece is None]
+                self._lock.wait_for(lambda: all(s.ended for s in self._shipments), _PATIENCE)
                 self._error = None
-                for shipment in again:
-                    if self._has_number():
+                for shipment in self._shipments:
+                    if shipment.failed and self._has_number():
                         self._send(shipment)
             if not self._lock.wait_for(lambda: not self._shipments or self._error, _PATIENCE):
                 raise unavailable()

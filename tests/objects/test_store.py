@@ -201,7 +201,7 @@ def test_a_store_that_does_not_answer_is_told_and_the_rest_goes_on_later(store, 
     node.write(content[:200])
     node.record_all()
     operation = "upload_part" if store.binds_names else "put"
-    service.fail(operation, "refused", times=2 * ATTEMPTS)
+    service.fail(operation, "refused", times=100)
     node.staged.write(memoryview(content[200:]), 200)
     with pytest.raises(StorageUnavailable):
         node.staged.commit(flush=True)
