@@ -261,7 +261,7 @@ class UploadState(StrEnum):
     CANCELLED = "cancelled"  # ended by the client
 
 
-UNFINISHED = frozenset({UploadState.OPEN, UploadState.COMPLETING})
+UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
 """States in which an upload may still become a file."""
 
 

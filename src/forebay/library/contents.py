@@ -18,6 +18,7 @@ from forebay.library.upload import Upload
 from forebay.media_types import media_type_of
 from forebay.model import (
     NO_PRECONDITIONS,
+    UNFINISHED,
     EntityTag,
     FileInfo,
     Metadata,
@@ -31,7 +32,6 @@ from forebay.protocol import names
 from forebay.protocol.upload_ids import judge_upload_id
 from forebay.sessions.base import Sessions
 
-_UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
 _STEP = 500
 
 
@@ -170,7 +170,7 @@ class Contents(Lifecycle):
         Nobody who writes to one is disturbed. Raises StorageError.
         """
         sessions = await self._sessions()
-        for state in _UNFINISHED if sessions is not None else ():
+        for state in UNFINISHED if sessions is not None else ():
             after = ""
             while page := await _page(sessions, state, after):
                 for record in page:

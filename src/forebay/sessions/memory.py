@@ -12,7 +12,6 @@ from typing import Any
 from forebay.errors import AlreadyExists, NotFound, UploadExists
 from forebay.model import UploadRecord, UploadState
 from forebay.sessions.records import (
-    LIVING,
     advance_refusal,
     check_changes,
     check_version,
@@ -56,7 +55,7 @@ class MemorySessions:
         found = [records[upload_id] for upload_id in self._bound.get(binding, ())]
         if not found:
             raise NotFound("There is no such upload.")
-        return max(found, key=lambda r: (r.state in LIVING, r.created_at, r.id))
+        return max(found, key=lambda r: (r.is_unfinished, r.created_at, r.id))
 
     async def advance(self, upload_id: str, offset: int, expires_at: float | None) -> UploadRecord:
         record = await self.load(upload_id)
@@ -144,10 +143,10 @@ class MemorySessions:
         return changed
 
     def _check_binding(self, record: UploadRecord) -> None:
-        if record.binding is None or record.state not in LIVING:
+        if record.binding is None or not record.is_unfinished:
             return
         others = self._bound.get(record.binding, set()) - {record.id}
-        if any(self._records[other].state in LIVING for other in others):
+        if any(self._records[other].is_unfinished for other in others):
             raise UploadExists
 
     def _put(self, record: UploadRecord) -> None:

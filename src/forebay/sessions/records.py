@@ -36,10 +36,6 @@ def check_version(record: UploadRecord, version: int | None) -> None:
         raise WrongState("The upload was changed by somebody else.", state=record.state)
 
 
-LIVING = (UploadState.OPEN, UploadState.COMPLETING)
-"""States in which an upload has its binding to itself."""
-
-
 ENDED = (UploadState.COMPLETE, UploadState.CANCELLED)
 """States in which a callback may still have to be called about an upload's file."""
 

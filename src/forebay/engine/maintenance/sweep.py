@@ -248,7 +248,7 @@ def _may_have_ended(record: UploadRecord) -> bool:
 def _is_wanted(record: UploadRecord) -> bool:
     if record.state is UploadState.COMPLETE:
         return is_partial(record)  # until it expires: finals may be made of it
-    return record.state in (UploadState.OPEN, UploadState.COMPLETING)
+    return record.is_unfinished
 
 
 def open_sessions(settings: Settings, store: FileStore) -> Sessions:

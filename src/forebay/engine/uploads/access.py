@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("forebay")
 
-_UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
-
 
 class UploadAccess:
     """Lets one request at a time work on an upload, if it is its owner's."""
@@ -79,9 +77,9 @@ class UploadAccess:
                 todo = answer(record.state, command)
                 if todo is Answer.GONE:
                     raise _gone(record)
-                if staged is None and record.state in _UNFINISHED:
+                if staged is None and record.is_unfinished:
                     raise await self._lost(record)
-                if staged is not None and record.state in _UNFINISHED:
+                if staged is not None and record.is_unfinished:
                     if staged.offset < record.offset:
                         raise await self._lost(record, staged)
                     if staged.offset > record.offset:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from forebay.engine.uploads.finish import Ending
     from forebay.engine.uploads.locking import UploadLocks
 
-_LIVING = (UploadState.OPEN, UploadState.COMPLETING)
 
 __all__ = ["Bindings", "binding_of"]
 
@@ -92,7 +91,7 @@ class Bindings:
             other = await self._sessions.load_bound(binding)
         except NotFound:
             return
-        if other.state not in _LIVING:
+        if not other.is_unfinished:
             return  # it has just ended
         if not _is_of_no_use(other):
             raise _exists(other)
@@ -105,7 +104,7 @@ class Bindings:
                     if staged is not None:
                         other = await self._ending.settle(other, staged)
                         self._notifier.soon(other)
-                    if other.state not in _LIVING:
+                    if not other.is_unfinished:
                         return
                     if not _is_of_no_use(other):
                         raise _exists(other)

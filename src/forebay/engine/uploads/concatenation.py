@@ -34,7 +34,7 @@ from forebay.errors import (
     UploadError,
     WrongState,
 )
-from forebay.model import MiB, UploadRecord, UploadState
+from forebay.model import UNFINISHED, MiB, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Reader, Staged
 
@@ -51,7 +51,6 @@ stored is bounded by that.
 """
 SOON = 2.0
 """Seconds a request waits for a final upload to be made; then it goes on by itself."""
-_UNFINISHED = (UploadState.OPEN, UploadState.COMPLETING)
 _PRUNE_FROM = 1024
 """Final uploads that wait for parts, from which on those that have ended are looked for."""
 _STEP = 500
@@ -129,7 +128,7 @@ class Concatenation:
 
         Raises what the making ran into.
         """
-        if record.state in _UNFINISHED:
+        if record.is_unfinished:
             task = self.resume(record.id, context)
             await asyncio.wait([task], timeout=SOON)
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
@@ -160,7 +159,7 @@ class Concatenation:
         for start in range(0, len(finals), _STEP):
             step = finals[start : start + _STEP]
             records = await self._sessions.load_many(step)
-            living = {record.id for record in records if record.state in _UNFINISHED}
+            living = {record.id for record in records if record.is_unfinished}
             for final in step:
                 if final not in living:
                     self._forget(final)
@@ -208,7 +207,7 @@ class Concatenation:
             self._finding.add_done_callback(_log_failure)
 
     async def _resume_all(self) -> None:
-        for state in _UNFINISHED:
+        for state in UNFINISHED:
             after = ""
             while page := await self._sessions.page(state=state, after=after, limit=500):
                 for record in page:
@@ -243,7 +242,7 @@ class Concatenation:
                     record = await self._ending.settle(record, staged)
                     if record.state is UploadState.OPEN:
                         record = await self._fill(record, staged, stop)
-                    if record.state in _UNFINISHED and record.offset == record.length:
+                    if record.is_unfinished and record.offset == record.length:
                         record = await self._ending.finish(record, staged, context)
                     elif record.state is UploadState.OPEN:  # who asks for it keeps it alive
                         lives = expiry(self._engine.settings.retention)
@@ -438,7 +437,7 @@ async def release_part(sessions: Sessions, record: UploadRecord) -> None:
     extra: dict[str, Any] = json.loads(record.extra)
     for final_id in dict.fromkeys(extra.get("finals", ())):
         with contextlib.suppress(NotFound):
-            if (await sessions.load(final_id)).state in _UNFINISHED:
+            if (await sessions.load(final_id)).is_unfinished:
                 raise UploadBusy("A final upload is being made of this one.", retry_after=5)
     try:
         await sessions.update(record.id, version=record.version, state=UploadState.CANCELLED)

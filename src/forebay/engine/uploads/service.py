@@ -278,7 +278,7 @@ class UploadService:
         completion raises. One that is being made of parts goes on meanwhile.
         """
         record = await self._sessions.load(upload_id)
-        if parts_of(record) and record.state in (UploadState.OPEN, UploadState.COMPLETING):
+        if parts_of(record) and record.is_unfinished:
             await self._custody.check_owner(record, Command.OFFSET, context)
             check_alive(record)
             record = await self.concatenation.standing(record, context)
@@ -341,7 +341,7 @@ class UploadService:
         """
         held = self._custody.held(upload_id, Command.CANCEL, None, own=False)
         async with held as (record, staged, _, _):
-            if record.state not in (UploadState.OPEN, UploadState.COMPLETING):
+            if not record.is_unfinished:
                 raise WrongState(
                     "This upload has ended; only one that is under way can be cancelled.",
                     state=record.state,
