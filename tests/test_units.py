@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay import units
+from forebay.model import MAX_OFFSET
 
-SIZES = st.integers(0, units.LARGEST)
+SIZES = st.integers(0, MAX_OFFSET)
 SECONDS = st.floats(0, 1e9)
 
 
@@ -27,7 +28,7 @@ SECONDS = st.floats(0, 1e9)
         ("2TB", 2 * 10**12),
         ("1TiB", 2**40),
         ("1.10KB", 1100),
-        (str(units.LARGEST), units.LARGEST),
+        (str(MAX_OFFSET), MAX_OFFSET),
     ],
 )
 def test_a_size_is_read_exactly(text: str, size: int) -> None:

@@ -15,6 +15,9 @@ from typing import ClassVar
 KB, MB, GB, TB = 10**3, 10**6, 10**9, 10**12
 KiB, MiB, GiB, TiB = 2**10, 2**20, 2**30, 2**40
 
+MAX_OFFSET = 2**63 - 1
+"""Bytes: offsets are signed 64-bit numbers on every filesystem."""
+
 SETTINGS_FILE = "forebay.toml"
 RESERVED_NAMES = frozenset({SETTINGS_FILE, "web.config", "desktop.ini", "autorun.inf"})
 """Names, in lower case, that Forebay (the first one), web servers or desktop file managers read as

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 
-from forebay.model import GB, KB, MB, TB, GiB, KiB, MiB, TiB
-
-LARGEST = 2**63 - 1  # bytes: what a file offset can be
+from forebay.model import GB, KB, MAX_OFFSET, MB, TB, GiB, KiB, MiB, TiB
 
 _SIZES = {
     "B": 1, "KB": KB, "MB": MB, "GB": GB, "TB": TB, "KiB": KiB, "MiB": MiB, "GiB": GiB, "TiB": TiB
@@ -37,7 +35,7 @@ def _quantity(text: str) -> tuple[int, int, str]:
 def parse_size(text: str) -> int:
     """Bytes in `text`: "1048576", "10GB" (powers of 1000), "64MiB" (of 1024), "1.5GiB".
 
-    Units may be written in any case. ValueError unless it is whole and from 0 to LARGEST.
+    Units may be written in any case. ValueError unless it is whole and from 0 to MAX_OFFSET.
     """
     number, scale, unit = _quantity(text)
     factor = _SIZES_BY_LOWER.get(unit.lower() or "b")
@@ -49,7 +47,7 @@ def parse_size(text: str) -> int:
     size, rest = divmod(number * factor, scale)
     if rest:
         raise ValueError("it is not a whole number of bytes")
-    if size > LARGEST:
+    if size > MAX_OFFSET:
         raise ValueError("it is more than a file can hold")
     return size
 

@@ -6,7 +6,7 @@ import pytest
 
 from forebay.errors import InvalidField, UnsupportedMediaType, UploadError
 from forebay.model import Conflict
-from forebay.protocol import content_type, partial, raw, resumable
+from forebay.protocol import content_type, ietf, partial, raw
 
 FORMS = [
     b"multipart/form-data",
@@ -106,7 +106,7 @@ def test_no_dialect_stores_a_form_as_a_file(value):
         lambda: stored("PUT", [*headers, *sent(b"text/plain")]),
         lambda: partial.read([*headers, (b"content-range", b"bytes 0-0/2")], 1),
         lambda: partial.read([*headers, (b"content-range", b"bytes 1-1/2")], 1),
-        lambda: resumable.append(resumable.read(append), "id", append),
+        lambda: ietf.append(ietf.read(append), "id", append),
     ):
         with pytest.raises(UploadError):
             attempt()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from forebay.errors import InvalidField
 from forebay.model import EntityTag, Preconditions
-from forebay.protocol.fields import http_date
+from forebay.protocol.http_dates import http_date
 from forebay.protocol.preconditions import (
     Outcome,
     evaluate,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from forebay import units
+from forebay.model import MAX_OFFSET
 
 
 class Kind:
@@ -99,7 +100,7 @@ class _Number(Kind):
     """A number from `least` to `most`."""
 
     least: float = 0
-    most: float = units.LARGEST
+    most: float = MAX_OFFSET
     fractions: ClassVar[bool] = False
 
     def check(self, value: Any) -> None:
@@ -163,7 +164,7 @@ class Size(_Quantity):
     @property
     def expects(self) -> str:
         bounds = f" from {self.show(self.least)}" if self.least else ""
-        bounds += f" to {self.show(self.most)}" if self.most < units.LARGEST else ""
+        bounds += f" to {self.show(self.most)}" if self.most < MAX_OFFSET else ""
         nothing = ', or "none" for no limit' if self.optional else ""
         return f"a size{bounds}, written like 10GB, 64MiB or 1048576{nothing}"
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from forebay.http.answers import Field, Headers, Message, Send
-from forebay.protocol import origin, repeated
+from forebay.protocol import origin, response_fields
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -79,7 +79,7 @@ def leaving(
     status: int, fields: Iterable[Field], request: Headers, allow_origins: Collection[str]
 ) -> Headers:
     """The fields of an answer as they go out."""
-    found = repeated.vary_once([*fields, *origin.cors(request, allow_origins)])
+    found = response_fields.merge_vary([*fields, *origin.cors(request, allow_origins)])
     if CHECKED:
         check(status, found)
     return found
@@ -87,7 +87,7 @@ def leaving(
 
 def check(status: int, fields: Headers) -> None:
     """Raises WrongAnswer for fields that no answer may have together."""
-    faults = repeated.faults(status, fields)
+    faults = response_fields.faults(status, fields)
     if faults:
         logger.critical("WRONG ANSWER %d: %s; fields: %s", status, "; ".join(faults), fields)
         raise WrongAnswer("; ".join(faults))

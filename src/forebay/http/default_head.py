@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from forebay.http.answers import Headers
-from forebay.protocol.repeated import MAY_REPEAT
+from forebay.protocol.response_fields import MAY_REPEAT
 
 
 class DefaultHead:

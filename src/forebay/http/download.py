@@ -13,8 +13,9 @@ from forebay.http.answers import Headers, Send
 from forebay.http.content import Content
 from forebay.media_types import has_charset, is_shown, is_utf8, media_type_of
 from forebay.model import EntityTag, Preconditions, coded_tag
-from forebay.protocol import fields, preconditions, ranges
+from forebay.protocol import fields, http_dates, preconditions, ranges
 from forebay.protocol.negotiation import takes_coding
+from forebay.protocol.parameters import disposition_for
 from forebay.protocol.preconditions import Outcome
 from forebay.stores.base import Encoded, Reader
 from forebay.stores.reading import read_bytes
@@ -56,7 +57,7 @@ async def send_file(
     mtime = min(info.mtime_ns // 10**9, int(time.time()))
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
-        (b"last-modified", fields.http_date(mtime)),
+        (b"last-modified", http_dates.http_date(mtime)),
         (b"cache-control", b"no-cache"),
     ]
     if isinstance(reader, Encoded):
@@ -78,7 +79,7 @@ async def send_file(
     plan.headers.extend(
         (
             (b"accept-ranges", b"none" if coding else b"bytes"),
-            (b"content-disposition", fields.disposition_for(info.name, inline=shown)),
+            (b"content-disposition", disposition_for(info.name, inline=shown)),
             (b"x-content-type-options", b"nosniff"),
             *validators,
         )

@@ -23,12 +23,12 @@ from forebay.http.listing import send_listing
 from forebay.http.urls import is_folder, link_base, path_below, query_of
 from forebay.http.verdicts import set_verdict
 from forebay.protocol import (
-    chunks,
     form_request,
     names,
     origin,
     preconditions,
     raw,
+    unsupported_chunking,
 )
 from forebay.protocol.status import Answer
 from forebay.stores.base import Reader
@@ -113,7 +113,7 @@ class FilesApp:
         elif method not in self._methods(folder):
             raise MethodNotAllowed(_ELSEWHERE.get((method, folder)))
         elif form_request.is_form(method, scope["headers"]):
-            chunks.check(query_of(scope.get("query_string", b"")).items())
+            unsupported_chunking.check(query_of(scope.get("query_string", b"")).items())
             source = source_of(scope, receive)
             segments = names.split_path(path)
             base = link_base(scope)
@@ -170,7 +170,7 @@ class FilesApp:
         headers: Headers = scope["headers"]
         given = query_of(scope.get("query_string", b""))
         if given:
-            chunks.check(given.items())
+            unsupported_chunking.check(given.items())
         creator = self._creator(scope)
         command = raw.command(
             scope["method"],

@@ -13,7 +13,7 @@ from forebay.http import scope_keys
 from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, short, stored_page
 from forebay.model import KiB, Stored
-from forebay.protocol import chunks, form_request, names
+from forebay.protocol import form_request, names, unsupported_chunking
 from forebay.protocol.multipart_head import PartHead, named
 from forebay.protocol.negotiation import wants_page
 from forebay.protocol.status import Answer, status_of
@@ -73,7 +73,7 @@ async def _receive(
         principal=principal,
         context=scope,
     ) as form:
-        chunks.check(form.fields.multi_items())
+        unsupported_chunking.check(form.fields.multi_items())
         outcomes = await form.publish(tell=False)
         async with form.waiting(outcomes, scope.get(scope_keys.VERDICT)):
             pass
@@ -99,7 +99,7 @@ def placing(command: ReceiveForm, settings: Settings, *, fields: bool = False) -
 
     def place(head: PartHead) -> Placement:
         if not head.is_file:
-            return AsField() if fields or head.name in chunks.NAMES else Dropped()
+            return AsField() if fields or head.name in unsupported_chunking.NAMES else Dropped()
         return AsFile(
             folder=command.folder,
             name=names.from_client_name(head.filename or ""),

@@ -35,8 +35,8 @@ from forebay.http.created import created
 from forebay.http.destination import destination_of
 from forebay.http.urls import files_link, query_of, upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
-from forebay.protocol import checksums, fields, form_request, raw, resumable
-from forebay.protocol.resumable import Asked, Limits
+from forebay.protocol import checksums, fields, form_request, ietf, raw
+from forebay.protocol.ietf import Asked, Limits
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_method
 
@@ -53,13 +53,13 @@ does not help.
 """
 
 _NO_STORE = (b"cache-control", b"no-store")
-_ACCEPT_PATCH = (b"accept-patch", resumable.PARTIAL_UPLOAD.encode())
+_ACCEPT_PATCH = (b"accept-patch", ietf.PARTIAL_UPLOAD.encode())
 
 
 class Ietf:
     """See `forebay.http.uploads.Dialect`, and `create` for `/files`."""
 
-    name = resumable.NAME
+    name = ietf.NAME
     always: Sequence[Field] = ()
     answers_get = True
 
@@ -67,21 +67,19 @@ class Ietf:
         self._engine = engine
 
     def _read(self, headers: Headers) -> Asked:
-        return resumable.read(
-            headers, without_version=self._engine.settings.resumable_without_version
-        )
+        return ietf.read(headers, without_version=self._engine.settings.resumable_without_version)
 
     # --- the port --------------------------------------------------------------------------------
 
     def speaks(self, method: str, headers: Headers) -> bool:
-        return resumable.speaks(method, headers)
+        return ietf.speaks(method, headers)
 
     def method_of(self, method: str, headers: Headers) -> str:
         return method
 
     def offer(self, scope: dict[str, Any]) -> Headers:
         """Section 4.1.4. To a request with Upload-Complete this would be no offer."""
-        if resumable.asks(scope["headers"]):
+        if ietf.asks(scope["headers"]):
             return []
         return [self._limits().field(), _ACCEPT_PATCH]
 
@@ -103,20 +101,20 @@ class Ietf:
             return await self._append(scope, receive, send, upload_id)
         if method == "DELETE":
             await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
-            return Answer(204, tuple(resumable.draft(self._read(scope["headers"]).version)))
+            return Answer(204, tuple(ietf.draft(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
             return await self._where(scope, upload_id)
         raise refuse_method(upload_id)
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
         asked = self._read(scope["headers"])
-        found = resumable.draft(asked.version)
+        found = ietf.draft(asked.version)
         detail = error.detail
         appends = scope["method"] == "PATCH"
         if scope["method"] in ("PUT", "POST", "PATCH"):
             targets = _TARGETS if appends else _TARGETS_AT_ONCE
             ended = detail.get("ended", isinstance(error, targets))
-            found.append(resumable.completeness(asked.version, ended))
+            found.append(ietf.completeness(asked.version, ended))
         if "location" in detail:
             found.append((b"location", detail["location"]))
         if isinstance(error, TooLarge):
@@ -128,10 +126,10 @@ class Ietf:
         if isinstance(error, UnsupportedMediaType) and appends:
             found.append(_ACCEPT_PATCH)
         if isinstance(error, OffsetMismatch) and "expected" in detail:
-            found.append(resumable.offset(detail["expected"]))
-            answer = _with_problem(answer, resumable.mismatch(**detail))
+            found.append(ietf.offset(detail["expected"]))
+            answer = _with_problem(answer, ietf.mismatch(**detail))
         if isinstance(error, InconsistentLength):
-            answer = _with_problem(answer, resumable.inconsistent())
+            answer = _with_problem(answer, ietf.inconsistent())
         return Answer(answer.status, (*answer.headers, *found), answer.body)
 
     # --- creation --------------------------------------------------------------------------------
@@ -143,7 +141,7 @@ class Ietf:
         headers: Headers = scope["headers"]
         return (
             scope["method"] in ("PUT", "POST")
-            and resumable.asks(headers)
+            and ietf.asks(headers)
             and self._engine.offers_uploads
             and scope_keys.UPLOADS in scope
             and self._read(headers).complete is not None
@@ -172,7 +170,7 @@ class Ietf:
 
         try:
             standing = await self._engine.uploads.create_with(
-                resumable.create(target, length, headers),
+                ietf.create(target, length, headers),
                 first,
                 source,
                 context=scope,
@@ -235,7 +233,7 @@ class Ietf:
         headers: Headers = scope["headers"]
         asked = self._read(headers)
         source = source_of(scope, receive, whole=False)
-        wish = _content(resumable.append(asked, upload_id, headers), source, headers)
+        wish = _content(ietf.append(asked, upload_id, headers), source, headers)
         interim = Interim(scope, asked)
         try:
             standing = await self._engine.uploads.append(
@@ -259,7 +257,7 @@ class Ietf:
         return Answer(204, (*self._standing(asked, record), _NO_STORE))
 
     def _standing(self, asked: Asked, record: UploadRecord) -> Headers:
-        return resumable.standing(
+        return ietf.standing(
             asked.version,
             complete=record.state == "complete",
             at=record.offset,
@@ -287,8 +285,8 @@ class Ietf:
 
 def _completed(answer: Answer, asked: Asked, size: int) -> Answer:
     version = asked.version
-    told = [resumable.completeness(version, True), resumable.offset(size)]
-    headers = (*answer.headers, *told, *resumable.draft(version))
+    told = [ietf.completeness(version, True), ietf.offset(size)]
+    headers = (*answer.headers, *told, *ietf.draft(version))
     return Answer(answer.status, headers, answer.body)
 
 
@@ -335,7 +333,7 @@ class Interim:
     async def announce(self, location: bytes, limits: Limits) -> bool:
         """Names the upload; whether that could be done."""
         if self.possible:
-            await self._write(resumable.announcement(self._version, location, limits))
+            await self._write(ietf.announcement(self._version, location, limits))
         return self.possible
 
     def told(self, offset: int) -> None:
@@ -346,7 +344,7 @@ class Interim:
         if offset - self._offset < STEP and now - self._last < INTERVAL:
             return
         self._offset, self._last = offset, now
-        fields = resumable.progress(self._version, offset)
+        fields = ietf.progress(self._version, offset)
         self._sending = asyncio.ensure_future(self._write(fields))
 
     async def _write(self, headers: Headers) -> None:

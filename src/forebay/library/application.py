@@ -39,7 +39,7 @@ from forebay.library.options import (
 from forebay.library.runtime import warn_of
 from forebay.library.upload import Upload
 from forebay.model import Conflict
-from forebay.protocol import checksums, codings, content_type, whole
+from forebay.protocol import checksums, content_codings, content_type, whole_file
 from forebay.protocol import fields as header_fields
 from forebay.protocol.status import Answer
 
@@ -383,7 +383,7 @@ class Forebay(Contents):
         """
         running = await self._run()
         headers = scope["headers"]
-        whole.check(scope["method"], headers)
+        whole_file.check(scope["method"], headers)
         content_type.of_a_file(headers, "Take a form by `received_form`.")
         media_type = header_fields.first(headers, b"content-type")
         decodable = offered(running.engine.settings)
@@ -394,7 +394,7 @@ class Forebay(Contents):
             threshold=threshold,
             progress=progress,
             expected=checksums.expected(headers),
-            coding=codings.to_decode(headers, decodable) if decodable else None,
+            coding=content_codings.to_decode(headers, decodable) if decodable else None,
         ) as body:
             yield body
 

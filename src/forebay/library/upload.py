@@ -11,7 +11,7 @@ from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
 from forebay.hooks.request import Request
 from forebay.model import NOTHING_SAID, About, Conflict, Digest, Metadata, MiB, Principal, Stored
-from forebay.protocol import fields, names, raw, resumable, tus
+from forebay.protocol import fields, ietf, names, raw, tus
 from forebay.stores.base import Publication
 from forebay.stores.reading import as_file
 
@@ -59,7 +59,7 @@ class CreationHead(RequestHead):
         if tus.speaks(self.method, headers):
             self._about = tus.about(headers)
         else:
-            asked = resumable.read(headers)
+            asked = ietf.read(headers)
             length = asked.length
             if length is None and asked.complete:
                 length = super().length

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 from forebay.errors import InvalidField
 from forebay.model import Digest
 from forebay.protocol import digest, fields
+from forebay.protocol.fields import Headers, display_name
 
 __all__ = [
     "FIELDS",
@@ -27,7 +28,6 @@ __all__ = [
     "of_file",
 ]
 
-Headers = Sequence[tuple[bytes, bytes]]
 
 _SIZES = {"md5": 16, "sha1": 20, "sha-256": 32, "sha-512": 64, "crc32": 4}
 _NAMES = {
@@ -141,7 +141,7 @@ def _read(headers: Headers, readers: dict[bytes, _Reader]) -> tuple[Digest, ...]
     found: list[Digest] = []
     for name, read in readers.items():
         if name in names:
-            found += read(fields.every(headers, name), _shown(name))
+            found += read(fields.every(headers, name), display_name(name))
     return tuple(found)
 
 
@@ -193,7 +193,7 @@ def late(trailers: Headers, names: Sequence[bytes]) -> tuple[Digest, ...]:
     there = {name for name, _ in trailers}
     for name in names:
         if name not in there:
-            raise InvalidField(f"{_shown(name)} was announced as a trailer and did not come.")
+            raise InvalidField(f"{display_name(name)} was announced as a trailer and did not come.")
     return _read(trailers, {name: _ALL[name] for name in names})
 
 
@@ -201,11 +201,8 @@ def check_possible(names: Sequence[bytes], *, readable: bool, content_length: in
     """That trailers of these names can come, and be read here. Raises InvalidField."""
     if not names:
         return
+    shown = display_name(names[0])
     if content_length is not None:
-        raise InvalidField(f"{_shown(names[0])} cannot come as a trailer: the body is not chunked.")
+        raise InvalidField(f"{shown} cannot come as a trailer: the body is not chunked.")
     if not readable:
-        raise InvalidField(f"Trailers cannot be read here; send {_shown(names[0])} in the head.")
-
-
-def _shown(name: bytes) -> str:
-    return "-".join(part.capitalize() for part in name.decode("ascii").split("-"))
+        raise InvalidField(f"Trailers cannot be read here; send {shown} in the head.")

@@ -17,11 +17,9 @@ from collections.abc import Callable, Collection, Sequence
 from enum import Enum, auto
 
 from forebay.errors import MalformedBody
+from forebay.model import MAX_OFFSET
 
 __all__ = ["ChunkedDecoder", "allowed_trailers"]
-
-MAX_CHUNK = 2**63 - 1
-"""Offsets are signed 64-bit numbers on every filesystem."""
 
 # `re` reads a memoryview where it is, so the usual head costs no copy and no search.
 _HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
@@ -163,7 +161,7 @@ class ChunkedDecoder:
 
     def _begin_chunk(self, digits: bytes) -> int:
         size = int(digits, 16)
-        if size > MAX_CHUNK:
+        if size > MAX_OFFSET:
             raise self._broken("A chunk is larger than any file can be.")
         self._remaining = size
         self._state = _State.DATA if size else _State.TRAILER

@@ -12,6 +12,7 @@ import re
 from forebay.errors import InvalidField, UnsupportedMediaType
 from forebay.protocol import fields, negotiation
 from forebay.protocol.fields import Headers
+from forebay.protocol.parameters import parse_media_type
 
 __all__ = ["FORM", "begins_like_a_form", "lacks_files", "of_a_file", "without_files"]
 
@@ -72,7 +73,7 @@ def of_a_file(headers: Headers, instead: str = _INSTEAD) -> str:
 @functools.lru_cache(maxsize=256)
 def kind_of_a_file(value: bytes, instead: str = _INSTEAD) -> str:
     """The same of the field's one value."""
-    kind, parameters = fields.media_type(value)
+    kind, parameters = parse_media_type(value)
     if not kind and value.strip(b" \t"):
         raise InvalidField(
             "Content-Type cannot be read. It must be one type/subtype, with parameters after "

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from forebay.errors import InvalidField
 from forebay.model import Digest
-from forebay.protocol.fields import structured_dictionary
+from forebay.protocol.structured_fields import structured_dictionary
 
 __all__ = ["ALGORITHMS", "parse", "serialise", "wanted"]
 

@@ -12,18 +12,17 @@ from forebay.errors import InvalidField, MethodNotAllowed
 from forebay.model import Conflict, Digest, Preconditions
 from forebay.protocol import (
     checksums,
-    codings,
+    content_codings,
     content_type,
     fields,
+    ietf,
     names,
     preconditions,
     raw,
-    resumable,
-    whole,
+    whole_file,
 )
+from forebay.protocol.fields import Headers
 from forebay.protocol.multipart_head import boundary_of
-
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,12 +53,12 @@ def is_form(method: str, headers: Headers) -> bool:
     return (
         method == "POST"
         and (content_type.begins_like_a_form(headers) or content_type.lacks_files(headers))
-        and (not resumable.asks(headers) or _whole(headers))
+        and (not ietf.asks(headers) or _whole(headers))
     )
 
 
 def _whole(headers: Headers) -> bool:
-    return resumable.read(headers, without_version=True).complete is True
+    return ietf.read(headers, without_version=True).complete is True
 
 
 def command(
@@ -109,8 +108,8 @@ def check_whole(
     """The content coding to take off. Raises what refuses a form with another, or one that is a
     part of something else.
     """
-    coding = codings.to_decode(headers, decodable)
+    coding = content_codings.to_decode(headers, decodable)
     if fields.first(headers, b"content-range") is not None:
         raise InvalidField("Content-Range: a form cannot be sent in parts.")
-    whole.check(method, headers)
+    whole_file.check(method, headers)
     return coding

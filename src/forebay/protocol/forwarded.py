@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from forebay.protocol import fields
 from forebay.protocol.authority import parse_authority
+from forebay.protocol.fields import Headers
 
 __all__ = ["Network", "Outside", "is_trusted", "networks", "outside", "prefix_before"]
 
-Headers = Sequence[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")

@@ -16,9 +16,9 @@ from forebay.errors import InvalidName, MalformedBody, TooLarge, UploadError
 from forebay.media_types import extension_of
 from forebay.model import KiB, MiB
 from forebay.protocol import charsets
-from forebay.protocol.fields import content_disposition, media_type
 from forebay.protocol.form_type import boundary_of, read_parameters
 from forebay.protocol.names import judge_name
+from forebay.protocol.parameters import parse_content_disposition, parse_media_type
 
 __all__ = [
     "FormHandler",
@@ -115,7 +115,7 @@ def parse_head(block: bytes, limits: FormLimits, default_charset: str = "utf-8")
         )
     parameters = _disposition(_only(headers, b"content-disposition"))
     sent_type = _only(headers, b"content-type") or ""
-    kind, of_type = media_type(sent_type)
+    kind, of_type = parse_media_type(sent_type)
     label = of_type.get("charset")
 
     def text(value: str) -> str:
@@ -198,7 +198,7 @@ def _filename(parameters: Mapping[str, str], text: Callable[[str], str]) -> str 
     extended = parameters.get("filename*")
     if extended is not None:
         sent = b"form-data; filename*=" + extended.encode("latin-1")
-        found = content_disposition(sent)
+        found = parse_content_disposition(sent)
         if found is not None and found.filename:
             return found.filename
     plain = parameters.get("filename")

@@ -12,8 +12,8 @@ import re
 
 from forebay.errors import InvalidField, LengthRequired
 from forebay.model import CreateUpload, Receive
-from forebay.protocol import checksums, content_type, fields, ranges, whole
-from forebay.protocol.codings import check_identity
+from forebay.protocol import checksums, content_type, fields, ranges, whole_file
+from forebay.protocol.content_codings import check_identity
 from forebay.protocol.fields import Headers
 
 __all__ = [
@@ -61,7 +61,7 @@ def speaks(method: str, headers: Headers) -> bool:
     if method not in ("PUT", "PATCH"):
         return False
     names = {name for name, _ in headers}
-    return b"content-range" in names and names.isdisjoint(whole.FIELDS)
+    return b"content-range" in names and names.isdisjoint(whole_file.FIELDS)
 
 
 def refuse(method: str, headers: Headers) -> None:
@@ -90,7 +90,7 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
             'A PATCH of a file needs Content-Range: "bytes first-last/total". What another upload '
             "protocol adds goes to the upload's own address (its Location)."
         )
-    if not whole.FIELDS.isdisjoint(name for name, _ in headers):
+    if not whole_file.FIELDS.isdisjoint(name for name, _ in headers):
         raise _mixed()
     check_identity(headers)
     content_type.of_a_file(headers)

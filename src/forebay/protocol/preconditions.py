@@ -8,7 +8,8 @@ from enum import Enum, auto
 
 from forebay.errors import InvalidField
 from forebay.model import NO_PRECONDITIONS, EntityTag, Preconditions
-from forebay.protocol.fields import Headers, every, parse_http_date
+from forebay.protocol.fields import Headers, every
+from forebay.protocol.http_dates import parse_http_date
 
 __all__ = ["Outcome", "evaluate", "format_tag", "if_range", "parse", "parse_tag"]
 

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from forebay.errors import InvalidField, RangeNotSatisfiable
+from forebay.model import MAX_OFFSET
 
 __all__ = [
     "ContentRange",
@@ -19,7 +20,6 @@ __all__ = [
 
 MAX_RANGES = 64
 """Ranges in one request. Section 14.2 lets a server ignore a field with very many."""
-MAX_POSITION = 2**63 - 1
 
 _RANGE = re.compile(rb"bytes=(.*)", re.IGNORECASE | re.DOTALL)  # names of units: 14.1
 _SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
@@ -74,7 +74,7 @@ def _bounds(spec: bytes, size: int) -> tuple[int, int] | None:
 def _number(digits: bytes) -> int:
     """Any number beyond the largest file is the same; `int` refuses thousands of digits."""
     digits = digits.lstrip(b"0")
-    return min(int(digits or b"0"), MAX_POSITION) if len(digits) < 20 else MAX_POSITION
+    return min(int(digits or b"0"), MAX_OFFSET) if len(digits) < 20 else MAX_OFFSET
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -176,6 +176,6 @@ def parse_content_range(value: bytes) -> ContentRange:
 
 def _position(digits: bytes) -> int:
     position = int(digits)
-    if position >= MAX_POSITION:
+    if position >= MAX_OFFSET:
         raise InvalidField("A position of Content-Range is larger than any file can be.")
     return position

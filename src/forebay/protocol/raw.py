@@ -18,16 +18,16 @@ from forebay.errors import (
 from forebay.model import About, Conflict, Receive
 from forebay.protocol import (
     checksums,
-    codings,
+    content_codings,
     content_type,
     digest,
     fields,
     names,
     preconditions,
-    whole,
+    whole_file,
 )
-
-Headers = Sequence[tuple[bytes, bytes]]
+from forebay.protocol.fields import Headers
+from forebay.protocol.parameters import matches_media_type, parse_content_disposition
 
 PUT_ELSEWHERE = "PUT needs the name of a file; POST here to let the server choose one."
 POST_ELSEWHERE = "POST goes to a folder, with '/' at its end; PUT stores under this name."
@@ -63,12 +63,12 @@ def command(
     # What is not there needs no parsing: most requests have none of the rare fields.
     known = dict(headers)
     media_type = known.get(b"content-type")
-    coding = codings.to_decode(headers, decodable) if b"content-encoding" in known else None
+    coding = content_codings.to_decode(headers, decodable) if b"content-encoding" in known else None
     _check_content(method, headers, accept_types, known, own_path)
     if begins:
-        whole.check_beginning(sent or method, headers)
+        whole_file.check_beginning(sent or method, headers)
     else:
-        whole.check(sent or method, headers, known)
+        whole_file.check(sent or method, headers, known)
     if method == "PUT":
         if folder:
             raise MethodNotAllowed(PUT_ELSEWHERE, allow=FOLDER_METHODS)
@@ -131,7 +131,7 @@ def _check_content(
     kind = content_type.of_a_file(headers) if b"content-type" in known else ""
     if method == "POST" and kind and content_type.lacks_files(headers):
         raise content_type.without_files()
-    if accept_types and not (kind and fields.matches_media_type(kind, accept_types)):
+    if accept_types and not (kind and matches_media_type(kind, accept_types)):
         raise UnsupportedMediaType(
             f"The media type {kind or '(none)'} is not accepted here (--accept-types)."
         )
@@ -154,7 +154,7 @@ def _given_name(
     once = fields.single if judge else fields.first
     disposition = once(headers, b"content-disposition")
     if disposition is not None and disposition.strip(b" \t"):
-        parsed = fields.content_disposition(disposition)
+        parsed = parse_content_disposition(disposition)
         if parsed is None and judge:
             raise InvalidField(
                 'Content-Disposition cannot be read. It must be: attachment; filename="...", with '

@@ -23,6 +23,7 @@ from forebay.errors import (
     UnsupportedMediaType,
 )
 from forebay.model import (
+    MAX_OFFSET,
     About,
     AppendUpload,
     Conflict,
@@ -31,8 +32,10 @@ from forebay.model import (
     UploadRecord,
     UploadState,
 )
-from forebay.protocol import content_type, fields
+from forebay.protocol import content_type, fields, http_dates
 from forebay.protocol.checksums import of_content, of_file
+from forebay.protocol.fields import Headers
+from forebay.protocol.parameters import matches_media_type, parse_media_type
 from forebay.protocol.tus_concat import parse_concat
 from forebay.protocol.tus_metadata import (
     called,
@@ -42,7 +45,6 @@ from forebay.protocol.tus_metadata import (
     readable,
 )
 
-Headers = Sequence[tuple[bytes, bytes]]
 Fields = list[tuple[bytes, bytes]]
 
 VERSION = b"1.0.0"
@@ -166,19 +168,15 @@ def number(headers: Headers, name: bytes) -> int | None:
     value = fields.single(headers, name)
     if value is None:
         return None
-    if _NUMBER.fullmatch(value) is None or (found := int(value)) > fields.MAX_LENGTH:
-        raise InvalidField(f"{_shown(name)} is not a number of bytes.")
+    if _NUMBER.fullmatch(value) is None or (found := int(value)) > MAX_OFFSET:
+        raise InvalidField(f"{fields.display_name(name)} is not a number of bytes.")
     return found
-
-
-def _shown(name: bytes) -> str:
-    return "-".join(part.capitalize() for part in name.decode("ascii").split("-"))
 
 
 def _is_offset_stream(headers: Headers) -> bool:
     """Item 23: parameters and another case do not matter."""
     value = fields.first(headers, b"content-type")
-    return value is not None and fields.media_type(value)[0] == CONTENT_TYPE
+    return value is not None and parse_media_type(value)[0] == CONTENT_TYPE
 
 
 def _check_coding(headers: Headers) -> None:
@@ -296,7 +294,7 @@ def about(headers: Headers) -> About:
 
 
 def _check_type(media_type: str | None, accept_types: Sequence[str]) -> None:
-    if media_type is None or not fields.matches_media_type(media_type, accept_types):
+    if media_type is None or not matches_media_type(media_type, accept_types):
         raise UnsupportedMediaType(
             f"The media type {media_type or '(none)'} is not accepted here (--accept-types); "
             "Upload-Metadata tells it as filetype."
@@ -395,7 +393,7 @@ def expires(record: UploadRecord) -> Fields:
     done = record.state is UploadState.COMPLETE and not kept(record).get("partial")
     if record.expires_at is None or done:
         return []
-    return [(b"upload-expires", fields.http_date(record.expires_at))]
+    return [(b"upload-expires", http_dates.http_date(record.expires_at))]
 
 
 def head(record: UploadRecord) -> Fields:

@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping
 
 from forebay.errors import InvalidField, InvalidName
-from forebay.protocol import fields, names
+from forebay.protocol import names
+from forebay.protocol.parameters import parse_media_type
 
 __all__ = ["called", "media_type_of", "name_of", "parse_metadata", "readable"]
 
@@ -87,6 +88,6 @@ def media_type_of(pairs: Mapping[str, bytes]) -> str | None:
     """`filetype` or `type` when it is a media type, without its parameters."""
     for key in ("filetype", "type"):
         value = pairs.get(key, b"")
-        if value and len(value) <= _MAX_MEDIA_TYPE and (kind := fields.media_type(value)[0]):
+        if value and len(value) <= _MAX_MEDIA_TYPE and (kind := parse_media_type(value)[0]):
             return kind
     return None

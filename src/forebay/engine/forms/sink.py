@@ -28,10 +28,10 @@ from forebay.errors import (
 )
 from forebay.model import About, Conflict, LargeField
 from forebay.protocol.charsets import text_of
-from forebay.protocol.fields import matches_media_type
 from forebay.protocol.multipart import MultipartParser
 from forebay.protocol.multipart_head import FormLimits, PartHead, named
 from forebay.protocol.names import as_called, is_of_hidden, judge_path
+from forebay.protocol.parameters import matches_media_type
 from forebay.stores.base import Publication, Staged
 
 _FIELD_OVERHEAD = 512

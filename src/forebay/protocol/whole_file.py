@@ -7,7 +7,7 @@ would be taken for the whole (docs/decisions/018-*).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from forebay.errors import (
     InconsistentLength,
@@ -16,11 +16,11 @@ from forebay.errors import (
     LengthRequired,
     UnsupportedMediaType,
 )
-from forebay.protocol import fields, resumable
+from forebay.protocol import fields, ietf
+from forebay.protocol.fields import Headers, display_name
 
 __all__ = ["FIELDS", "PARTIAL_TYPES", "check", "check_beginning", "check_override"]
 
-Headers = Sequence[tuple[bytes, bytes]]
 
 _TUS = (
     b"tus-resumable",
@@ -39,7 +39,7 @@ _DRAFT = (
 FIELDS = frozenset((*_TUS, *_DRAFT))
 """Those that a resumable protocol has and a whole body has no use for."""
 
-PARTIAL_TYPES = frozenset({"application/offset+octet-stream", resumable.PARTIAL_UPLOAD})
+PARTIAL_TYPES = frozenset({"application/offset+octet-stream", ietf.PARTIAL_UPLOAD})
 """Media types of bytes that are added to an upload."""
 
 _OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
@@ -78,8 +78,8 @@ def check(method: str, headers: Headers, names: Collection[bytes] | None = None)
     for name in _TUS:
         if name in names:
             raise InvalidRequest(
-                f"{_shown(name)} belongs to a resumable upload (tus), which cannot begin here. "
-                "Begin it where those are offered, or send the whole file without that field."
+                f"{display_name(name)} belongs to a resumable upload (tus), which cannot begin "
+                "here. Begin it where those are offered, or send the whole file without that field."
             )
     if not FIELDS.isdisjoint(names):
         _check_draft(headers)
@@ -97,11 +97,11 @@ def check_beginning(method: str, headers: Headers) -> None:
     for name in _TUS:
         if name in names:
             raise InvalidRequest(
-                f"{_shown(name)} belongs to tus, and Upload-Complete to another protocol. Send the "
-                "fields of one of them."
+                f"{display_name(name)} belongs to tus, and Upload-Complete to another protocol. "
+                "Send the fields of one of them."
             )
     _check_one(headers)
-    if fields.every(headers, b"upload-offset") and resumable.read(headers).offset != 0:
+    if fields.every(headers, b"upload-offset") and ietf.read(headers).offset != 0:
         raise InvalidField(
             "An upload begins at byte 0. To add to one that exists, PATCH its own address (the "
             "Location that it was given)."
@@ -115,8 +115,8 @@ def check_override(method: str, headers: Headers) -> None:
     for name, value in headers:
         if name in _OVERRIDES and value.strip().upper() != method.encode():
             raise InvalidField(
-                f"{_shown(name)} does not count here (X-HTTP-Method-Override does for tus, at the "
-                "address of uploads). Send the method itself."
+                f"{display_name(name)} does not count here (X-HTTP-Method-Override does for tus, "
+                "at the address of uploads). Send the method itself."
             )
 
 
@@ -125,8 +125,8 @@ def _check_foreign(names: Collection[bytes]) -> None:
         return
     name = min(_FOREIGN.intersection(names))
     raise InvalidRequest(
-        f"{_shown(name)} belongs to an upload in parts that is not spoken here. Send the whole "
-        "file without it, or use tus, Upload-Complete or Content-Range."
+        f"{display_name(name)} belongs to an upload in parts that is not spoken here. Send the "
+        "whole file without it, or use tus, Upload-Complete or Content-Range."
     )
 
 
@@ -142,13 +142,13 @@ def _check_type(headers: Headers) -> None:
 
 
 def _check_draft(headers: Headers) -> None:
-    if not resumable.asks(headers):
+    if not ietf.asks(headers):
         name = next(name for name, _ in headers if name in FIELDS)
         raise InvalidRequest(
-            f"{_shown(name)} belongs to a resumable upload. Say Upload-Complete: ?1 with a whole "
-            "file, or send it without that field."
+            f"{display_name(name)} belongs to a resumable upload. Say Upload-Complete: ?1 with a "
+            "whole file, or send it without that field."
         )
-    asked = resumable.read(headers, without_version=True)
+    asked = ietf.read(headers, without_version=True)
     if asked.complete is None:
         raise InvalidField(
             "Upload-Complete cannot be read. It is ?1 when the body is the whole file, ?0 when "
@@ -181,7 +181,3 @@ def _check_length(told: int | None, content_length: int | None) -> None:
         raise InconsistentLength(
             f"Upload-Length says {told} bytes, but the body has {content_length}; send them all."
         )
-
-
-def _shown(name: bytes) -> str:
-    return "-".join(part.capitalize() for part in name.decode("ascii").split("-"))

@@ -8,12 +8,13 @@ is known of -12 and later. Until it is an RFC its iterations are told apart by a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from forebay.errors import InvalidField, UnsupportedMediaType
 from forebay.model import AppendUpload, CreateUpload, Receive
-from forebay.protocol import checksums, content_type, fields
+from forebay.protocol import checksums, content_type, fields, structured_fields
+from forebay.protocol.fields import Headers
 
 __all__ = [
     "LARGEST",
@@ -39,7 +40,6 @@ __all__ = [
     "standing",
 ]
 
-Headers = Sequence[tuple[bytes, bytes]]
 Fields = list[tuple[bytes, bytes]]
 
 NAME = "ietf"
@@ -132,7 +132,7 @@ def read(headers: Headers, *, without_version: bool = False) -> Asked:
 
 def _item(headers: Headers, name: bytes) -> object:
     lines = fields.every(headers, name)
-    item = fields.structured_item(b", ".join(lines)) if lines else None
+    item = structured_fields.structured_item(b", ".join(lines)) if lines else None
     return item[0] if item is not None else None
 
 

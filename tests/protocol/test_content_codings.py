@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.errors import UnsupportedCoding
-from forebay.protocol import codings
+from forebay.protocol import content_codings
 from forebay.protocol.fields import every
 from forebay.protocol.status import render
 
@@ -31,10 +31,10 @@ def headers(*values: bytes) -> list[tuple[bytes, bytes]]:
     ],
 )
 def test_what_is_to_be_taken_off(values: tuple[bytes, ...], expected: str | None) -> None:
-    assert codings.to_decode(headers(*values), OFFERED) == expected
+    assert content_codings.to_decode(headers(*values), OFFERED) == expected
     if expected is None:
-        codings.check_identity(headers(*values))
-        assert codings.to_decode(headers(*values), ()) is None
+        content_codings.check_identity(headers(*values))
+        assert content_codings.to_decode(headers(*values), ()) is None
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_what_is_to_be_taken_off(values: tuple[bytes, ...], expected: str | None
 def test_what_is_refused(values: tuple[bytes, ...]) -> None:
     for offered, accepted in ((OFFERED, b"gzip, zstd"), ((), b"identity")):
         with pytest.raises(UnsupportedCoding) as caught:
-            codings.to_decode(headers(*values), offered)
+            content_codings.to_decode(headers(*values), offered)
         answer = render(caught.value, None)
         assert (answer.status, every(answer.headers, b"accept-encoding")) == (415, [accepted])
     with pytest.raises(UnsupportedCoding) as caught:
-        codings.check_identity(headers(*values))
+        content_codings.check_identity(headers(*values))
     assert every(render(caught.value, None).headers, b"accept-encoding") == [b"identity"]

@@ -6,13 +6,17 @@ import pytest
 
 from forebay.errors import InvalidField, NotOffered, UploadError
 from forebay.model import Conflict
-from forebay.protocol import raw, whole
+from forebay.protocol import raw, whole_file
 
 SIZE = (b"content-length", b"18")
 V3 = (b"upload-draft-interop-version", b"3")
 
 PARTS: list[list[tuple[bytes, bytes]]] = [
-    *([(name, value)] for name in sorted(whole.FIELDS) for value in (b"", b"1", b"junk", b"0")),
+    *(
+        [(name, value)]
+        for name in sorted(whole_file.FIELDS)
+        for value in (b"", b"1", b"junk", b"0")
+    ),
     [(b"tus-resumable", b"0.2.2")],
     [(b"upload-complete", b"?0")],
     [(b"upload-complete", b"true")],
@@ -52,7 +56,7 @@ def test_what_speaks_a_resumable_protocol_is_no_whole_file(
 ) -> None:
     for headers in ([SIZE, *fields], [*fields, SIZE]):
         with pytest.raises(UploadError) as caught:
-            whole.check("PUT", headers)
+            whole_file.check("PUT", headers)
         assert len(caught.value.message) > 30  # says what to do
 
 
@@ -72,31 +76,31 @@ def test_what_speaks_a_resumable_protocol_is_no_whole_file(
     ids=str,
 )
 def test_what_is_whole_is_taken(fields: list[tuple[bytes, bytes]]) -> None:
-    whole.check("PUT", [SIZE, *fields])
+    whole_file.check("PUT", [SIZE, *fields])
 
 
 def test_a_told_length_needs_one_to_compare_it_with() -> None:
     told = [(b"upload-complete", b"?1"), (b"upload-length", b"18")]
     with pytest.raises(UploadError, match="Content-Length"):
-        whole.check("PUT", [*told, (b"transfer-encoding", b"chunked")])
+        whole_file.check("PUT", [*told, (b"transfer-encoding", b"chunked")])
 
 
 def test_an_upload_begins_at_its_first_byte() -> None:
     begins = (b"upload-complete", b"?0")
-    whole.check_beginning("PUT", [begins])
-    whole.check_beginning("PUT", [begins, (b"upload-offset", b"0")])
+    whole_file.check_beginning("PUT", [begins])
+    whole_file.check_beginning("PUT", [begins, (b"upload-offset", b"0")])
     for offset in (b"5", b"", b"-1", b"0, 0"):
         with pytest.raises(UploadError, match="byte 0"):
-            whole.check_beginning("PUT", [begins, (b"upload-offset", offset)])
+            whole_file.check_beginning("PUT", [begins, (b"upload-offset", offset)])
     with pytest.raises(UploadError, match="Override"):
-        whole.check_beginning("PUT", [begins, (b"x-http-method-override", b"PATCH")])
+        whole_file.check_beginning("PUT", [begins, (b"x-http-method-override", b"PATCH")])
 
 
 @pytest.mark.parametrize("name", [b"tus-resumable", b"upload-metadata", b"x-content-range"])
 def test_an_upload_begins_in_the_terms_of_one_protocol(name: bytes) -> None:
     for said in (b"?0", b"?1"):
         with pytest.raises(UploadError) as caught:
-            whole.check_beginning("PUT", [(b"upload-complete", said), (name, b"1")])
+            whole_file.check_beginning("PUT", [(b"upload-complete", said), (name, b"1")])
         assert len(caught.value.message) > 30
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.protocol.repeated import faults, vary_once
+from forebay.protocol.response_fields import faults, merge_vary
 
 ORIGIN = (b"access-control-allow-origin", b"https://app.example")
 
@@ -66,6 +66,6 @@ def test_what_clients_read_in_different_ways_is_a_fault(status, headers, said):
 )
 def test_all_that_an_answer_varies_by_is_told_in_one_field(values, once):
     other = (b"etag", b'"1"')
-    found = vary_once([*((b"vary", value) for value in values), other])
+    found = merge_vary([*((b"vary", value) for value in values), other])
     assert [value for name, value in found if name == b"vary"] == once
     assert other in found

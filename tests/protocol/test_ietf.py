@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from forebay.errors import InvalidField, UnsupportedMediaType
 from forebay.model import Conflict, Digest, Preconditions, Receive
-from forebay.protocol import fields, resumable
-from forebay.protocol.resumable import LARGEST, NEWEST, VERSIONS, Limits
+from forebay.protocol import ietf, structured_fields
+from forebay.protocol.ietf import LARGEST, NEWEST, VERSIONS, Limits
 
 Head = list[tuple[bytes, bytes]]
 COMPLETE = (b"upload-complete", b"?1")
@@ -42,7 +42,7 @@ def number(value: object) -> tuple[bytes, bytes]:
 )
 def test_completeness_is_a_boolean_or_nothing(value: bytes, found: bool | None) -> None:
     """Items 6 and 10."""
-    assert resumable.read([(b"upload-complete", value)]).complete is found
+    assert ietf.read([(b"upload-complete", value)]).complete is found
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_completeness_is_a_boolean_or_nothing(value: bytes, found: bool | None) 
 )
 def test_offset_and_length_are_integers_or_nothing(value: bytes, found: int | None) -> None:
     """Items 5, 7, 9 and 10."""
-    asked = resumable.read([(b"upload-offset", value), (b"upload-length", value)])
+    asked = ietf.read([(b"upload-offset", value), (b"upload-length", value)])
     assert (asked.offset, asked.length) == (found, found)
 
 
 def test_a_field_of_two_lines_is_no_item() -> None:
     """Items 5 to 7."""
-    asked = resumable.read([OFFSET, OFFSET, COMPLETE, COMPLETE])
+    asked = ietf.read([OFFSET, OFFSET, COMPLETE, COMPLETE])
     assert (asked.offset, asked.complete) == (None, None)
 
 
@@ -80,7 +80,7 @@ def test_no_value_breaks_the_reading(first: bytes, second: bytes) -> None:
         b"upload-complete",
         b"upload-draft-interop-version",
     )
-    asked = resumable.read([(name, value) for name in names for value in (first, second)])
+    asked = ietf.read([(name, value) for name in names for value in (first, second)])
     assert asked.offset is None or 0 <= asked.offset <= LARGEST
 
 
@@ -90,25 +90,25 @@ def test_no_value_breaks_the_reading(first: bytes, second: bytes) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_spoken_version_may_get_a_104(version: int) -> None:
     """Items 1 and 2."""
-    found = resumable.read([number(version)]).version
+    found = ietf.read([number(version)]).version
     assert found.interim
-    assert resumable.draft(found) == [number(version)]
+    assert ietf.draft(found) == [number(version)]
 
 
 @pytest.mark.parametrize("value", ["2", "10", "0", "six", "?1", "6.0", "-6", "6, 6", ""])
 @pytest.mark.parametrize("switch", [True, False])
 def test_another_version_gets_none_and_the_newest_rules(value: str, switch: bool) -> None:
     """Item 1. What is no number is as if absent (items 5 to 7)."""
-    found = resumable.read([number(value)], without_version=switch).version
+    found = ietf.read([number(value)], without_version=switch).version
     assert found.interim is (switch and value not in ("2", "10", "0"))
     assert dataclasses.replace(found, number=9, interim=True) == NEWEST
-    assert resumable.draft(found) == []
+    assert ietf.draft(found) == []
 
 
 def test_a_switch_stands_for_the_rfc() -> None:
     """Item 4."""
-    assert not resumable.read([]).version.interim
-    assert resumable.read([], without_version=True).version.interim
+    assert not ietf.read([]).version.interim
+    assert ietf.read([], without_version=True).version.interim
 
 
 def test_the_table_of_differences() -> None:
@@ -132,11 +132,11 @@ def test_the_table_of_differences() -> None:
 def test_version_3_says_the_opposite() -> None:
     """Item 3."""
     head = [number(3), (b"upload-incomplete", b"?0"), (b"upload-complete", b"?0")]
-    asked = resumable.read(head)
+    asked = ietf.read(head)
     assert asked.complete is True
-    assert resumable.completeness(asked.version, True) == (b"upload-incomplete", b"?0")
-    assert resumable.completeness(asked.version, False) == (b"upload-incomplete", b"?1")
-    assert resumable.read([number(9), (b"upload-incomplete", b"?0")]).complete is None
+    assert ietf.completeness(asked.version, True) == (b"upload-incomplete", b"?0")
+    assert ietf.completeness(asked.version, False) == (b"upload-incomplete", b"?1")
+    assert ietf.read([number(9), (b"upload-incomplete", b"?0")]).complete is None
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_version_3_says_the_opposite() -> None:
     ],
 )
 def test_which_requests_are_in_this_dialect(method: str, head: Head, spoken: bool) -> None:
-    assert resumable.speaks(method, head) is spoken
+    assert ietf.speaks(method, head) is spoken
 
 
 # --- commands ----------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ WHOLE = b"sha-256=:" + b"cnJy" * 10 + b"cnI=:"
 def test_a_creation_stores_what_its_target_would() -> None:
     """Items 31, 41, 75, 76: only Repr-Digest is about the whole."""
     head = [(b"repr-digest", WHOLE), (b"content-digest", b"sha-256=:" + b"A" * 43 + b"=:")]
-    wish = resumable.create(TARGET, 10, head)
+    wish = ietf.create(TARGET, 10, head)
     assert (wish.dialect, wish.name, wish.length, wish.media_type) == (
         "ietf",
         "f.bin",
@@ -189,14 +189,14 @@ def test_a_creation_stores_what_its_target_would() -> None:
 
 def test_no_upload_is_larger_than_a_field_can_say() -> None:
     """Item 9."""
-    assert resumable.create(TARGET, None, []).max_size == LARGEST
-    assert resumable.create(dataclasses.replace(TARGET, max_size=7), None, []).max_size == 7
+    assert ietf.create(TARGET, None, []).max_size == LARGEST
+    assert ietf.create(dataclasses.replace(TARGET, max_size=7), None, []).max_size == 7
 
 
 def test_an_append_says_where_and_whether_it_is_the_last() -> None:
     """Items 52 and 53."""
     head = [OFFSET, COMPLETE, PARTIAL, (b"upload-length", b"9")]
-    wish = resumable.append(resumable.read(head), "id", head)
+    wish = ietf.append(ietf.read(head), "id", head)
     assert (wish.upload_id, wish.dialect, wish.offset) == ("id", "ietf", 5)
     assert (wish.length, wish.completes) == (9, True)
     for missing, error in (
@@ -206,7 +206,7 @@ def test_an_append_says_where_and_whether_it_is_the_last() -> None:
     ):
         rest = [field for field in head if field != missing]
         with pytest.raises(error):
-            resumable.append(resumable.read(rest), "id", rest)
+            ietf.append(ietf.read(rest), "id", rest)
 
 
 @pytest.mark.parametrize(
@@ -223,12 +223,12 @@ def test_the_media_type_of_an_append(value: bytes, right: bool) -> None:
     """Items 51 and 62; before 6 there was none."""
     head = [OFFSET, COMPLETE, (b"content-type", value)]
     if right:
-        resumable.append(resumable.read(head), "id", head)
+        ietf.append(ietf.read(head), "id", head)
     else:
         with pytest.raises(UnsupportedMediaType):
-            resumable.append(resumable.read(head), "id", head)
+            ietf.append(ietf.read(head), "id", head)
     old = [number(5), *head]
-    resumable.append(resumable.read(old), "id", old)
+    ietf.append(ietf.read(old), "id", old)
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -251,45 +251,45 @@ def test_limits_are_a_dictionary_of_integers(limits: Limits, version: int, value
     """Items 8, 9 and 22."""
     name, found = limits.field(VERSIONS[version])
     assert (name, found) == (b"upload-limit", value)
-    members = fields.structured_dictionary([found])
+    members = structured_fields.structured_dictionary([found])
     assert members is not None
     assert all(type(member) is int for member, _ in members.values())
 
 
 def test_an_announcement_names_the_upload_and_its_limits() -> None:
     """Items 2, 25 and 33."""
-    found = resumable.announcement(VERSIONS[8], b"/uploads/x", Limits(7, None))
+    found = ietf.announcement(VERSIONS[8], b"/uploads/x", Limits(7, None))
     assert found == [(b"location", b"/uploads/x"), (b"upload-limit", b"max-size=7"), number(8)]
-    old = resumable.announcement(VERSIONS[5], b"/uploads/x", Limits(7, None))
+    old = ietf.announcement(VERSIONS[5], b"/uploads/x", Limits(7, None))
     assert old == [(b"location", b"/uploads/x"), number(5)]
 
 
 def test_progress_names_the_offset_and_never_the_upload() -> None:
     """Items 35 and 60."""
-    assert resumable.progress(VERSIONS[8], 7) == [(b"upload-offset", b"7"), number(8)]
+    assert ietf.progress(VERSIONS[8], 7) == [(b"upload-offset", b"7"), number(8)]
 
 
 @pytest.mark.parametrize("version", [None, *VERSIONS])
 def test_where_an_upload_stands(version: int | None) -> None:
     """Items 3 and 44."""
     head = [] if version is None else [number(version)]
-    asked = resumable.read(head).version
-    told = dict(resumable.standing(asked, complete=False, at=5, length=9, limits=Limits(10)))
+    asked = ietf.read(head).version
+    told = dict(ietf.standing(asked, complete=False, at=5, length=9, limits=Limits(10)))
     flag = (b"upload-incomplete", b"?1") if version == 3 else (b"upload-complete", b"?0")
     expected = {flag[0]: flag[1], b"upload-offset": b"5"}
     if version is None or version >= 6:
         expected |= {b"upload-length": b"9", b"upload-limit": b"max-size=10"}
     assert told == expected | dict(head)
-    unknown = dict(resumable.standing(asked, complete=True, at=5, length=None, limits=None))
+    unknown = dict(ietf.standing(asked, complete=True, at=5, length=None, limits=None))
     assert b"upload-length" not in unknown
 
 
 def test_the_problems_of_the_draft() -> None:
     """Items 73 and 74."""
     base = "https://iana.org/assignments/http-problem-types#"
-    assert resumable.mismatch(expected=1, provided=2, other=3) == {
+    assert ietf.mismatch(expected=1, provided=2, other=3) == {
         "type": base + "mismatching-upload-offset",
         "expected-offset": 1,
         "provided-offset": 2,
     }
-    assert resumable.inconsistent() == {"type": base + "inconsistent-upload-length"}
+    assert ietf.inconsistent() == {"type": base + "inconsistent-upload-length"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from forebay.protocol.fields import Headers, every
 
-__all__ = ["MAY_REPEAT", "faults", "vary_once"]
+__all__ = ["MAY_REPEAT", "faults", "merge_vary"]
 
 MAY_REPEAT = frozenset(
     {
@@ -49,7 +49,7 @@ def faults(status: int, headers: Headers) -> list[str]:
     return found
 
 
-def vary_once(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def merge_vary(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The fields with all that the answer varies by in one Vary, each name once."""
     values = every(headers, b"vary")
     if len(values) < 2:
