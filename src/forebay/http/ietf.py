@@ -1,4 +1,4 @@
-"""The IETF's resumable uploads over HTTP: `protocol.resumable` put to the engine."""
+"""The IETF's resumable uploads over HTTP: `protocol.ietf` put to the engine."""
 
 from __future__ import annotations
 
