@@ -1,9 +1,11 @@
-"""The store of a folder that is served, by a server or within an application."""
+"""The store of a folder that is served, and its locks, by a server or within an application."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.locks.base import Locks
+from forebay.locks.files import FileLocks
 from forebay.protocol.names import numbered
 from forebay.stores.compressed.choice import packs
 from forebay.stores.files.store import FileStore
@@ -23,3 +25,8 @@ def make_store(settings: Settings) -> FileStore:
         numbered=numbered,
         packs=packs(settings),
     )
+
+
+def make_locks(store: FileStore) -> Locks:
+    """Shared by all processes that serve the folder of `store`."""
+    return FileLocks(lambda: store.own_fd)

@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.dying import Point, Watched, dying_at
 from engine.notified import call_all
+from forebay.backends import make_locks
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.engine.outbox.notifier import Notifier
 from forebay.engine.transfer.workers import Workers
@@ -55,6 +56,7 @@ class Place:
         own = folder / OWN_FOLDER
         self.sessions = SqliteSessions(str(own / "state.db"), durability, str(own))
         self.workers = Workers(2, 64 << 10)
+        self.locks = make_locks(self.store)
 
     async def create(
         self,
@@ -110,7 +112,9 @@ class Place:
     def notifier(self, point: Point = lambda _: None) -> Notifier:
         hooks = PythonHooks()
         hooks.completers.append(Watched(self, point, ("tell",)).tell)
-        engine: Any = SimpleNamespace(store=self.store, workers=self.workers, hooks=hooks)
+        engine: Any = SimpleNamespace(
+            store=self.store, workers=self.workers, hooks=hooks, locks=self.locks
+        )
         return Notifier(engine, Watched(self.sessions, point, ("update",)))
 
     def tell(self, completion: Completed) -> None:
@@ -123,7 +127,9 @@ class Place:
         return path.read_text().splitlines() if path.exists() else []
 
     async def sweep(self, now: float | None = None, *, tells: bool = True) -> Swept:
-        swept = await Sweeper(self.store, self.sessions, self.workers).run(now or time.time())
+        swept = await Sweeper(self.store, self.sessions, self.workers, self.locks).run(
+            now or time.time()
+        )
         if tells:
             await call_all(self.notifier())
         return swept

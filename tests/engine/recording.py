@@ -56,7 +56,7 @@ async def sweep_twice(folder: Path) -> None:
     async with running(folder) as engine:
         uploads = resumables(engine)
         engine.hooks.completers.append(Told(folder).tell)  # type: ignore[attr-defined]
-        sweeper = Sweeper(engine.store, uploads._sessions, engine.workers)
+        sweeper = Sweeper(engine.store, uploads._sessions, engine.workers, engine.context.locks)
         for _ in range(2):
             await sweeper.run(time.time())
             await call_all(uploads.notifier)

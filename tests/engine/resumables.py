@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.completing import PACKED
+from forebay.backends import make_locks
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.sweep import open_sessions
@@ -26,7 +27,7 @@ async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> Asyn
     made = Settings(dir=str(folder), min_free=0, **settings)
     packs = (lambda name: True) if PACKED in os.environ else None
     store = FileStore(made.dir, durability=made.durability, numbered=numbered, packs=packs)
-    engine = Engine(made, store)
+    engine = Engine(made, store, locks=make_locks(store))
     await engine.open_uploads(open_sessions(made, store) if sqlite else MemorySessions())
     try:
         yield engine

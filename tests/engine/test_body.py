@@ -59,7 +59,7 @@ def descriptors() -> int:
     found = 0
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # that of the listing itself
-            found += not os.readlink(f"/proc/self/fd/{number}").endswith("sweep.lock")
+            found += not os.readlink(f"/proc/self/fd/{number}").endswith("jobs.lock")
     return found
 
 

@@ -107,7 +107,11 @@ def test_uploads_outlive_a_clock_that_is_set_past_their_end(tmp_path: Path, cloc
             await uploads.append(at(record.id, 0), body(b"abc"))
             assert isinstance(engine.store, FileStore)
             keeping = Housekeeping(
-                lambda: engine.settings, engine.store, engine.workers, engine.sessions
+                lambda: engine.settings,
+                engine.store,
+                engine.workers,
+                engine.context.locks,
+                engine.sessions,
             )
             clocks.set(YEAR)
             await keeping._clean()
@@ -137,7 +141,11 @@ def test_a_start_and_a_sweep_by_hand_know_of_a_clock_that_was_set(
         async with running(tmp_path, retention=RETENTION) as engine:
             assert isinstance(engine.store, FileStore)
             keeping = Housekeeping(
-                lambda: engine.settings, engine.store, engine.workers, engine.sessions
+                lambda: engine.settings,
+                engine.store,
+                engine.workers,
+                engine.context.locks,
+                engine.sessions,
             )
             begun = clock.CLOCK.now()
             await keeping._clean()

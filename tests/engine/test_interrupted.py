@@ -96,7 +96,8 @@ async def test_who_may_delete_ends_a_published_upload_with_its_file(
 
 def sweeper(engine: Engine) -> Sweeper:
     assert engine.sessions is not None
-    return Sweeper(engine.store, engine.sessions, engine.workers, engine.state.notify_soon)
+    locks, notify = engine.context.locks, engine.state.notify_soon
+    return Sweeper(engine.store, engine.sessions, engine.workers, locks, notify)
 
 
 @on_a_loop

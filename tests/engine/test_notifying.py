@@ -109,7 +109,7 @@ async def test_a_callback_that_failed_is_called_after_a_restart(tmp_path: Path, 
         callback = Callback(engine, 0)
         assert engine.sessions is not None
         late = time.time() + 10 * 86400  # long after the upload has expired
-        await Sweeper(engine.store, engine.sessions, engine.workers).run(late)
+        await Sweeper(engine.store, engine.sessions, engine.workers, engine.context.locks).run(late)
         resumables(engine).notifier.start()
         while not callback.calls:
             await asyncio.sleep(0.01)
@@ -170,13 +170,13 @@ async def test_while_another_process_calls_it_is_tried_now_and_then_only(
 
         one.hooks.completers.append(slow)  # type: ignore[attr-defined]
         callback, tried = Callback(other, 0), []
-        try_lock = other.store.try_lock
+        try_acquire = other.context.locks.try_acquire
 
         def locked(key: str) -> Any:
             tried.append(key)
-            return try_lock(key)
+            return try_acquire(key)
 
-        monkeypatch.setattr(other.store, "try_lock", locked)
+        monkeypatch.setattr(other.context.locks, "try_acquire", locked)
         request = asyncio.create_task(resumed(one))
         await began.wait()
         resumables(other).notifier.start()
@@ -213,7 +213,9 @@ async def test_callbacks_that_hang_hold_up_no_other_nor_the_end(
         assert heard == [f"{number}.bin" for number in range(41)]
     async with running(tmp_path) as engine:
         assert engine.sessions is not None
-        await Sweeper(engine.store, engine.sessions, engine.workers).run(time.time())
+        await Sweeper(engine.store, engine.sessions, engine.workers, engine.context.locks).run(
+            time.time()
+        )
         assert len(await engine.sessions.unnotified(float("inf"), 100)) == 40
     never.set()
 
@@ -270,7 +272,7 @@ async def test_a_file_that_is_deleted_meanwhile_is_told_of_until_its_upload_expi
         assert not (tmp_path / "f.bin").exists()
         sessions = engine.sessions
         assert sessions is not None and record.expires_at is not None
-        sweeper = Sweeper(engine.store, sessions, engine.workers)
+        sweeper = Sweeper(engine.store, sessions, engine.workers, engine.context.locks)
         await sweeper.run(time.time())
         await call_all(resumables(engine).notifier)
         assert callback.calls == ["f.bin"] * 2

@@ -118,7 +118,9 @@ def test_a_request_that_is_cancelled_while_the_callback_runs_has_all_its_files_t
             assert files(tmp_path) == CONTENT
             go_on.set()
             assert uploads._sessions is not None
-            await Sweeper(engine.store, uploads._sessions, engine.workers).run(time.time())
+            await Sweeper(
+                engine.store, uploads._sessions, engine.workers, engine.context.locks
+            ).run(time.time())
             await call_all(uploads.notifier)
             assert sorted(line.split()[1] for line in Told(tmp_path).lines()) == sorted(CONTENT)
             assert list(engine.store.staged_ids()) == []

@@ -125,7 +125,7 @@ def test_a_client_that_is_quicker_than_the_sweep_makes_a_crash_good(
             engine.hooks.completers.append(  # type: ignore[attr-defined]
                 lambda completion: told.append(completion.id)
             )
-            await Sweeper(place.store, place.sessions, place.workers).repair()
+            await Sweeper(place.store, place.sessions, place.workers, place.locks).repair()
             if command == "offset":
                 assert (await uploads.offset(ID)).state is UploadState.COMPLETE
             elif command == "append":
@@ -379,7 +379,7 @@ async def test_an_upload_whose_client_comes_back_during_the_sweep_stays(tmp_path
         now = time.time()
         await place.create(ID, BODY, expires_at=now - 1)
         sessions = ComingBack(place, now + 1000)
-        swept = await Sweeper(place.store, sessions, place.workers).run(now)  # type: ignore[arg-type]
+        swept = await Sweeper(place.store, sessions, place.workers, place.locks).run(now)  # type: ignore[arg-type]
         assert swept.expired == 0
         record = await place.sessions.load(ID)
         assert record.offset == len(BODY) + 4

@@ -72,18 +72,6 @@ class StagingContract:
 
     # --- writing ---
 
-    def test_a_key_is_locked_once_and_others_are_not(self, store: Store) -> None:
-        release = store.try_lock("one")
-        assert release is not None
-        assert store.try_lock("one") is None
-        other = store.try_lock("other")
-        assert other is not None
-        other()
-        release()
-        again = store.try_lock("one")
-        assert again is not None
-        again()
-
     def test_bytes_are_read_back_as_they_were_written(self, store: Store) -> None:
         staged = store.stage()
         fill(fill(staged, b"first "), b"second")

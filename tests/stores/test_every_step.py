@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from forebay.errors import ForebayError, SyncFailed, UploadError
+from forebay.locks.files import FileLocks
 from forebay.stores.files.staged import StagedFile
 from forebay.stores.files.store import FileStore
 
@@ -69,9 +70,10 @@ def kept(store: FileStore) -> None:
         staged.discard()
 
 
-def exclusive(store: FileStore) -> None:
-    with store.exclusive("some.lock"):
-        pass
+def locked(store: FileStore) -> None:
+    lock = FileLocks(lambda: store.own_fd).try_acquire("a job")
+    assert lock is not None
+    lock.release()
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -94,7 +96,7 @@ OPERATIONS: dict[str, Operation] = {
     "published from": lambda store: store.published_from(ID, "old"),
     "open staged": lambda store: store.open_staged(ID).close(),
     "sweep": lambda store: store.sweep_temporaries(),
-    "exclusive": exclusive,
+    "lock": locked,
     "probe": lambda store: store.probe(),
     "refresh": lambda store: store.refresh(),
     "check": lambda store: store.check_target(how("f/new")),

@@ -17,6 +17,8 @@ from forebay.engine.transfer.spool import Budget
 from forebay.engine.transfer.workers import Workers
 from forebay.hooks.base import Access, Hooks
 from forebay.hooks.python import PythonHooks
+from forebay.locks.base import Locks
+from forebay.locks.memory import MemoryLocks
 from forebay.model import NOTHING_SAID, About, Principal
 from forebay.stores.base import Store
 
@@ -31,6 +33,7 @@ class EngineContext:
     Args:
         settings: may be replaced whole at any time by assigning `settings`.
         store: where files live; closed by the caller.
+        locks: shared by all processes that serve the store; its own when left out.
         hooks: the application's callbacks.
         tally: shared by the worker processes of one server; its own when left out.
     """
@@ -40,10 +43,12 @@ class EngineContext:
         settings: Settings,
         store: Store,
         *,
+        locks: Locks | None = None,
         hooks: Hooks | None = None,
         tally: Tally | None = None,
     ) -> None:
         self.store = store
+        self.locks: Locks = locks or MemoryLocks()
         self.hooks: Hooks = hooks or PythonHooks()
         self.workers = Workers(settings.threads, settings.buffer_size)
         self.budget = Budget(settings.memory_budget)

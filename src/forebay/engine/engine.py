@@ -33,6 +33,7 @@ from forebay.engine.uploads import outcome
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.hooks.base import Hooks
+from forebay.locks.base import Locks
 from forebay.model import NOTHING_SAID, About, Digest, Principal, Receive, Stored
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Store
@@ -52,10 +53,11 @@ class Engine:
         settings: Settings,
         store: Store,
         *,
+        locks: Locks | None = None,
         hooks: Hooks | None = None,
         tally: Tally | None = None,
     ) -> None:
-        self.context = EngineContext(settings, store, hooks=hooks, tally=tally)
+        self.context = EngineContext(settings, store, locks=locks, hooks=hooks, tally=tally)
         self.removal = Removal(self.context)
         """Removes published files."""
         self.state = State(self.context, self.removal)

@@ -16,7 +16,7 @@ from types import FrameType
 
 import uvicorn
 
-from forebay.backends import make_store
+from forebay.backends import make_locks, make_store
 from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.background import Background
@@ -68,7 +68,7 @@ def serve_one(
     `lifeline` is a pipe from the supervisor, if there is one: it ends when the supervisor dies.
     """
     store = make_store(settings)
-    engine = Engine(settings, store, tally=tally)
+    engine = Engine(settings, store, locks=make_locks(store), tally=tally)
 
     class Protocol(DirectProtocol):
         limits = limits_of(settings)

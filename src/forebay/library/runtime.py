@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from forebay.backends import make_store
+from forebay.backends import make_locks, make_store
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.background import Background
 from forebay.errors import (
@@ -55,7 +55,7 @@ class Runtime:
             error.message = f"The folder {settings.dir!r} cannot be used: {error.message}"
             error.args = (error.message,)
             raise
-        self.engine = Engine(settings, self.store, hooks=hooks)
+        self.engine = Engine(settings, self.store, locks=make_locks(self.store), hooks=hooks)
         serves(self.engine)
         self.files = FilesApp(
             self.engine,

@@ -367,13 +367,6 @@ class Store(Protocol):
         """
         ...
 
-    def try_lock(self, key: str) -> Callable[[], None] | None:
-        """Locks `key` against all processes that use this store, and all threads; never waits.
-
-        What lets go of it, which the death of the process does as well; None when it is locked.
-        """
-        ...
-
     def space(self) -> Space:
         """Room left for an unprivileged writer."""
         ...

@@ -193,7 +193,6 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._numbers = Numbers(numbered)
         self._files: dict[str, tuple[FileInfo, _Data]] = {}
-        self._locked: set[str] = set()
         self._folders: dict[str, FileInfo] = {}
         self._uploads: dict[str, _Data] = {}
         # Tags differ between processes, too: a client may remember one.
@@ -433,13 +432,6 @@ class MemoryStore:
                 for base in heapq.nsmallest(max(limit, 0), inside)
                 if (info := self._lookup(inside[base])) is not None
             ]
-
-    def try_lock(self, key: str) -> Callable[[], None] | None:
-        with self._lock:
-            if key in self._locked:
-                return None
-            self._locked.add(key)
-        return lambda: self._locked.discard(key)
 
     def space(self) -> Space:
         if self._capacity is None:

@@ -134,6 +134,7 @@ class Background:
             lambda: engine.settings,
             self._store,
             engine.workers,
+            engine.locks,
             self._offered.sessions,
             self._offered.notify_soon,
         )

@@ -23,6 +23,8 @@ from forebay.engine.uploads.concatenation import is_partial, parts_of, release_p
 from forebay.engine.uploads.outcome import is_published, is_recorded
 from forebay.engine.uploads.publish import Completion
 from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
+from forebay.locks.base import Locks
+from forebay.locks.files import FileLocks
 from forebay.model import UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
@@ -73,11 +75,13 @@ class Sweeper:
         store: Store,
         sessions: Sessions | None,
         workers: Workers,
+        locks: Locks,
         notify: Notify = lambda _: None,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._workers = workers
+        self._locks = locks
         self._notify = notify
 
     async def run(self, now: float) -> Swept:
@@ -97,7 +101,9 @@ class Sweeper:
         """Removes what has expired, and data that belongs to no upload; beside the serving."""
         if self._sessions is not None:
             await self._expire(self._sessions, now, swept)
-            swept.dropped = await drop_gone(self._store, self._sessions, self._workers, now)
+            swept.dropped = await drop_gone(
+                self._store, self._sessions, self._workers, self._locks, now
+            )
             await self._remove_orphans(self._sessions, swept)
 
     async def _repair(self, sessions: Sessions, swept: Swept) -> None:
@@ -276,13 +282,15 @@ class Housekeeping:
         settings: Callable[[], Settings],
         store: FileStore,
         workers: Workers,
+        locks: Locks,
         sessions: Sessions | None,
         notify: Notify = lambda _: None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._workers = workers
-        self._sweeper = Sweeper(store, sessions, workers, notify)
+        self._locks = locks
+        self._sweeper = Sweeper(store, sessions, workers, locks, notify)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -305,15 +313,15 @@ class Housekeeping:
     async def _clean(self) -> Swept:
         swept = Swept()
         run = self._workers.run
-        lock = self._store.exclusive("sweep.lock")
-        alone = await run(lock.__enter__)
+        lock = await run(self._locks.try_acquire, "sweep")
+        if lock is None:
+            return swept
         try:
-            if alone:
-                CLOCK.retention = self._settings().retention
-                await self._sweeper.clean(CLOCK.now(), swept)
-                await run(CLOCK.note, self._store)
+            CLOCK.retention = self._settings().retention
+            await self._sweeper.clean(CLOCK.now(), swept)
+            await run(CLOCK.note, self._store)
         finally:
-            await run(lock.__exit__, None, None, None)
+            await run(lock.release)
         return swept
 
     async def _clean_regularly(self) -> None:
@@ -335,13 +343,14 @@ def _log(swept: Swept) -> None:
 async def sweep_store(settings: Settings, store: FileStore, workers: Workers) -> Swept:
     """One whole sweep of a store, also beside a server that serves it right now."""
     CLOCK.retention = settings.retention
+    locks = FileLocks(lambda: store.own_fd)
     await workers.run(CLOCK.take_over, store)
     if not await workers.run(has_state, store):
-        return await Sweeper(store, None, workers).run(CLOCK.now())
+        return await Sweeper(store, None, workers, locks).run(CLOCK.now())
     sessions = open_sessions(settings, store)
     await sessions.open()
     try:
-        return await Sweeper(store, sessions, workers).run(CLOCK.now())
+        return await Sweeper(store, sessions, workers, locks).run(CLOCK.now())
     finally:
         await sessions.close()
 

@@ -15,13 +15,14 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.uploads import outcome
 from forebay.engine.uploads.about import about_of
 from forebay.errors import NotFound, UploadBusy, UploadError
 from forebay.hooks.base import Completion
+from forebay.locks.base import Lock, Locks
 from forebay.model import Principal, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
@@ -232,9 +233,9 @@ class Notifier:
         """Calls, unless somebody else does or has: `version` is that of the record that was due.
         False when what came of it could not be noted.
         """
-        run, store = self._engine.workers.run, self._engine.store
-        release = await run(store.try_lock, upload_id, undo=_release)
-        if release is None:
+        run = self._engine.workers.run
+        lock = await run(self._engine.locks.try_acquire, upload_id, undo=_release)
+        if lock is None:
             return True
         try:
             now = await self._sessions.load(upload_id)
@@ -248,7 +249,7 @@ class Notifier:
         except NotFound:
             return True
         finally:
-            await run(release)
+            await run(lock.release)
 
     async def _call(
         self, record: UploadRecord, state: UploadState, context: Mapping[str, Any] | None
@@ -306,30 +307,32 @@ class Notifier:
         await self._sessions.update(record.id, notify_at=None, outcome=cleared)
 
 
-async def drop_gone(store: Store, sessions: Sessions, workers: Workers, now: float) -> int:
+async def drop_gone(
+    store: Store, sessions: Sessions, workers: Workers, locks: Locks, now: float
+) -> int:
     """Gives up on files that are gone and whose uploads have expired: their callbacks could not
     return. How many those were.
     """
     dropped = 0
     for record in await sessions.unnotified(math.inf, _MOST_DROPPED):
         if record.expires_at is not None and record.expires_at <= now:
-            dropped += await _drop_gone(store, sessions, workers, record)
+            dropped += await _drop_gone(store, sessions, workers, locks, record)
     return dropped
 
 
 async def _drop_gone(
-    store: Store, sessions: Sessions, workers: Workers, record: UploadRecord
+    store: Store, sessions: Sessions, workers: Workers, locks: Locks, record: UploadRecord
 ) -> bool:
     stored = outcome.stored(record)
     if stored is None or await workers.run(_is_there, store, stored.file.name):
         return False
-    release = await workers.run(store.try_lock, record.id, undo=_release)
-    if release is None:
+    lock = await workers.run(locks.try_acquire, record.id, undo=_release)
+    if lock is None:
         return False
     try:
         await sessions.delete(record.id)
     finally:
-        await workers.run(release)
+        await workers.run(lock.release)
     logger.error(
         "%r is gone and its upload has expired: on_complete is not called again", record.final_name
     )
@@ -380,6 +383,6 @@ def _close(staged: Staged) -> None:
     staged.close()
 
 
-def _release(release: Callable[[], None] | None) -> None:
-    if release is not None:
-        release()
+def _release(lock: Lock | None) -> None:
+    if lock is not None:
+        lock.release()

@@ -32,7 +32,7 @@ class Unfinished:
 
     def __init__(self, engine: EngineContext, sessions: Sessions) -> None:
         self._engine = engine
-        self._sweeper = Sweeper(engine.store, sessions, engine.workers)
+        self._sweeper = Sweeper(engine.store, sessions, engine.workers, engine.locks)
         self._ending: asyncio.Task[int] | None = None
         self._known = 0
         self._again_at: float | None = None

@@ -3,7 +3,6 @@
     .forebay/uploads/ID      data of resumable uploads, each locked by its writer
     .forebay/tmp/            named temporaries where there is no O_TMPFILE, locked as well
     .forebay/names.lock      held while a file is replaced or deleted
-    .forebay/notify.lock     a byte of it is locked while a callback is called about an upload
 
 Bodies of single requests are staged without any name where the filesystem can do that, so
 that a crash leaves nothing behind (invariant 5).
@@ -40,7 +39,6 @@ from forebay.stores.compressed.job import check_support
 from forebay.stores.compressed.reading import DecodedReader
 from forebay.stores.compressed.seekable import Unpacker
 from forebay.stores.compressed.xattr import mark_in, read_mark
-from forebay.stores.files import key_locks as keys
 from forebay.stores.files.flock import lock_soon, try_lock
 from forebay.stores.files.folders import Folders, close_quietly, scan, sync
 from forebay.stores.files.layout import OwnFolders
@@ -556,31 +554,6 @@ class FileStore:
             except OSError as error:
                 raise from_os_error(error, reading=True) from error
         return found
-
-    @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[bool]:
-        """Whether this process alone does what `name` stands for, for as long as it is held.
-
-        Raises StorageError.
-        """
-        try:
-            fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.own_fd)
-        except OSError as error:
-            raise from_os_error(error) from error
-        try:
-            try:
-                alone = try_lock(fd)
-            except OSError as error:
-                raise from_os_error(error) from error
-            yield alone
-        finally:
-            close_quietly(fd)
-
-    def try_lock(self, key: str) -> Callable[[], None] | None:
-        try:
-            return keys.try_lock("notify.lock", self.own_fd, key)
-        except OSError as error:
-            raise from_os_error(error) from error
 
     def space(self) -> Space:
         try:
