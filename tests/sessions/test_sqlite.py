@@ -24,9 +24,8 @@ from forebay.errors import (
     TooLarge,
 )
 from forebay.model import Durability, UploadState
-from forebay.sessions import batch_thread as lanes
 from forebay.sessions.base import Sessions
-from forebay.sessions.sqlite import database
+from forebay.sessions.sqlite import batch_thread, database
 from forebay.sessions.sqlite import sessions as sqlite
 
 from .contract import DurableContract, SessionsContract
@@ -112,7 +111,7 @@ def test_a_read_does_not_wait_for_a_slow_commit(
 
 
 def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "_MAX_PENDING", 5)
+    monkeypatch.setattr(batch_thread, "_MAX_PENDING", 5)
 
     async def main() -> None:
         async with opened(make(tmp_path)) as sessions:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import ConfigError
-from forebay.sessions.wakeups import Wakeups
+from forebay.sessions.sqlite.wakeups import Wakeups
 
 from .samples import LOOPS
 

@@ -1,1 +1,1 @@
-"""Where upload state and wake-ups live. `base` is the port; every other module is a backend."""
+"""Backends for the state of uploads. `base` is the port; `records` is what backends share."""

@@ -1,4 +1,4 @@
-"""Upload state in this process alone: for tests, and for servers that may forget."""
+"""Upload state in the memory of this process: for tests, and where no state is stored."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from forebay.sessions.records import (
 
 
 class MemorySessions:
-    """The port `Sessions` on a dict. Nothing outlives the process; there are no others."""
+    """The port `Sessions` on a dict. Nothing outlives the process, and no other one sees it."""
 
     def __init__(self) -> None:
         self._open = False
         self._records: dict[str, UploadRecord] = {}
-        # Kept sorted, so that a sweep or a listing costs what it returns and not all uploads.
+        # Sorted, so that a sweep or a listing costs what it returns, and not all uploads.
         self._ids: list[str] = []
         self._expiries: list[tuple[float, str]] = []
         self._bound: dict[str, set[str]] = {}
@@ -120,10 +120,10 @@ class MemorySessions:
         """Always passes."""
 
     async def ask_release(self, upload_id: str) -> None:
-        """There is no other process, so nobody to ask."""
+        """Does nothing: there is no other process."""
 
     def on_release_asked(self, callback: Callable[[str], None]) -> None:
-        """Never called: see `ask_release`."""
+        """Does nothing: no other process asks."""
 
     def _all(self) -> dict[str, UploadRecord]:
         if not self._open:

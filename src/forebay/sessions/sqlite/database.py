@@ -1,7 +1,7 @@
-"""Connections to the SQLite database, and what the lanes do with them.
+"""Connections to the SQLite database: the workers of the two threads.
 
-`Writer` runs a batch in one transaction; `Reader` answers from the newest committed state.
-Nothing but errors of `forebay.errors` leaves this module.
+`Writer` runs a batch in one transaction; `Reader` reads the newest committed state. Both raise
+errors of `forebay.errors` only.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from forebay.errors import (
     from_os_error,
 )
 from forebay.model import Durability
-from forebay.sessions.batch_thread import Operation
 from forebay.sessions.sqlite import schema
+from forebay.sessions.sqlite.batch_thread import Operation
 from forebay.sessions.sqlite.writelock import WHILE_STUCK, WriteLock
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
@@ -39,11 +39,11 @@ _OWN_FAULTS = (
     sqlite3.ProgrammingError,
     sqlite3.InterfaceError,
 )
-"""A statement's own: its transaction goes on without it."""
+"""Errors of one statement: its transaction goes on without it."""
 _KEEPS_CONNECTION = {*_BUSY, sqlite3.SQLITE_FULL}
-"""After any other fault the next batch begins with a fresh connection."""
+"""After any other error the next batch starts with a new connection."""
 _JOURNAL_LIMIT = 64 * 2**20
-"""Bytes the write-ahead log is cut back to once it was checkpointed."""
+"""Bytes to which the write-ahead log is cut after a checkpoint."""
 
 
 def primary_code(error: sqlite3.Error) -> int:
@@ -52,7 +52,7 @@ def primary_code(error: sqlite3.Error) -> int:
 
 
 def translate(error: Exception, path: str) -> Exception:
-    """The error of `forebay.errors` that `error` stands for; a new one at every call."""
+    """The error of `forebay.errors` for `error`; a new instance at every call."""
     if isinstance(error, ForebayError):
         return type(error)(error.message, **error.detail)
     if isinstance(error, OSError):
@@ -84,7 +84,7 @@ def _is_shared_memory_full(error: sqlite3.Error) -> bool:
 
 
 def _cannot_open(path: str, detail: dict[str, Any]) -> UploadError:
-    try:  # SQLite does not tell why; without free descriptors nothing else opens either
+    try:  # SQLite does not say why: without free descriptors nothing else can be opened either
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
         return from_os_error(error)
@@ -96,7 +96,7 @@ def _cannot_open(path: str, detail: dict[str, Any]) -> UploadError:
 
 
 class _Connected:
-    """A path, and the connection to it, opened again after a fault."""
+    """One connection to the database, opened again after an error."""
 
     def __init__(self, path: str, durability: Durability, busy_timeout: float) -> None:
         self.path = os.path.abspath(path)
@@ -104,7 +104,7 @@ class _Connected:
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
         self._stuck = False
-        """Others were waited for in vain; until that ends nobody is waited for as long again."""
+        """The last wait for other processes timed out: waits are short until one succeeds."""
 
     def close(self) -> None:
         """Idempotent."""
@@ -123,13 +123,13 @@ class _Connected:
                 f"file:{name}?mode={mode}",
                 uri=True,
                 timeout=self._patience,
-                isolation_level=None,  # transactions are begun and ended by hand
+                isolation_level=None,  # transactions are begun and ended explicitly
             )
             try:
                 for statement in self._settings():
                     connection.execute(statement)
             except BaseException:
-                connection.close()  # never one that syncs less than was asked for
+                connection.close()  # without its settings it might sync less than wanted
                 raise
             self._connection = connection
         return self._connection
@@ -138,7 +138,7 @@ class _Connected:
         strict = self._durability is Durability.STRICT
         return (
             f"PRAGMA synchronous = {'FULL' if strict else 'NORMAL'}",
-            # On macOS alone: there a plain fsync does not reach the disk.
+            # For macOS, where a plain fsync does not reach the disk.
             f"PRAGMA fullfsync = {int(strict)}",
             f"PRAGMA journal_size_limit = {_JOURNAL_LIMIT}",
         )
@@ -164,7 +164,7 @@ class _Connected:
 
 
 class Writer(_Connected):
-    """The one connection of this process that writes. A worker of a `BatchThread`."""
+    """The only connection of this process that writes."""
 
     commits = 0
     """Transactions committed so far."""
@@ -190,7 +190,7 @@ class Writer(_Connected):
         self._lock.close()
 
     def perform(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
-        """All in one transaction; what fails it fails every operation of the batch."""
+        """All in one transaction; an error of the transaction fails every operation."""
         try:
             with self._lock.held():
                 return self._transact(operations)
@@ -217,8 +217,8 @@ class Writer(_Connected):
     def _attempt(self, connection: sqlite3.Connection, operation: Operation[Any]) -> Any:
         """The operation's result or its own error. Raises what fails the whole transaction.
 
-        An operation writes with its last statement or not at all, and SQLite takes back a
-        statement that fails, so there is nothing of a failed one to undo.
+        An operation writes with its last statement or not at all, and SQLite undoes a statement
+        that fails, so nothing of a failed operation is left.
         """
         try:
             return operation(connection)
@@ -243,7 +243,7 @@ class Writer(_Connected):
         is_new = not os.path.exists(self.path)
         connection = self._connected("rwc")
         if is_new:
-            # Upload ids are capabilities. Now, because the log inherits the permissions.
+            # Upload ids are secrets. Set now, because the log inherits the permissions.
             os.chmod(self.path, 0o600)
         ready = schema.check(connection, self.path)
         if connection.execute("PRAGMA journal_mode = WAL").fetchall()[0][0] != "wal":
@@ -265,8 +265,8 @@ class Writer(_Connected):
         return status.st_dev, status.st_ino
 
     def check_place(self) -> None:
-        """Raises SessionsUnavailable when what is committed would go into a file that a restart
-        does not find; OSError.
+        """Raises SessionsUnavailable when commits would go into a file that a restart does not
+        find; OSError.
         """
         there = self._there()
         if there is None:
@@ -285,7 +285,7 @@ class Writer(_Connected):
             )
 
     def look(self) -> None:
-        """Reads it as a start would, past what a connection remembers. Raises UploadError."""
+        """Reads it with a new connection, as a start does. Raises UploadError."""
         try:
             self.check_place()
             name = urllib.parse.quote(os.fsencode(self.path))
@@ -299,7 +299,7 @@ class Writer(_Connected):
             raise translate(error, self.path) from error
 
     def _patiently(self, action: Callable[[], None]) -> None:
-        # The change to WAL does not wait for the locks of readers by itself.
+        # SQLite itself does not wait for readers when it changes to WAL.
         deadline = time.monotonic() + self._busy_timeout
         while True:
             try:
@@ -311,17 +311,17 @@ class Writer(_Connected):
 
 
 class Reader(_Connected):
-    """Reads apart from the writer, so that no HEAD waits for a slow commit."""
+    """Reads on a connection of its own, so that no read waits for a slow commit."""
 
     def open(self) -> None:
-        """The writer has opened before. Raises UploadError."""
+        """Called after the writer has opened. Raises UploadError."""
         try:
             self._connected()
         except sqlite3.Error as error:
             raise translate(error, self.path) from error
 
     def perform(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
-        """Each by itself: a read sees what any process committed before it began."""
+        """Each by itself: a read sees what any process committed before."""
         return [self._answer(operation) for operation in operations]
 
     def _settings(self) -> Sequence[str]:

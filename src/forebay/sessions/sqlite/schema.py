@@ -1,9 +1,9 @@
-"""The tables of the SQLite backend: one column for each field of UploadRecord, in order.
+"""The table of the SQLite backend: one column for each field of UploadRecord, in order.
 
-Columns are derived from the record's fields, so a new field is written down once, in
-`forebay.model`. It needs a default (older databases get the column with it), and `VERSION`
-has to be raised, which `tests/sessions/test_schema.py` insists on. The same goes for a new
-member of an enumeration: an older Forebay could not read it.
+Columns are derived from the fields, so a new field is declared once, in `forebay.model`. It needs a
+default, which is what the rows of older databases get, and a higher `VERSION`, as
+`tests/sessions/test_schema.py` checks. So does a new member of an enumeration: an older Forebay
+could not read it.
 """
 
 from __future__ import annotations
@@ -17,25 +17,35 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from forebay.errors import SessionsUnavailable, StorageFailed
-from forebay.model import UploadRecord
+from forebay.model import UNFINISHED, UploadRecord, UploadState
+from forebay.sessions.records import ENDED
 
 VERSION = 4
 APPLICATION_ID = int.from_bytes(b"FBAY", "big")
 
 _SQL_TYPES: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "REAL", bytes: "BLOB"}
+
+
+def _is_one_of(states: Iterable[UploadState]) -> str:
+    return "state IN ({})".format(", ".join(f"'{state}'" for state in states))
+
+
+IS_UNFINISHED = _is_one_of(UNFINISHED)
+HAS_ENDED = _is_one_of(ENDED)
+"""Conditions in SQL, as `UploadRecord.is_unfinished` and `records.ENDED`."""
 _INDEXES: tuple[tuple[str, str], ...] = (
-    # A sweep reads the few that are due, whatever the number of uploads alive.
+    # A sweep reads the uploads that are due, and not all.
     (
         "expires_at",
         "CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires_at, id)"
         " WHERE expires_at IS NOT NULL",
     ),
     ("state", "CREATE INDEX IF NOT EXISTS uploads_by_state ON uploads (state, id)"),
-    # An upload that ends gives its binding free by leaving this index.
+    # An upload that has ended is not in this index: its binding is free.
     (
         "binding",
         "CREATE UNIQUE INDEX IF NOT EXISTS uploads_bound ON uploads (binding)"
-        " WHERE binding IS NOT NULL AND state IN ('open', 'completing')",
+        f" WHERE binding IS NOT NULL AND {IS_UNFINISHED}",
     ),
     (
         "binding",
@@ -48,17 +58,17 @@ _INDEXES: tuple[tuple[str, str], ...] = (
         " WHERE notify_at IS NOT NULL",
     ),
 )
-"""Each with the column it needs."""
+"""Each with the newest column that it uses."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """A field as SQLite keeps it."""
+    """A field as SQLite stores it."""
 
     name: str
     definition: str
     read: Callable[[Any], Any] | None
-    """Turns a stored value into the field's; None when they are the same."""
+    """Converts a stored value to the field's type; None when they are the same."""
 
 
 def columns_of(record_type: type) -> tuple[Column, ...]:
@@ -98,7 +108,7 @@ def _literal(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A field's value as SQLite takes it."""
+    """The value that SQLite stores for a field's value."""
     return value.value if isinstance(value, enum.Enum) else value
 
 
@@ -128,33 +138,34 @@ def from_row(row: Sequence[Any]) -> UploadRecord:
 
 
 def check(connection: sqlite3.Connection, path: str) -> bool:
-    """Whether the database is of this version; False when it is empty or older.
+    """Whether the database has this version; False when it is empty or older.
 
-    Only reads. Raises SessionsUnavailable when it is newer or somebody else's.
+    Only reads. Raises SessionsUnavailable when it is newer, or of another program.
     """
     version = _number(connection, "PRAGMA user_version")
     application = _number(connection, "PRAGMA application_id")
     empty = _number(connection, "SELECT count(*) FROM sqlite_master") == 0
     if application != APPLICATION_ID and not (empty and version == 0):
         raise SessionsUnavailable(
-            f"{path} is a database of another program; let the upload state be kept elsewhere."
+            f"{path} is a database of another program. Move it away, or serve another folder."
         )
     if version > VERSION:
         raise SessionsUnavailable(
-            f"{path} was written by a newer Forebay (its schema is {version}, this one knows"
-            f" {VERSION}): run that version, or let the upload state be kept elsewhere."
+            f"{path} was written by a newer Forebay (its schema is {version}, this one reads up"
+            f" to {VERSION}). Run that version; or move the file away together with its -wal and"
+            " -shm files: files that are finished are not touched, unfinished uploads begin anew."
         )
     return version == VERSION
 
 
 def migrate(connection: sqlite3.Connection, path: str, columns: Iterable[Column] = COLUMNS) -> None:
-    """Creates the tables or brings them up to `VERSION`, in one transaction.
+    """Creates the table, or adds to it what older versions did not have, in one transaction.
 
-    Raises sqlite3.Error, after which nothing changed; what `check` raises.
+    Raises sqlite3.Error, and nothing was changed then; what `check` raises.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if not check(connection, path):  # another process may have been faster
+        if not check(connection, path):  # another process may have done it meanwhile
             there = tuple(columns)
             _add_columns(connection, there)
             for name, statement in _INDEXES:

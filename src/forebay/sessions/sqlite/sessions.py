@@ -1,8 +1,8 @@
 """Upload state in one SQLite file that every process of a machine shares.
 
-Reads and writes have a thread and a connection each (`lanes`, `database`); wake-ups between
-the processes go through datagram sockets (`wakeups`), because waiting on a database is
-polling. Network filesystems will not do.
+Reads and writes have a thread and a connection each (`batch_thread`, `database`). Wake-ups between
+the processes go through datagram sockets (`wakeups`), as a database can only be polled. It must be
+on a local filesystem.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 from forebay.errors import AlreadyExists, NotFound, UploadError, UploadExists, from_os_error
 from forebay.model import Durability, UploadRecord, UploadState
-from forebay.sessions.batch_thread import BatchThread, Operation, T
 from forebay.sessions.records import advance_refusal, check_changes, check_version, not_open
 from forebay.sessions.sqlite import schema
+from forebay.sessions.sqlite.batch_thread import BatchThread, Operation, T
 from forebay.sessions.sqlite.database import Reader, Writer
-from forebay.sessions.wakeups import Wakeups
+from forebay.sessions.sqlite.wakeups import Wakeups
 
-# The only text that is put together is the columns' names, which are the record's own.
+# The statements contain names of columns and states only; values are always parameters.
 _INSERT = (
     f"INSERT INTO uploads ({schema.NAMES})"  # noqa: S608
     f" VALUES ({', '.join('?' * len(schema.COLUMNS))})"
@@ -30,17 +30,14 @@ _INSERT = (
 _SELECT = f"SELECT {schema.NAMES} FROM uploads "  # noqa: S608
 _LOAD = _SELECT + "WHERE id = ?"
 _LOAD_BOUND = (
-    _SELECT + "WHERE binding = ? ORDER BY state IN ('open', 'completing') DESC, created_at DESC,"
+    f"{_SELECT}WHERE binding = ? ORDER BY {schema.IS_UNFINISHED} DESC, created_at DESC,"
     " id DESC LIMIT 1"
 )
 _EXPIRED = (
-    _SELECT + "WHERE expires_at <= ? AND (notify_at IS NULL OR state NOT IN ('complete',"
-    " 'cancelled')) ORDER BY expires_at, id LIMIT ?"
+    f"{_SELECT}WHERE expires_at <= ? AND (notify_at IS NULL OR NOT {schema.HAS_ENDED})"
+    " ORDER BY expires_at, id LIMIT ?"
 )
-_UNNOTIFIED = (
-    _SELECT + "WHERE notify_at <= ? AND state IN ('complete', 'cancelled')"
-    " ORDER BY notify_at, id LIMIT ?"
-)
+_UNNOTIFIED = f"{_SELECT}WHERE notify_at <= ? AND {schema.HAS_ENDED} ORDER BY notify_at, id LIMIT ?"
 _PAGE = _SELECT + "WHERE id > ? ORDER BY id LIMIT ?"
 _PAGE_OF_STATE = _SELECT + "WHERE state = ? AND id > ? ORDER BY id LIMIT ?"
 _ADVANCE = 'UPDATE uploads SET "offset" = ?, expires_at = ?, version = version + 1 WHERE id = ?'
@@ -49,10 +46,10 @@ _ADVANCE = 'UPDATE uploads SET "offset" = ?, expires_at = ?, version = version +
 class SqliteSessions:
     """The port `Sessions` on a SQLite database.
 
-    `path`: the database, created when there is none. `wake_folder`: where the processes'
-    sockets are, the same for all that share the database. `busy_timeout`: seconds to wait
-    for other processes before SessionsUnavailable. Nothing is opened before `open`, so an
-    instance may be made before a fork.
+    `path`: the database, made when it is missing. `wake_folder`: the folder of the processes'
+    sockets, the same for all that share the database. `busy_timeout`: seconds to wait for other
+    processes before SessionsUnavailable. Nothing is opened before `open`, so an instance may be
+    made before a fork.
     """
 
     def __init__(
@@ -73,16 +70,16 @@ class SqliteSessions:
 
     @property
     def commits(self) -> int:
-        """Transactions that this process committed."""
+        """How many transactions this process has committed."""
         return self._writer.commits
 
     async def open(self) -> None:
-        """Raises StorageError: what is wrong with the database or the folder."""
+        """Raises StorageError, which says what is wrong with the database or the folder."""
         self._closing = None
         try:
             self._writes = BatchThread("forebay-sessions-write", self._writer)
             await self._writes.start()
-            # The schema is there now, so the reader finds it.
+            # After the writer, which makes the schema.
             self._reads = BatchThread("forebay-sessions-read", self._reader)
             await self._reads.start()
             self._wakeups.listen(asyncio.get_running_loop(), self._release_asked)
@@ -93,14 +90,14 @@ class SqliteSessions:
     async def close(self) -> None:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
-        # A close that is cancelled goes on; the next call waits for the same one.
+        # It goes on when this call is cancelled; another call waits for the same task.
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         self._wakeups.stop_listening(asyncio.get_running_loop())
-        for lane in (self._reads, self._writes):
-            if lane is not None:
-                await lane.stop()
+        for thread in (self._reads, self._writes):
+            if thread is not None:
+                await thread.stop()
 
     def abandon(self) -> None:
         """As `close`, when the event loop was closed before; in a thread."""
@@ -146,7 +143,7 @@ class SqliteSessions:
     async def page(
         self, *, state: UploadState | None = None, after: str = "", limit: int = 1000
     ) -> Sequence[UploadRecord]:
-        limit = max(limit, 0)  # SQLite takes a negative one for none
+        limit = max(limit, 0)  # for SQLite a negative limit is none
         if state is None:
             return await self._read(lambda connection: _select(connection, _PAGE, after, limit))
         return await self._read(
@@ -168,7 +165,7 @@ class SqliteSessions:
         await self._write(_touch)
 
     async def ask_release(self, upload_id: str) -> None:
-        # In the reader's thread: listing the folder is disk, and a commit may take long.
+        # In the reader's thread: it lists a folder, and the writer's may be in a long commit.
         with contextlib.suppress(UploadError):
             await self._read(lambda _: self._wakeups.ask(upload_id))
 
@@ -191,7 +188,7 @@ class SqliteSessions:
 
 
 class _AwakeReader(Reader):
-    """The reader, whose thread is also where wake-ups touch the disk."""
+    """The reader; its thread also does the disk operations of the wake-ups."""
 
     def __init__(
         self, path: str, durability: Durability, busy_timeout: float, wakeups: Wakeups
@@ -211,14 +208,14 @@ class _AwakeReader(Reader):
         super().close()
 
 
-# --- operations: run in a lane's thread, write with their last statement or not at all ---
+# --- operations: run in a thread; each writes with its last statement or not at all ---
 
 
 def _create(connection: sqlite3.Connection, record: UploadRecord) -> None:
     try:
         connection.execute(_INSERT, schema.to_row(record))
     except sqlite3.IntegrityError as error:
-        # Of two constraints that are broken SQLite tells one: the id comes first here.
+        # SQLite names one of two broken constraints; the id comes first here.
         if _select(connection, _LOAD, record.id):
             raise AlreadyExists from error
         if error.sqlite_errorcode == sqlite3.SQLITE_CONSTRAINT_UNIQUE:
@@ -227,7 +224,7 @@ def _create(connection: sqlite3.Connection, record: UploadRecord) -> None:
 
 
 def _touch(connection: sqlite3.Connection) -> None:
-    """Writes what is there already: a commit that changes nothing."""
+    """Writes the value that is there already: a commit that changes nothing."""
     connection.execute(f"PRAGMA user_version = {schema.VERSION}")
 
 
@@ -245,7 +242,7 @@ def _one(connection: sqlite3.Connection, statement: str, key: str) -> UploadReco
 def _advance(
     connection: sqlite3.Connection, upload_id: str, offset: int, expires_at: float | None
 ) -> UploadRecord:
-    # Read, then write, as `_update` does: what it is now need not be asked for again.
+    # Read, then write, as in `_update`; the changed record needs no second read.
     record = _load(connection, upload_id)
     refusal = advance_refusal(record.state, record.offset, offset)
     if refusal is not None:
@@ -262,7 +259,7 @@ def _update(
     version: int | None,
     changes: dict[str, Any],
 ) -> UploadRecord:
-    # Read, then write: nobody comes between, the transaction holds the write lock.
+    # Read, then write: the transaction holds the write lock, so nothing comes between.
     record = _load(connection, upload_id)
     check_version(record, version)
     changes = {**changes, "version": record.version + 1}
@@ -286,7 +283,7 @@ def _delete(connection: sqlite3.Connection, upload_id: str) -> None:
 def _select(
     connection: sqlite3.Connection, statement: str, *arguments: object
 ) -> list[UploadRecord]:
-    # All rows at once: a cursor left half-read would hold on to an old state of the database.
+    # All rows at once: a cursor that is not read to its end keeps an old snapshot open.
     rows = connection.execute(statement, arguments).fetchall()
     return [schema.from_row(row) for row in rows]
 

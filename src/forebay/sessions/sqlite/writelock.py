@@ -1,10 +1,10 @@
 """One writer at a time among all processes that share a database.
 
-SQLite has a lock of its own; this one is taken around it for two reasons. SQLite from 3.7.0
-to 3.51.2 can lose a committed transaction when one process checkpoints the write-ahead log
-at the instant another restarts it (https://sqlite.org/wal.html#walresetbug), and most systems
-still ship such a version: with commits and the checkpoints inside them one after another
-that cannot happen. And SQLite waits for a busy database in steps of up to 100 ms.
+SQLite has a lock of its own; this one is taken around it for two reasons. SQLite 3.7.0 to 3.51.2
+can lose a committed transaction when one process checkpoints the write-ahead log while another
+restarts it (https://sqlite.org/wal.html#walresetbug), and most systems still ship such a version.
+That cannot happen when commits, and the checkpoints inside them, never overlap. And SQLite waits
+for a busy database in steps of up to 100 ms.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from forebay.errors import SessionsUnavailable
 
 _FIRST_WAIT = 0.0005
 _LONGEST_WAIT = 0.005
-"""Seconds between two tries: `flock` can wait by itself, but not for a bounded time."""
+"""Seconds between two tries: `flock` itself can only wait without a limit."""
 WHILE_STUCK = 0.25
-"""Seconds to wait for whoever was waited for in vain before, as for a process that is stopped: the
-deadline is for one of many that wait, not for each after the other."""
+"""Seconds to wait after a wait that timed out, as for a process that is stopped: otherwise each
+operation in turn would wait for the whole time-out.
+"""
 
 
 class WriteLock:
@@ -40,14 +41,14 @@ class WriteLock:
         self._descriptor = os.open(self._path, flags, 0o600)
 
     def close(self) -> None:
-        """Idempotent. The file stays: removing it would let two processes hold one each."""
+        """Idempotent. The file stays: if it were removed, two processes could each lock one."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Raises SessionsUnavailable when others hold the lock for longer than the time-out."""
+        """Holds the lock for the block. Raises SessionsUnavailable after the time-out."""
         self._acquire()
         try:
             yield

@@ -1,7 +1,7 @@
-"""Wake-ups between the processes of one machine: a datagram socket each, in one folder.
+"""Wake-ups between the processes of one machine: each has a datagram socket in one folder.
 
-Best effort by design: a lost wake-up costs time, never correctness, because the lock on the
-data file decides who writes (invariant 4). A message is an upload id and nothing else.
+They are best effort: a lost wake-up costs time, never correctness, because the lock on the data
+file decides who writes (invariant 4). A message is an upload id and nothing else.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _NAME = re.compile(r"[0-9]+-[0-9a-f]{16}\.sock")
 _ADDRESS_LIMIT = 100
 """Bytes. Linux takes 107, macOS 103."""
 _TURN = 64
-"""Datagrams read before the event loop does something else; the rest wakes it again."""
+"""Most datagrams read in one turn of the event loop; the rest wakes it again."""
 
 
 class Wakeups:
-    """This process's place in the folder.
+    """The socket of this process, and the messages to those of others.
 
-    `join`, `ask` and `leave` touch the disk: call them from one worker thread. `listen` and
+    `join`, `ask` and `leave` use the disk: call them in one worker thread. `listen` and
     `stop_listening` are called on the event loop, after `join` and before `leave`.
     """
 
@@ -39,20 +39,20 @@ class Wakeups:
         self._socket: socket.socket | None = None
 
     def join(self) -> None:
-        """Binds this process's socket; creates the folder if need be.
+        """Binds the socket of this process; makes the folder when it is missing.
 
         Raises OSError, and ConfigError when the path is too long for a socket here.
         """
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._folder_descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            # The process id is for people who look; the random part makes it unique for ever.
+            # The process id is for people who look at the folder; the random part makes it unique.
             self._name = f"{os.getpid()}-{secrets.token_hex(8)}.sock"
             self._socket = self._bind(self._address(self._name))
         except BaseException:
             self.leave()
             raise
-        self._send(b"")  # clears away the sockets of the dead; the living ignore it
+        self._send(b"")  # removes the sockets of dead processes; others ignore it
 
     def leave(self) -> None:
         """Removes the socket. Idempotent."""
@@ -65,7 +65,7 @@ class Wakeups:
             self._folder_descriptor = -1
 
     def ask(self, upload_id: str) -> None:
-        """Sends `upload_id` to every other process. Never raises for one that cannot hear."""
+        """Sends `upload_id` to every other process. Errors of single receivers are ignored."""
         message = upload_id.encode(errors="replace")
         if _ID.fullmatch(message):
             self._send(message)
@@ -92,7 +92,7 @@ class Wakeups:
             except OSError:  # nothing left, or a reason to try again at the next wake-up
                 return
             if _ID.fullmatch(message) and not self._is_own(sender):
-                # Each in its own turn, so that one that raises does not cost the others.
+                # One call each, so that one that raises does not stop the others.
                 loop.call_soon(callback, message.decode("ascii"))
 
     def _send(self, message: bytes) -> None:
@@ -101,10 +101,10 @@ class Wakeups:
         for name in self._siblings():
             try:
                 self._socket.sendto(message, self._address(name))
-            except ConnectionRefusedError:  # bound by a process that is dead: never again used
+            except ConnectionRefusedError:  # its process is dead, and its name is never used again
                 self._remove(name)
             except OSError:
-                continue  # it left just now (ENOENT), or its queue is full (EAGAIN)
+                continue  # it has just left (ENOENT), or its queue is full (EAGAIN)
 
     def _siblings(self) -> Iterator[str]:
         with contextlib.suppress(OSError):
@@ -119,7 +119,7 @@ class Wakeups:
         path = os.path.join(self._folder, name)
         if len(os.fsencode(path)) <= _ADDRESS_LIMIT:
             return path
-        # A socket's address is short on every system; on Linux a descriptor stands in.
+        # Addresses of sockets must be short; on Linux a path through a descriptor is.
         short = f"/proc/self/fd/{self._folder_descriptor}"
         if os.path.isdir(short):
             return f"{short}/{name}"

@@ -1,11 +1,11 @@
-"""A thread that takes everything queued at once: how blocking state is kept off the loop.
+"""A thread that performs all queued operations at once, so that no database call blocks the loop.
 
-    event loop                          the lane's thread
+    event loop                          the thread
     submit, submit, submit  ──one list──▶  perform([a, b, c])     one transaction
     futures resolved        ◀──one call──  [result, error, ...]   one wake-up
 
-While a batch runs the next one gathers, so the load sets the size of a batch by itself:
-one operation when idle, hundreds when the disk is what everybody waits for.
+While one batch runs, the next one is collected. So the load decides the size of a batch: one
+operation when idle, hundreds when the disk is the bottleneck.
 """
 
 from __future__ import annotations
@@ -25,20 +25,22 @@ from forebay.sessions.records import not_open
 
 T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], T]
-"""Runs in the lane's thread."""
+"""Runs in the thread, and is given the connection."""
 _Job = tuple[Operation[Any], "asyncio.Future[Any]"]
 
 _MAX_PENDING = 16_384
-"""Operations that wait or run; more are refused, so that a stuck disk costs no memory."""
+"""Most operations that may wait or run; more are refused, so that a stuck disk costs no memory."""
 _EXIT_WAIT = 15.0
-"""Seconds an exiting interpreter waits for what is pending; more than a busy database takes."""
+"""Seconds that an exiting interpreter waits for pending operations; longer than the time-out of a
+busy database.
+"""
 
 
 class Worker(Protocol):
-    """What a lane's thread does. All methods run in that thread."""
+    """Performs the operations of a `BatchThread`. All methods run in its thread."""
 
     def open(self) -> None:
-        """Raises an error of `forebay.errors`; then `close` is called and nothing else."""
+        """Raises an error of `forebay.errors`; only `close` is called after that."""
         ...
 
     def perform(self, operations: Sequence[Operation[Any]]) -> Sequence[Any]:
@@ -49,9 +51,9 @@ class Worker(Protocol):
 
 
 class BatchThread:
-    """A worker, its thread and its queue. Methods are called on the loop that started it.
+    """One worker with its thread and queue. Used on the event loop that made it.
 
-    An operation that was submitted is performed even when nobody awaits it any more.
+    A submitted operation is performed even when nothing awaits it any more.
     """
 
     def __init__(self, name: str, worker: Worker) -> None:
@@ -63,8 +65,8 @@ class BatchThread:
         self._accepting = False
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        # A daemon, or an application that forgets `close` could never exit; `_at_exit` sees
-        # to it that its last operations are committed all the same.
+        # A daemon thread, so that an application that forgets `close` can exit; `_at_exit` makes
+        # sure that its last operations are committed.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._process = os.getpid()
 
@@ -95,7 +97,7 @@ class BatchThread:
             )
         future: asyncio.Future[T] = self._loop.create_future()
         if not self._gathered:
-            # All that is submitted in one turn of the loop costs the thread one wake-up.
+            # One wake-up of the thread for all that one turn of the loop submits.
             self._loop.call_soon(self._hand_over)
         self._gathered.append((operation, future))
         self._pending += 1
@@ -109,8 +111,7 @@ class BatchThread:
     def _resolve(self, futures: Sequence[asyncio.Future[Any]], outcomes: Sequence[Any]) -> None:
         self._pending -= len(futures)
         for future, outcome in zip(futures, outcomes, strict=True):
-            if not future.done():  # else its awaiter was cancelled
-                _settle(future, outcome)
+            _resolve(future, outcome)
 
     # --- in the thread ---
 
@@ -119,10 +120,10 @@ class BatchThread:
             self._worker.open()
         except Exception as error:
             self._worker.close()
-            self._post(_settle_once, self._ended, None)
-            self._post(_settle_once, self._started, error)
+            self._post(_resolve, self._ended, None)
+            self._post(_resolve, self._started, error)
             return
-        self._post(_settle_once, self._started, None)
+        self._post(_resolve, self._started, None)
         try:
             more = True
             while more:
@@ -131,10 +132,10 @@ class BatchThread:
                     self._perform(jobs)
         finally:
             self._worker.close()
-            self._post(_settle_once, self._ended, None)
+            self._post(_resolve, self._ended, None)
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Everything queued, at least one entry; False when it is the last."""
+        """All that is queued, waiting for one entry at least; and whether more may follow."""
         jobs: list[_Job] = []
         entry = self._queue.get()
         while entry is not None:
@@ -149,12 +150,12 @@ class BatchThread:
         outcomes: Sequence[Any]
         try:
             outcomes = self._worker.perform([operation for operation, _ in jobs])
-        except Exception as error:  # a bug of the worker ends its batch, not the thread
+        except Exception as error:  # a bug in the worker fails its batch, not the thread
             outcomes = [error] * len(jobs)
         self._post(self._resolve, [future for _, future in jobs], outcomes)
 
     def _post(self, callback: Callable[..., object], *arguments: object) -> None:
-        # The loop may be closed by now; then nobody waits for an answer either.
+        # The loop may be closed by now; then nothing waits for the result.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(callback, *arguments)
 
@@ -177,13 +178,10 @@ class BatchThread:
         self._thread.join(_EXIT_WAIT)
 
 
-def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:
+    if future.done():  # its awaiter was cancelled
+        return
     if isinstance(outcome, Exception):
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
-
-
-def _settle_once(future: asyncio.Future[Any], outcome: Any) -> None:
-    if not future.done():
-        _settle(future, outcome)
