@@ -10,7 +10,7 @@ from typing import Any
 
 from adversarial.conftest import Run
 from adversarial.inside import answer, eventually, read_all, serving
-from e2e.wire import content, head
+from raw_http import content, head
 
 CLOSE = "Connection: close"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.shells import AnyServer
-from e2e.wire import chunked, content, head, split
+from raw_http import RawClient, chunked, content, head, split
 
 MiB = 1 << 20
 CLOSE = "Connection: close"
@@ -52,9 +52,7 @@ def ask(server: ServerProcess, request: bytes) -> tuple[bytes, bytes]:
     """Head and content, to the end of the connection."""
     with RawClient(server) as client:
         client.send(request)
-        got = b""
-        while data := client.socket.recv(MiB):
-            got += data
+        got = client.read_all()
     fields, _, body = got.partition(b"\r\n\r\n")
     if b"transfer-encoding: chunked" in fields.lower():
         parts = []
@@ -176,9 +174,7 @@ def test_websockets_are_handed_over_also_behind_another_request(server: ServerPr
         status, fields = client.head()
         assert (status, fields["sec-websocket-accept"]) == (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
         client.send(hello)
-        while len(client._read) < 7:
-            client._read += client.socket.recv(100)
-        assert client._read == b"\x81\x05hello"
+        assert client.read(7) == b"\x81\x05hello"
 
 
 def test_an_upgrade_to_something_else_is_an_ordinary_request(server: ServerProcess):
@@ -193,6 +189,6 @@ def test_an_idle_connection_lives_as_long_as_uvicorn_was_told(tmp_path: Path):
         with RawClient(server) as client:
             client.send(head("GET", "/nothing-here"))
             assert client.response()[0] == 404
-            assert client.socket.recv(1) == b""
+            assert client.at_end()
     finally:
         server.kill()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from e2e.server import ServerProcess
-from e2e.wire import content, head
+from raw_http import content, head
 
 MiB = 1 << 20
 FAST = 16

@@ -13,7 +13,6 @@ from adversarial.conftest import Run
 from adversarial.test_receive_source import Messages
 from adversarial.test_source import draining
 from e2e.server import ServerProcess
-from e2e.wire import content, head
 from forebay.engine.forms.parts import AsField, AsFile, Dropped, Place
 from forebay.engine.forms.sink import FormSink
 from forebay.engine.transfer.metering import Meter
@@ -24,6 +23,7 @@ from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
 from forebay.model import LargeField
 from forebay.protocol.multipart_head import FormLimits, PartHead
+from raw_http import content, head
 
 TYPE = "Content-Type: multipart/form-data; boundary=b"
 _DISPOSITION = b"\r\nContent-Disposition:form-data;name=a"

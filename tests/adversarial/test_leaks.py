@@ -13,12 +13,12 @@ from pathlib import Path
 
 from adversarial.conftest import Run
 from adversarial.inside import RST, Served, eventually, serving
-from e2e.wire import chunked, content, head
 from forebay.backends import make_store
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.http.app import ServerApp
 from forebay.model import Durability
+from raw_http import chunked, content, head
 
 MiB = 1 << 20
 ROUNDS = 4

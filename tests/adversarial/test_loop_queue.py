@@ -11,12 +11,12 @@ import pytest
 
 from adversarial.conftest import Run
 from adversarial.test_source import draining
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.shells import PlainApplication
-from e2e.wire import content, head
 from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, LengthFraming
 from forebay.http.loop_queue import LoopQueue
+from raw_http import RawClient, content, head
 
 MiB = 1 << 20
 TINY = b"1\r\nx\r\n"

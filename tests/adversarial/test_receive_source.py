@@ -10,11 +10,11 @@ import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import eventually
-from e2e.wire import content
 from forebay.engine.transfer.pump import BodyWriter, pump
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import IncompleteBody, ShuttingDown, StorageError
 from forebay.http.asgi_source import ReceiveSource
+from raw_http import content
 
 
 class Sink:

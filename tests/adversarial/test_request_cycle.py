@@ -17,11 +17,11 @@ import pytest
 from adversarial.conftest import Run
 from adversarial.inside import RST, answer, eventually, read_all, serving
 from durability.missing import need, no_program
-from e2e.wire import chunked, content, head
 from forebay.engine.transfer.pump import BodyWriter, pump
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import UploadError
 from forebay.http.limits import ConnectionLimits
+from raw_http import chunked, content, head
 
 MiB = 1 << 20
 CHUNKED = "Transfer-Encoding: chunked"

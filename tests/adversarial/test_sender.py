@@ -15,10 +15,10 @@ import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import RST, eventually
-from e2e.wire import content
 from forebay.engine.transfer.workers import Workers
 from forebay.http.drain import duplicate_socket
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
+from raw_http import content
 
 MiB = 1 << 20
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
 from forebay.protocol.names import numbered
 from forebay.stores.files import folders
 from forebay.stores.files.store import FileStore
+from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 

@@ -19,12 +19,12 @@ import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import RST, eventually
-from e2e.wire import chunked, content, split
 from forebay.engine.transfer.pump import BodyWriter, Hashing, pump
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import IncompleteBody, MalformedBody, ShuttingDown, TooLarge
 from forebay.http.drain import TURN, SocketSource, duplicate_socket
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
+from raw_http import chunked, content, split
 
 MiB = 1 << 20
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 
 from adversarial.inside import RST
-from e2e.wire import chunked, content, head, split
+from raw_http import chunked, content, head, split
 
 MiB = 1 << 20
 ABORTS = ("close", "reset", "half-close")

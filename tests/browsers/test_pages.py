@@ -10,8 +10,8 @@ import pytest
 
 from browsers.conftest import SERVERS, TOKEN, Start, Way
 from browsers.pages import Pages
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
+from raw_http import RawClient, head
 
 MADE = 2_500_000
 """Bytes: more than a server holds in memory."""

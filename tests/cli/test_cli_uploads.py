@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from tus.talk import create, head, metadata, patch_head, reply_of, upload
+from e2e.server import ServerProcess
+from raw_http import RawClient
+from tus.client import create, head, metadata, patch_head, reply_of, upload
 
 Start = Callable[..., ServerProcess]
 

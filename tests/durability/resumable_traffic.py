@@ -7,19 +7,17 @@ of an answer.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import random
 import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from answer_fields import mapping
 from durability.content import content, digest
 from durability.resumable_history import Piece, ResumableHistory, Upload
-from e2e.server import RawClient
-from ietf import talking
-from tus import talk
+from ietf import client as ietf
+from raw_http import Answer, Fields, RawClient, request
+from tus import client as tus
 
 SIZES = (20, 100, 4096, 70_000, 1 << 20, 3_000_000, 9_000_001, 40 << 20)
 _WEIGHTS = (2, 2, 3, 6, 6, 5, 4, 1)
@@ -54,21 +52,15 @@ class Place:
             assert self._port is not None and not self._closed, "there is no server"
             return self._port
 
-    # What `tus.talk` and `ietf.talking` need of a server:
+    # What `tus.client` and `ietf.client` need of a server:
 
     def connect(self, timeout: float = _PATIENCE) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     def request(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
-        try:
-            connection.request(method, path, body, headers)
-            response = connection.getresponse()
-            return response.status, mapping(response.getheaders()), response.read()
-        finally:
-            connection.close()
+    ) -> Answer:
+        return request(self, method, path, body, headers)
 
 
 class BrokenOffError(Exception):
@@ -79,7 +71,7 @@ class BrokenOffError(Exception):
 def unanswered() -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError, http.client.HTTPException) as error:
+    except (OSError, EOFError) as error:
         raise BrokenOffError from error
 
 
@@ -177,12 +169,12 @@ class TusClient(Client):
 
     def _ask(self, method: str, path: str, body: bytes | None = None, **fields: object):
         with unanswered():
-            return talk.ask(self._place, method, path, body, **fields)  # type: ignore[arg-type]
+            return tus.ask(self._place, method, path, body, **fields)  # type: ignore[arg-type]
 
     def create(self) -> None:
         upload, size = self._upload, len(self._data)
         fields: dict[str, object] = {
-            "Upload_Metadata": talk.metadata(filename=upload.target, filetype="x/y")
+            "Upload_Metadata": tus.metadata(filename=upload.target, filetype="x/y")
         }
         fields |= {"Upload_Defer_Length": 1} if self._deferred else {"Upload_Length": size}
         body, piece = None, None
@@ -190,9 +182,9 @@ class TusClient(Client):
             count = self._rng.randint(1, size)
             checked = self._rng.random() < 0.3
             body, piece = self._data[:count], Piece(0, count, checked=checked)
-            fields["Content_Type"] = talk.STREAM
+            fields["Content_Type"] = tus.STREAM
             if checked:
-                fields["Upload_Checksum"] = talk.checksum(body)
+                fields["Upload_Checksum"] = tus.checksum(body)
         began = self._history.ask(upload, piece)
         reply = self._ask("POST", "/uploads/", body, **fields)
         if "location" in reply.fields:
@@ -220,7 +212,7 @@ class TusClient(Client):
                 return reply.offset
             self._judge_refusal("HEAD", began, reply)
 
-    def _judge_refusal(self, by: str, began: int, reply: talk.Reply) -> None:
+    def _judge_refusal(self, by: str, began: int, reply: tus.Reply) -> None:
         """What may be tried again, or an AssertionError."""
         if reply.status in (404, 410):
             raise self._lost(by, began)
@@ -260,12 +252,12 @@ class TusClient(Client):
         upload = self._upload
         fields = self._fields(offset, len(body)) if right else {}
         if checked:
-            fields["Upload_Checksum"] = talk.checksum(body, self._rng.choice(("sha1", "sha256")))
+            fields["Upload_Checksum"] = tus.checksum(body, self._rng.choice(("sha1", "sha256")))
         piece = Piece(offset, offset + len(body), checked=checked) if right else None
         began = self._history.ask(upload, piece)
         assert upload.location is not None
         with unanswered():
-            reply = talk.patch(self._place, upload.location, offset, body, **fields)  # type: ignore[arg-type]
+            reply = tus.patch(self._place, upload.location, offset, body, **fields)  # type: ignore[arg-type]
         if reply.status in (204, 409):
             whole = reply.status == 204 and reply.offset == len(self._data)
             done = whole and (not self._deferred or "Upload_Length" in fields)
@@ -280,7 +272,7 @@ class TusClient(Client):
     def _lie(self, offset: int) -> int:
         """Bytes under a checksum that is not theirs: none of them may count."""
         count = self._length_of_piece(offset)
-        asked = f"Upload-Checksum: {talk.checksum(self._data[offset : offset + count])}"
+        asked = f"Upload-Checksum: {tus.checksum(self._data[offset : offset + count])}"
         piece = Piece(offset, offset + count, checked=True, right=False)
         with self._half(piece, asked) as client:
             if self._rng.random() < 0.5:  # and they never come whole: the server may die first
@@ -303,7 +295,7 @@ class TusClient(Client):
         fields += [f"{name.replace('_', '-')}: {value}" for name, value in told]
         assert self._upload.location is not None
         with unanswered(), RawClient(self._place) as client:  # type: ignore[arg-type]
-            client.send(talk.patch_head(self._upload.location, piece.start, *fields))
+            client.send(tus.patch_head(self._upload.location, piece.start, *fields))
             yield client
 
     def _abort(self, offset: int) -> int:
@@ -315,7 +307,7 @@ class TusClient(Client):
                 case "reset":
                     client.reset()
                 case "half":
-                    client.socket.shutdown(socket.SHUT_WR)
+                    client.half_close()
                     client.response()
         return self.where()
 
@@ -340,14 +332,14 @@ class IetfClient(Client):
 
     def _talk(
         self, by: str, began: int, request: bytes, body: bytes, *, stop: str | None = None
-    ) -> tuple[int, dict[str, str]]:
+    ) -> tuple[int, Fields]:
         """One request; what is said before its answer counts as well, also when none comes."""
         upload = self._upload
-        with unanswered(), talking.Client(self._place) as client:  # type: ignore[arg-type]
+        with unanswered(), ietf.Client(self._place) as client:  # type: ignore[arg-type]
             with contextlib.suppress(OSError):  # refused or killed: what was said is still read
                 client.send(request + body)
                 if stop == "half":
-                    client.end()
+                    client.half_close()
                 elif stop == "close":
                     client.close()
             while True:
@@ -364,12 +356,12 @@ class IetfClient(Client):
         upload, size = self._upload, len(self._data)
         count = size if self._rng.random() < 0.4 else self._rng.randint(0, size)
         last = count == size
-        fields = [talking.v(), f"Upload-Complete: ?{int(last)}", f"Upload-Length: {size}"]
+        fields = [ietf.v(), f"Upload-Complete: ?{int(last)}", f"Upload-Length: {size}"]
         path = f"/files/{upload.target}"
         if upload.method == "POST":
             path = f"/files/?name={upload.target}"
         began = self._history.ask(upload, Piece(0, count))
-        head = talking.head(upload.method, path, *fields, length=count)
+        head = ietf.head(upload.method, path, *fields, length=count)
         status, found = self._talk(upload.method, began, head, self._data[:count])
         if status in (200, 201):
             if not last:
@@ -386,7 +378,7 @@ class IetfClient(Client):
         while True:
             began = self._history.ask(upload)
             with unanswered():
-                reply = talking.ask(self._place, "HEAD", upload.location, talking.v())  # type: ignore[arg-type]
+                reply = ietf.ask(self._place, "HEAD", upload.location, ietf.v())  # type: ignore[arg-type]
             if reply.status in (404, 410):
                 raise self._lost("HEAD", began)
             if reply.status == 204:
@@ -418,8 +410,8 @@ class IetfClient(Client):
         length = count if announced is None else announced
         last = offset + length == len(self._data)
         began = self._history.ask(upload, Piece(offset, offset + count))
-        head = talking.Upload(self._place, upload.location).head(  # type: ignore[arg-type]
-            offset, talking.v(), last=last, length=length
+        head = ietf.Upload(self._place, upload.location).head(  # type: ignore[arg-type]
+            offset, ietf.v(), last=last, length=length
         )
         body = self._data[offset : offset + count]
         status, found = self._talk("PATCH", began, head, body, stop=stop)

@@ -16,7 +16,8 @@ from durability.content import content
 from durability.disk import Disk
 from durability.missing import need, no_loop_mounts, no_strace
 from durability.tracing import Tracer
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
+from raw_http import RawClient
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20

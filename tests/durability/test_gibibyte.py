@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from durability.test_kill import make_rng
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import content
-from tus.talk import create, head, metadata, patch_head, reply_of, upload
+from e2e.server import ServerProcess
+from raw_http import RawClient, content
+from tus.client import create, head, metadata, patch_head, reply_of, upload
 
 Start = Callable[..., ServerProcess]
 MiB, GiB = 1 << 20, 1 << 30

@@ -19,7 +19,7 @@ from durability.resumable_history import ResumableHistory
 from durability.resumable_traffic import Place, Traffic, traffic
 from durability.test_kill import make_rng
 from e2e.server import ServerProcess
-from tus.talk import ask
+from tus.client import ask
 
 Start = Callable[..., ServerProcess]
 

@@ -6,9 +6,10 @@ import email
 import email.policy
 
 from e2e.server import ServerProcess
+from raw_http import Answer, Fields, named
 
 
-def parts_of(headers: dict[str, str], body: bytes) -> list[tuple[str, str, bytes]]:
+def parts_of(headers: Fields, body: bytes) -> list[tuple[str, str, bytes]]:
     """Type, Content-Range and bytes of each part, by the standard library's parser."""
     assert headers["content-length"] == str(len(body))
     assert "content-range" not in headers
@@ -28,6 +29,5 @@ def parts_of(headers: dict[str, str], body: bytes) -> list[tuple[str, str, bytes
     return found
 
 
-def get(server: ServerProcess, target: str, **fields: str) -> tuple[int, dict[str, str], bytes]:
-    named = {name.replace("_", "-"): value for name, value in fields.items()}
-    return server.request("GET", target, None, named)
+def get(server: ServerProcess, target: str, **fields: str) -> Answer:
+    return server.request("GET", target, None, named(fields))

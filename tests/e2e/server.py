@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from answer_fields import mapping
+from raw_http import Answer, request
 
 READY = re.compile(r"listens on (https?)://(\S+):(\d+) ")
 
@@ -119,21 +118,12 @@ class ServerProcess:
         path: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, dict[str, str], bytes]:
-        """One request on a connection of its own: status, lower-cased headers, body.
+    ) -> Answer:
+        """One request on a connection of its own.
 
         It accepts anything, as curl does, unless `headers` has an Accept; none, if that is "".
         """
-        asked = {"Accept": "*/*", **(headers or {})}
-        if not asked["Accept"]:
-            del asked["Accept"]
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
-        try:
-            connection.request(method, path, body, asked)
-            response = connection.getresponse()
-            return response.status, mapping(response.getheaders()), response.read()
-        finally:
-            connection.close()
+        return request(self, method, path, body, headers)
 
     def processes(self) -> list[int]:
         """The server's process and its children."""
@@ -208,65 +198,3 @@ class ServerProcess:
             self.process.stderr.close()
         self.check_answers()
         return code
-
-
-def _field(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(": ")
-    return name, value
-
-
-class RawClient:
-    """A socket for what no well-behaved client sends."""
-
-    def __init__(self, server: ServerProcess, timeout: float = 30) -> None:
-        self.socket = server.connect(timeout)
-        self.fields: list[tuple[str, str]] = []
-        """Of the last head, as they came."""
-        self._read = b""
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
-
-    def head(self) -> tuple[int, dict[str, str]]:
-        """The next response head: status and lower-cased fields."""
-        while b"\r\n\r\n" not in self._read:
-            data = self.socket.recv(65536)
-            if not data:
-                raise EOFError(f"closed after {self._read!r}")
-            self._read += data
-        head, _, self._read = self._read.partition(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        self.fields = [(name.lower(), value) for name, value in map(_field, lines[1:])]
-        return int(lines[0].split(" ")[1]), mapping(self.fields)
-
-    def response(self) -> tuple[int, dict[str, str], bytes]:
-        """The next final response, its interim ones skipped."""
-        status, fields = self.head()
-        while status < 200:
-            status, fields = self.head()
-        size = int(fields.get("content-length", 0))
-        while len(self._read) < size:
-            data = self.socket.recv(65536)
-            if not data:
-                raise EOFError("closed inside a response")
-            self._read += data
-        body, self._read = self._read[:size], self._read[size:]
-        return status, fields, body
-
-    def at_end(self) -> bool:
-        """Waits for the server to close; False if it sent something instead."""
-        return self.socket.recv(1) == b""
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def reset(self) -> None:
-        """Closes with RST."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.socket.close()
-
-    def __enter__(self) -> RawClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

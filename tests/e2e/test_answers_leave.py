@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
 from forebay.protocol.origin import EXPOSED
+from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 PAGE = "https://app.example"
@@ -23,10 +23,10 @@ def fields_of(server: ServerProcess, data: bytes) -> tuple[int, list[tuple[str, 
     """Status and fields of the answer to what is sent, as they came."""
     with RawClient(server) as client:
         client.send(data)
-        status, _ = client.head()
+        status, fields = client.head()
         while status < 200:
-            status, _ = client.head()
-        return status, client.fields
+            status, fields = client.head()
+        return status, fields.pairs
 
 
 def cors_of(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:

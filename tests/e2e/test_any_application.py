@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.shells import PlainApplication
-from e2e.wire import chunked, content, head, is_closed, split
+from raw_http import RawClient, chunked, content, head, split
 
 MiB = 1 << 20
 
@@ -52,10 +52,7 @@ def test_requests_in_one_send_are_answered_in_their_order(server: ServerProcess)
             for _ in range(2):
                 status, headers = client.head()
                 assert (status, headers["transfer-encoding"]) == (200, "chunked")
-                while len(client._read) < len(expected):
-                    client._read += client.socket.recv(65536)
-                assert client._read.startswith(expected)
-                client._read = client._read[len(expected) :]
+                assert client.read(len(expected)) == expected
         sent.result()
 
 
@@ -79,7 +76,6 @@ def test_an_answer_before_the_body_can_be_read_by_who_sends_on(server: ServerPro
             client.send(bytes(MiB))
         status, headers = client.head()
         assert (status, headers["connection"]) == (200, "close")
-        while not client._read.endswith(b"0\r\n\r\n"):
-            client._read += client.socket.recv(65536)
-        assert is_closed(client)
+        client.read_until(b"0\r\n\r\n")
+        assert client.is_closed()
     assert server.process.poll() is None

@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from e2e.fetching import get, parts_of
 from e2e.programs import program, run
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, head
+from e2e.server import ServerProcess
 from forebay.stores.compressed.seekable import zstd
 from forebay.stores.compressed.xattr import ATTRIBUTE
-from ietf.talking import Upload
-from tus import talk
+from ietf.client import Upload
+from raw_http import RawClient, chunked, head
+from tus import client as tus_client
 
 Start = Callable[..., ServerProcess]
 
@@ -98,31 +98,33 @@ def encoded(server: ServerProcess, name: str, data: bytes) -> None:
 
 
 def tus(server: ServerProcess, name: str, data: bytes) -> None:
-    path = talk.create(server, len(data), Upload_Metadata=talk.metadata(filename=name))
+    path = tus_client.create(server, len(data), Upload_Metadata=tus_client.metadata(filename=name))
     half = len(data) // 2
-    assert talk.patch(server, path, 0, data[:half]).status == 204
-    assert talk.patch(server, path, half, data[half:]).offset == len(data)
-    assert talk.head(server, path).offset == len(data)
+    assert tus_client.patch(server, path, 0, data[:half]).status == 204
+    assert tus_client.patch(server, path, half, data[half:]).offset == len(data)
+    assert tus_client.head(server, path).offset == len(data)
     assert json.loads(server.request("GET", path)[2])["length"] == len(data)
 
 
 def tus_concatenation(server: ServerProcess, name: str, data: bytes) -> None:
     cut = len(data) // 3
-    parts = [talk.upload(server, p, Upload_Concat="partial") for p in (data[:cut], data[cut:])]
-    final = talk.ask(
+    parts = [
+        tus_client.upload(server, p, Upload_Concat="partial") for p in (data[:cut], data[cut:])
+    ]
+    final = tus_client.ask(
         server,
         "POST",
         Upload_Concat="final;" + " ".join(parts),
-        Upload_Metadata=talk.metadata(filename=name),
+        Upload_Metadata=tus_client.metadata(filename=name),
     )
     assert final.status == 201
     deadline = time.monotonic() + 30
     while not (server.folder / name).exists():
         assert time.monotonic() < deadline
-        talk.head(server, final.location)
+        tus_client.head(server, final.location)
         time.sleep(0.05)
     for part in parts:
-        talk.ask(server, "DELETE", part)
+        tus_client.ask(server, "DELETE", part)
 
 
 def ietf(server: ServerProcess, name: str, data: bytes) -> None:
@@ -362,7 +364,7 @@ def test_a_damaged_file_is_told_and_never_given_out(server: ServerProcess):
     with RawClient(server) as client:
         client.send(head("GET", "/files/a.txt"))
         client.head()
-        got = client._read
+        got = bytes(client.buffer)
         try:
             while piece := client.socket.recv(MiB):
                 got += piece
@@ -389,10 +391,7 @@ def test_one_that_is_replaced_or_deleted_meanwhile_is_sent_whole_as_it_was(serve
             assert server.request(method, "/files/a.txt", data)[0] in (200, 204)
             if data:
                 assert get(server, "/files/a.txt")[2] == data
-            found = client._read
-            while len(found) < len(old):
-                found += client.socket.recv(MiB)
-            assert found == old
+            assert client.read(len(old)) == old
 
 
 # --- nobody is held up, and nothing grows ------------------------------------------------------

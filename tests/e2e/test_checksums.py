@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content, head
-from tus.talk import STREAM, ask, create
+from e2e.server import ServerProcess
+from raw_http import RawClient, chunked, content, head
+from tus.client import STREAM, ask, create
 
 Start = Callable[..., ServerProcess]
 DATA = content(100_000)

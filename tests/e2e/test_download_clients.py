@@ -12,7 +12,7 @@ import pytest
 
 from e2e.programs import program, run
 from e2e.server import ServerProcess
-from e2e.wire import content
+from raw_http import content
 
 Start = Callable[..., ServerProcess]
 

@@ -18,8 +18,8 @@ from typing import Any
 import brotli
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content, head
+from e2e.server import ServerProcess
+from raw_http import Fields, RawClient, chunked, content, head, named
 from stores.tools import need
 
 Start = Callable[..., ServerProcess]
@@ -45,8 +45,8 @@ def nothing_stays(server: ServerProcess) -> None:
 
 def send(
     server: ServerProcess, body: bytes, coding: str, method: str = "PUT", **fields: str
-) -> tuple[int, dict[str, str], Any]:
-    more = {name.replace("_", "-"): value for name, value in fields.items()}
+) -> tuple[int, Fields, Any]:
+    more = named(fields)
     target = "/files/f" if method == "PUT" else "/files/?name=f"
     headers = {"Content-Encoding": coding, **more}
     status, found, answer = server.request(method, target, body, headers)

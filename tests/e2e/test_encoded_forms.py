@@ -19,9 +19,9 @@ import brotli
 import pytest
 
 from e2e.programs import program
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.test_forms import FORM, file, form, post, refused, text
-from e2e.wire import chunked, content, head
+from raw_http import RawClient, chunked, content, head
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20

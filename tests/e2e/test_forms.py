@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.shells import having
-from e2e.wire import chunked, content, head, split
+from raw_http import Answer, RawClient, chunked, content, head, split
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20
@@ -55,7 +55,7 @@ def post(
     *fields: str,
     target: str = "/files/",
     content_type: str = FORM,
-) -> tuple[int, dict[str, str], bytes]:
+) -> Answer:
     with RawClient(server) as client:
         if isinstance(body, bytes):
             client.send(head("POST", target, content_type, *fields, length=len(body)) + body)

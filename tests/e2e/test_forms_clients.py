@@ -13,7 +13,7 @@ import requests
 
 from durability.missing import need, no_program
 from e2e.server import ServerProcess
-from e2e.wire import content
+from raw_http import content
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20

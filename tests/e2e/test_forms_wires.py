@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
+from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from e2e.programs import program
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
 from forebay.protocol.forwarded import prefix_before
+from raw_http import Answer, RawClient, head
 
 Start = Callable[..., ServerProcess]
 
 ROUTES = ["/", "/healthz", "/readyz", "/files/", "/files/x", "/uploads/", "/nothing", "*"]
 
 
-def ask(server: ServerProcess, message: bytes) -> tuple[int, dict[str, str], bytes]:
+def ask(server: ServerProcess, message: bytes) -> Answer:
     with RawClient(server) as client:
         client.send(message)
         return client.response()

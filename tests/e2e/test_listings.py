@@ -14,8 +14,8 @@ from urllib.parse import quote, unquote, urljoin
 import pytest
 
 from e2e.programs import program, run
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
+from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 

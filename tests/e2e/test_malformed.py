@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content, head
+from e2e.server import ServerProcess
+from raw_http import RawClient, chunked, content, head
 
 Start = Callable[..., ServerProcess]
 
@@ -225,7 +225,7 @@ def test_random_bytes_never_store_anything(server: ServerProcess):
             message[source.randrange(4, len(message) - 5)] = source.randrange(256)
         with RawClient(server) as client:
             client.send(bytes(message))
-            client.socket.shutdown(socket.SHUT_WR)
+            client.half_close()
             while client.socket.recv(65536):
                 pass
     assert server.process.poll() is None

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.shells import servers_having
-from e2e.wire import content, head
+from raw_http import RawClient, content, head
 
 Start = Callable[..., ServerProcess]
 

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.test_forms import file, form, post, text
-from e2e.wire import head
+from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 BODY = b"only 18 bytes here"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from e2e.shells import having
-from e2e.wire import chunked, content, head, is_closed
+from raw_http import Fields, RawClient, chunked, content, head
 
 Start = Callable[..., ServerProcess]
 
@@ -24,7 +23,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 
 def ask(
     server: ServerProcess, method: str, target: str, *fields: str, length: int | None = 10
-) -> tuple[int, dict[str, str], str]:
+) -> tuple[int, Fields, str]:
     """A head that waits for 100 is sent, and no body. The first answer must be the final one."""
     if CHUNKED in fields:
         length = None
@@ -32,10 +31,8 @@ def ask(
         client.send(head(method, target, *fields, EXPECT, length=length))
         status, headers = client.head()
         assert status >= 200, f"{method} {target} {fields} was answered with {status}"
-        size = int(headers["content-length"])
-        while len(client._read) < size:
-            client._read += client.socket.recv(65536)
-        return status, headers, json.loads(client._read)["code"]
+        body = client.read(int(headers["content-length"]))
+        return status, headers, json.loads(body)["code"]
 
 
 def nothing_stays(server: ServerProcess) -> None:
@@ -348,7 +345,7 @@ def test_an_endless_chunked_body_ends_with_an_answer(reuse_server: Start):
         status, headers, answer = client.response()
         assert (status, json.loads(answer)["limit"]) == (413, 8 * MiB)
         assert headers["connection"] == "close"
-        assert is_closed(client)
+        assert client.is_closed()
     nothing_stays(server)
 
 
@@ -377,7 +374,7 @@ def test_a_client_that_sends_everything_first_reads_the_refusal(
         got, headers, body = client.response()
         assert (got, json.loads(body)["status"]) == (status, status)
         assert headers["connection"] == "close"
-        assert is_closed(client)
+        assert client.is_closed()
     nothing_stays(server)
 
 
@@ -442,7 +439,7 @@ def test_without_a_linger_timeout_nothing_of_a_refused_body_is_read(reuse_server
     with RawClient(server) as client:
         client.send(head("PUT", "/files/f", length=1 << 50))
         assert client.response()[0] == 413
-        assert client.socket.recv(1) == b""
+        assert client.at_end()
         with pytest.raises(OSError):
             while True:
                 client.send(b"x" * MiB)
@@ -454,7 +451,7 @@ def test_without_a_linger_timeout_nothing_of_a_refused_body_is_read(reuse_server
 
 def outcome(
     server: ServerProcess, method: str, host: str, *fields: str, target: str = "/files/f"
-) -> tuple[int, dict[str, str]]:
+) -> tuple[int, Fields]:
     with RawClient(server) as client:
         length = 1 if method in ("PUT", "POST") else None
         client.send(head(method, target, *fields, host=host, length=length))
@@ -533,7 +530,7 @@ def test_a_preflight_is_answered_without_credentials_and_allows_whom_it_should(s
     closed = start_any()
     status, headers = outcome(closed, "OPTIONS", "localhost", f"Origin: {page}", *PREFLIGHT)
     assert status == 204
-    assert not [name for name in headers if name.startswith("access-control")]
+    assert not [name for name in headers.names if name.startswith("access-control")]
     server = start_any("--allow-origin", page, "--allow-delete")
     status, headers = outcome(server, "OPTIONS", "localhost", f"Origin: {page}", *PREFLIGHT)
     assert (status, headers["access-control-allow-origin"]) == (204, page)
@@ -577,7 +574,7 @@ def test_a_body_that_breaks_off_leaves_nothing(start_any: Start, how: str):
             client = RawClient(server)
             client.send(head("PUT", "/files/broken", framing) + sent)
             if how == "half-close":
-                client.socket.shutdown(socket.SHUT_WR)
+                client.half_close()
                 try:
                     status, _, _ = client.response()
                     assert status == 400

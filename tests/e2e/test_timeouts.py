@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import resource
 import socket
@@ -13,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content, head, is_closed
+from e2e.server import ServerProcess
+from raw_http import RawClient, chunked, content, head
 
 Start = Callable[..., ServerProcess]
 
@@ -68,7 +67,7 @@ def test_a_head_that_does_not_end_is_told_408_and_closed(reuse_server: Start):
             status, headers, body = client.response()
             assert (status, json.loads(body)["code"]) == (408, "FB_HEAD_TIMEOUT")
             assert headers["connection"] == "close"
-            assert is_closed(client)
+            assert client.is_closed()
     nothing_stays(server)
 
 
@@ -91,12 +90,12 @@ def test_the_second_head_on_a_connection_is_waited_for_no_longer(reuse_server: S
         assert client.response()[0] == 200
         client.send(b"GET /heal")
         assert client.response()[0] == 408
-        assert is_closed(client)
+        assert client.is_closed()
     with RawClient(server) as client:  # the same where it came along with the first
         client.send(head("PUT", "/files/f", length=1) + b"x" + b"GET /heal")
         assert client.response()[0] == 201
         assert client.response()[0] == 408
-        assert is_closed(client)
+        assert client.is_closed()
 
 
 def test_a_connection_that_says_nothing_is_closed_in_silence(reuse_server: Start):
@@ -129,14 +128,7 @@ def test_no_other_time_limit_ends_a_running_body_or_a_download(reuse_server: Sta
         client.send(head("GET", "/files/f"))
         assert client.head()[0] == 200
         time.sleep(1)
-        got = hashlib.sha256(client._read)
-        size = len(client._read)
-        while size < 16 * MiB:
-            data = client.socket.recv(MiB)
-            assert data
-            got.update(data)
-            size += len(data)
-    assert got.digest() == hashlib.sha256(content(8 * MiB) + content(8 * MiB, 1)).digest()
+        assert client.read(16 * MiB) == content(8 * MiB) + content(8 * MiB, 1)
 
 
 # --- bodies ------------------------------------------------------------------------------------
@@ -154,7 +146,7 @@ def test_bodies_that_stop_are_told_408_and_leave_nothing(start_any: Start):
         for client in clients:
             status, _, body = client.response()
             assert (status, json.loads(body)["code"]) == (408, "FB_BODY_TIMEOUT")
-            assert is_closed(client)
+            assert client.is_closed()
     nothing_stays(server)
 
 
@@ -221,13 +213,13 @@ def test_a_client_that_half_closes_after_its_request_gets_its_answer(
     ):
         with RawClient(server) as client:
             client.send(message)
-            client.socket.shutdown(socket.SHUT_WR)
+            client.half_close()
             got, _, body = client.response()
             assert got == status
             assert status != 200 or body == data
             if b"/files/h" in message:
                 assert client.response()[2] == data
-            assert is_closed(client)
+            assert client.is_closed()
     assert server.published() == {"f": size, "g": size, "h": size}
 
 
@@ -236,7 +228,7 @@ def test_many_half_closed_pipelines_are_all_answered(reuse_server: Start):
     for _ in range(100):
         with RawClient(server) as client:
             client.send(head("GET", "/healthz") * 20)
-            client.socket.shutdown(socket.SHUT_WR)
+            client.half_close()
             assert [client.response()[0] for _ in range(20)] == [200] * 20
             assert client.at_end()
 

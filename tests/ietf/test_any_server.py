@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from e2e.server import ServerProcess
-from ietf.talking import Client, Upload, ask, content, v
+from ietf.client import Client, Upload, ask, content, v
 
 BODY = content(700_000)
 Start = Callable[..., ServerProcess]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.server import ServerProcess
-from ietf.talking import Upload, content, v
+from ietf.client import Upload, content, v
 
 BODY = content(3_000_000)
 HERE = Path(__file__).parent

@@ -8,8 +8,8 @@ import hashlib
 import pytest
 
 from e2e.server import ServerProcess
-from e2e.wire import head
-from ietf.talking import PARTIAL, Client, Upload, ask, content, v
+from ietf.client import PARTIAL, Client, Upload, ask, content, v
+from raw_http import head
 
 BODY = content(2_500_000)
 

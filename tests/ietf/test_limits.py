@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from e2e.server import ServerProcess
-from ietf.talking import Upload, ask, v
+from ietf.client import Upload, ask, v
 
 Start = Callable[..., ServerProcess]
 

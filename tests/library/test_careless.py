@@ -5,12 +5,11 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from e2e.server import RawClient
 from e2e.test_checksums import told_of
 from e2e.test_never_a_part import BODY, SPELLINGS
-from e2e.wire import content, head
 from library.conftest import Start
 from library.running import Application
+from raw_http import RawClient, content, head
 
 DATA = content(100_000)
 

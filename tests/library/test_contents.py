@@ -10,12 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e.server import RawClient
-from e2e.wire import content, head
 from forebay import Forebay, Principal, Upload
 from library.conftest import Start
 from library.running import Application
-from tus.talk import create, metadata
+from raw_http import RawClient, content, head
+from tus.client import create, metadata
 
 TUS = {"Tus-Resumable": "1.0.0"}
 

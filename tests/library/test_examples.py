@@ -12,10 +12,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.server import RawClient
-from e2e.wire import content, head
 from library.conftest import Start
 from library.running import Application
+from raw_http import RawClient, content, head
 
 EXAMPLES = ("fastapi", "starlette", "litestar", "django", "asgi")
 

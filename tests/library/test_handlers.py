@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from e2e.server import RawClient
-from e2e.wire import chunked, content, head
 from library.conftest import Start
 from library.running import Application
+from raw_http import RawClient, chunked, content, head
 
 APP = "library.odd_app:app"
 DATA = content(2_600_000)

@@ -16,10 +16,9 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from e2e.server import RawClient
-from e2e.wire import head
 from forebay import ConfigError, Forebay
 from library.conftest import Start
+from raw_http import RawClient, head
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the newest Starlette prefers another client than httpx

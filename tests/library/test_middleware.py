@@ -11,7 +11,6 @@ from pathlib import Path
 import brotli
 import pytest
 
-from e2e.wire import content
 from forebay import Forebay
 from forebay.http.answers import Message
 from forebay.http.drain import SocketSource
@@ -19,6 +18,7 @@ from forebay.http.request_cycle import RequestCycle
 from library import stacks
 from library.inside import Serving, serving
 from library.stacks import LITESTAR, STARLETTE, Stacks, twos
+from raw_http import content
 
 DATA = content(70_000)
 TEXT = b"all work and no play\n" * 3000

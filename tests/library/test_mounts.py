@@ -12,10 +12,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Mount, Router
 
-from e2e.server import RawClient
-from e2e.wire import head
 from forebay.library.mounts import Places, find_mount, split_at_mount
 from library.conftest import Start
+from raw_http import RawClient, head
 
 DRAFT = {"Upload-Draft-Interop-Version": "8"}
 TUS = {"Tus-Resumable": "1.0.0"}

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from lifecycle.uploading import HeldUpload, ready
+from raw_http import RawClient
 
 Start = Callable[..., ServerProcess]
 FORGED = "2020-01-01 00:00:00,000 INFO forged"

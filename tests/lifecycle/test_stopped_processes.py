@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from e2e.server import ServerProcess
+from raw_http import Answer
 
 Start = Callable[..., ServerProcess]
 REPLACE = {"If-Match": "*"}
@@ -24,7 +25,7 @@ def test_a_lock_on_names_that_is_not_let_go_of_holds_up_no_download_and_no_start
     assert server.request("PUT", "/files/a.bin", b"old")[0] == 201
     lock = os.open(store_folder / ".forebay" / "names.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(lock, fcntl.LOCK_EX)  # as a process does that is stopped within
-    answers: list[tuple[int, dict[str, str], bytes]] = []
+    answers: list[Answer] = []
 
     def replace() -> None:
         answers.append(server.request("PUT", "/files/a.bin", b"new", REPLACE))

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
 from lifecycle.uploading import HeldUpload, alive, eventually, ready, refused
+from raw_http import RawClient
 
 Start = Callable[..., ServerProcess]
 BODY = bytes(range(256)) * 20_000

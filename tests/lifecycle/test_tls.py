@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from durability.missing import need, no_program
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
 from lifecycle.uploading import eventually
+from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20

@@ -15,6 +15,7 @@ import pytest
 from durability.disk import Disk
 from durability.missing import need, no_loop_mounts
 from e2e.server import ServerProcess
+from raw_http import Answer
 
 Start = Callable[..., ServerProcess]
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -22,11 +23,11 @@ CREATE = {**TUS, "Upload-Length": "5", "Upload-Metadata": "filename Zi5iaW4="}
 IETF = {"Upload-Complete": "?0", "Upload-Draft-Interop-Version": "6"}
 
 
-def create(server: ServerProcess) -> tuple[int, dict[str, str], bytes]:
+def create(server: ServerProcess) -> Answer:
     return server.request("POST", "/uploads/", b"", CREATE)
 
 
-def code(answer: tuple[int, dict[str, str], bytes]) -> str:
+def code(answer: Answer) -> str:
     return str(json.loads(answer[2])["code"])
 
 

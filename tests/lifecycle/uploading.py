@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
+from raw_http import RawClient
 
 
 class HeldUpload:

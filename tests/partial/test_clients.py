@@ -8,7 +8,7 @@ from collections.abc import Callable
 import requests
 
 from e2e.server import ServerProcess
-from e2e.wire import content
+from raw_http import content
 
 BODY = content(1_000_000)
 STEP = 262_144

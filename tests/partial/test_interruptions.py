@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import content, head
-from partial.talking import Reply, ask, begin_and_stall, part
+from e2e.server import ServerProcess
+from partial.client import Reply, ask, begin_and_stall, part
+from raw_http import RawClient, content, head
 from stores.tools import need
 
 BODY = content(3_000_000)

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content, head
-from partial.talking import ask, begin_and_stall, part, put
+from e2e.server import ServerProcess
+from partial.client import ask, begin_and_stall, part, put
+from raw_http import RawClient, chunked, content, head
 
 BODY = content(700_000)
 SIZE = len(BODY)

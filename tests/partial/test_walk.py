@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from e2e.server import ServerProcess
-from e2e.wire import content
-from partial.talking import ask, part
+from partial.client import ask, part
+from raw_http import content
 
 Start = Callable[..., ServerProcess]
 NAMES = itertools.count()

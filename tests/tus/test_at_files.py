@@ -11,9 +11,9 @@ import aiotus
 import pytest
 from tusclient.client import TusClient
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import content, head
-from tus.talk import STREAM, ask, metadata, patch, reply_of, upload
+from e2e.server import ServerProcess
+from raw_http import RawClient, content, head
+from tus.client import STREAM, ask, metadata, patch, reply_of, upload
 from tus.test_clients import DATA, RELAXED, JsClient, js, modules
 
 Start = Callable[..., ServerProcess]

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content
+from e2e.server import ServerProcess
 from forebay.engine.transfer.hashes import known, make
 from forebay.protocol.tus import ALGORITHMS
-from tus.talk import (
+from raw_http import RawClient, chunked, content
+from tus.client import (
     STREAM,
     ask,
     checksum,

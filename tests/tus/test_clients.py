@@ -19,9 +19,9 @@ import pytest
 from tusclient.client import TusClient
 
 from e2e.server import ServerProcess
-from e2e.wire import content
 from javascript import node_modules
-from tus.talk import ask, head
+from raw_http import content
+from tus.client import ask, head
 
 Start = Callable[..., ServerProcess]
 RELAXED = ("--durability", "relaxed")

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import content
-from tus.talk import (
+from e2e.server import ServerProcess
+from raw_http import RawClient, content
+from tus.client import (
     STREAM,
     Reply,
     ask,
@@ -228,7 +228,7 @@ def test_a_final_upload_can_be_asked_for_before_its_parts_are_there(start_any: S
     final = reply.location
     told = head(server, final)
     assert told.status == 200
-    assert {"upload-offset", "upload-length", "upload-defer-length"}.isdisjoint(told.fields)
+    assert {"upload-offset", "upload-length", "upload-defer-length"}.isdisjoint(told.fields.names)
     assert told.fields["upload-concat"].startswith("final;")
     assert patch(server, final, 0, b"x").status == 403
     assert patch(server, parts[1], 0, b"def").status == 204

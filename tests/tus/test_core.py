@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content
-from tus.talk import (
+from e2e.server import ServerProcess
+from raw_http import RawClient, chunked, content
+from tus.client import (
     STREAM,
     ask,
     create,

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content
-from tus.talk import create, head, metadata, patch, patch_head, reply_of
+from e2e.server import ServerProcess
+from raw_http import RawClient, chunked, content
+from tus.client import create, head, metadata, patch, patch_head, reply_of
 
 Start = Callable[..., ServerProcess]
 RELAXED = ("--durability", "relaxed")
@@ -87,7 +87,7 @@ def test_the_beginning_of_a_body_that_breaks_off_is_kept(reuse_server: Start, en
     client.send(patch_head(path, 0, f"Content-Length: {len(data)}") + data[:2_000_000])
     wait_for(lambda: stored(server, path) == 2_000_000)
     if end == "half":
-        client.socket.shutdown(1)
+        client.half_close()
         client.socket.recv(65536)
         client.close()
     else:

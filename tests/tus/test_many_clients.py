@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from e2e.server import ServerProcess
-from e2e.wire import content
-from tus.talk import create, head, patch
+from raw_http import content
+from tus.client import create, head, patch
 
 MiB = 1 << 20
 

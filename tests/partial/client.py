@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from typing import Any
-
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import head
+from e2e.server import ServerProcess
+from raw_http import Answer, RawClient, head, named
 
 
-@dataclasses.dataclass
-class Reply:
-    status: int
-    fields: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def code(self) -> str:
-        return str(self.json["code"])
+class Reply(Answer):
+    """With what this protocol reads in it."""
 
     @property
     def received(self) -> int:
@@ -43,7 +28,7 @@ def put(
     method: str = "PUT",
     **fields: str,
 ) -> Reply:
-    more = {name.replace("_", "-"): value for name, value in fields.items()}
+    more = named(fields)
     return Reply(*server.request(method, target, body, {"Content-Range": content_range, **more}))
 
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 
-from e2e.server import RawClient, ServerProcess
+from e2e.server import ServerProcess
+from raw_http import Answer, RawClient, named
 
 VERSION = "1.0.0"
 STREAM = "application/offset+octet-stream"
 
 
-@dataclasses.dataclass
-class Reply:
-    status: int
-    fields: dict[str, str]
-    body: bytes = b""
+class Reply(Answer):
+    """With what this protocol reads in it."""
 
     @property
     def offset(self) -> int:
@@ -45,7 +42,7 @@ def ask(
     **fields: str | int,
 ) -> Reply:
     """One request; `upload_offset=5` is `Upload-Offset: 5`."""
-    headers = {name.replace("_", "-"): str(value) for name, value in fields.items()}
+    headers = named(fields)
     if version is not None:
         headers["Tus-Resumable"] = version
     return Reply(*server.request(method, path, body, headers))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from e2e.server import RawClient, ServerProcess
-from e2e.wire import chunked, content, head
+from e2e.server import ServerProcess
+from raw_http import Answer, Fields, RawClient, chunked, content, head
 
 VERSIONS = (3, 4, 5, 6, 7, 8, 9)
 PARTIAL = "Content-Type: application/partial-upload"
@@ -24,18 +21,10 @@ def v(number: int = 9) -> str:
     return f"Upload-Draft-Interop-Version: {number}"
 
 
-@dataclasses.dataclass
-class Reply:
+class Reply(Answer):
     """A final response, and those before it."""
 
-    status: int
-    fields: dict[str, str]
-    body: bytes
-    interim: list[tuple[int, dict[str, str]]]
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
+    interim: list[tuple[int, Fields]]
 
     @property
     def announced(self) -> str:
@@ -61,36 +50,13 @@ class Reply:
 
 class Client(RawClient):
     def reply(self, method: str = "PUT") -> Reply:
-        interim = []
-        status, fields = self.head()
-        while status < 200:
-            interim.append((status, fields))
-            status, fields = self.head()
-        body = b""
-        if method != "HEAD" and status != 204:
-            size = int(fields.get("content-length", 0))
-            while len(self._read) < size:
-                data = self.socket.recv(65536)
-                if not data:
-                    raise EOFError("closed inside a response")
-                self._read += data
-            body, self._read = self._read[:size], self._read[size:]
-        return Reply(status, fields, body, interim)
-
-    def ask(self, method: str, target: str, *fields: str, body: bytes | None = None) -> Reply:
-        """One request on this connection, and its answer."""
-        length = None if body is None else len(body)
-        self.send(head(method, target, *fields, length=length) + (body or b""))
-        return self.reply(method)
+        reply = Reply(*self.response(method))
+        reply.interim = self.interim
+        return reply
 
     def half(self, method: str, target: str, *fields: str, body: bytes, length: int) -> None:
         """A request whose body stops before its announced `length`."""
         self.send(head(method, target, *fields, length=length) + body)
-
-    def end(self) -> None:
-        """Sends no more; an answer can still be read."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(1)
 
 
 def ask(
@@ -98,7 +64,9 @@ def ask(
 ) -> Reply:
     """One request on a connection of its own."""
     with Client(server) as client:
-        return client.ask(method, target, *fields, body=body)
+        length = None if body is None else len(body)
+        client.send(head(method, target, *fields, length=length) + (body or b""))
+        return client.reply(method)
 
 
 class Upload:
@@ -156,7 +124,7 @@ class Upload:
         """An append that stops after `body`, and what the server says of it."""
         with Client(self.server) as client:
             client.send(self.head(offset, *fields, length=length) + body)
-            client.end()
+            client.half_close()
             return client.reply()
 
     def finish(self, whole: bytes) -> Reply:
