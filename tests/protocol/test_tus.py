@@ -20,7 +20,7 @@ from forebay.errors import (
     UnsupportedMediaType,
 )
 from forebay.model import Conflict, Digest, UploadRecord, UploadState
-from forebay.protocol import tus
+from forebay.protocol import tus, tus_checksum
 
 SIZES = {"sha1": 20, "crc32": 4}
 STREAM = (b"content-type", b"application/offset+octet-stream")
@@ -233,7 +233,7 @@ def test_a_patch_that_cannot_be_is_refused(headers: Headers, error: type[Excepti
 def test_any_checksum_is_read_or_refused(value: bytes) -> None:
     """Items 84, 85 and 89."""
     try:
-        digest = tus.checksum(value, SIZES)
+        digest = tus_checksum.parse_checksum(value, SIZES)
     except InvalidField:
         return
     assert len(digest.value) == SIZES[digest.algorithm]
@@ -244,11 +244,11 @@ def test_late_checksums_agree_with_the_head() -> None:
     value = b"crc32 " + base64.b64encode(b"abcd")
     trailer = [(b"x", b"y"), (b"upload-checksum", value)]
     digest = (Digest("crc32", b"abcd"),)
-    assert tus.late_checksums(trailer, (), SIZES) == digest
-    assert tus.late_checksums(trailer, digest, SIZES) == digest
+    assert tus_checksum.trailer_checksums(trailer, (), SIZES) == digest
+    assert tus_checksum.trailer_checksums(trailer, digest, SIZES) == digest
     for found, head in (([], ()), (trailer, (Digest("crc32", b"dcba"),)), ([*trailer] * 2, ())):
         with pytest.raises(InvalidField):
-            tus.late_checksums(found, head, SIZES)
+            tus_checksum.trailer_checksums(found, head, SIZES)
 
 
 # --- answers ---------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.server import ServerProcess
 from forebay.engine.transfer.hashes import known, make
-from forebay.protocol.tus import ALGORITHMS
+from forebay.protocol.tus_checksum import ALGORITHMS
 from raw_http import RawClient, chunked, content
 from tus.client import (
     STREAM,

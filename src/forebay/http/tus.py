@@ -21,7 +21,7 @@ from forebay.http.bypass import cycle_of
 from forebay.http.destination import ANYWHERE, destination_of
 from forebay.http.urls import upload_location, uploads_mount
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
-from forebay.protocol import tus
+from forebay.protocol import tus, tus_checksum
 from forebay.protocol.status import Answer, restated
 from forebay.protocol.upload_ids import refuse_method
 
@@ -42,7 +42,9 @@ class Tus:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._sizes = {name: known()[name][1] for name in tus.ALGORITHMS if name in known()}
+        self._sizes = {
+            name: known()[name][1] for name in tus_checksum.ALGORITHMS if name in known()
+        }
 
     def speaks(self, method: str, headers: Headers) -> bool:
         return tus.speaks(method, headers)
@@ -158,8 +160,8 @@ class Tus:
 
     def _late(self, wish: AppendUpload, scope: dict[str, Any]) -> LateDigests:
         cycle = cycle_of(scope)
-        expected = tus.checksums(scope["headers"], self._sizes)
-        return lambda: tus.late_checksums(cycle.framing.trailers, expected, self._sizes)
+        expected = tus_checksum.content_checksums(scope["headers"], self._sizes)
+        return lambda: tus_checksum.trailer_checksums(cycle.framing.trailers, expected, self._sizes)
 
     # --- errors ----------------------------------------------------------------------------------
 

@@ -8,13 +8,13 @@ from forebay.errors import UnsupportedCoding
 from forebay.protocol import fields
 from forebay.protocol.fields import Headers
 
-__all__ = ["check_identity", "codings", "to_decode"]
+__all__ = ["check_identity", "content_codings", "to_decode"]
 
 _ALIASES = {"x-gzip": "gzip"}  # section 8.4.1.3
 
 
-def codings(headers: Headers) -> list[str]:
-    """The codings of a request's content in the order they were applied, `identity` left out."""
+def content_codings(headers: Headers) -> list[str]:
+    """The codings of a request's content, in the order they were applied, without `identity`."""
     values = fields.elements(headers, b"content-encoding")
     named = (value.strip(b" \t").decode("latin-1") for value in values)
     return [_ALIASES.get(name, name) for name in named if name not in ("", "identity")]
@@ -22,17 +22,17 @@ def codings(headers: Headers) -> list[str]:
 
 def check_identity(headers: Headers) -> None:
     """Raises UnsupportedCoding for content that is encoded in any way."""
-    if codings(headers):
+    if content_codings(headers):
         raise UnsupportedCoding("Bodies of this kind are taken without Content-Encoding only.")
 
 
 def to_decode(headers: Headers, offered: Collection[str]) -> str | None:
-    """The one coding to take off the content, None when there is none.
+    """The coding to decode, None when the content has none.
 
-    `offered` are those that can be. Raises UnsupportedCoding for any other, and for several:
-    what is encoded twice is an attack more often than a wish.
+    `offered`: those that can be decoded. Raises UnsupportedCoding for any other, and for several:
+    content that is encoded twice is more often an attack than meant.
     """
-    named = codings(headers)
+    named = content_codings(headers)
     if not named:
         return None
     if not offered:

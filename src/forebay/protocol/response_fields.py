@@ -1,7 +1,7 @@
-"""Which fields of an answer may come more than once (RFC 9110, section 5.3).
+"""Which header fields of a response may be repeated (RFC 9110, section 5.3).
 
-A field whose value is a list may; any other that comes twice means something else to each
-reader, and a browser refuses an answer with two Access-Control-Allow-Origin.
+A field whose value is a list may. Readers disagree about any other field that comes twice: a
+browser refuses a response with two Access-Control-Allow-Origin.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MAY_REPEAT = frozenset(
         b"www-authenticate",
     }
 )
-"""Lists that real applications send in several fields. Other lists, such as Allow or
-Access-Control-Expose-Headers, are sent once all the same: not every client joins them.
+"""Lists that applications send in several fields. Other lists, such as Allow or
+Access-Control-Expose-Headers, must come once: not every client joins them.
 """
 
 
 def faults(status: int, headers: Headers) -> list[str]:
-    """What no client can read in one way only; empty for what is right."""
+    """What is wrong with the fields of a response, one sentence each; empty when nothing is."""
     names = [name.lower() for name, _ in headers]
     found = [
         f"{name.decode('latin-1')} comes {names.count(name)} times"
@@ -50,7 +50,7 @@ def faults(status: int, headers: Headers) -> list[str]:
 
 
 def merge_vary(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields with all that the answer varies by in one Vary, each name once."""
+    """The fields, with all Vary fields merged into one that has each name once."""
     values = every(headers, b"vary")
     if len(values) < 2:
         return headers

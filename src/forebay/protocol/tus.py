@@ -1,14 +1,12 @@
-"""tus 1.0, the wire rules: a request's head in, a wish out; an upload's record in, fields out.
+"""tus 1.0, the wire rules: the head of a request in, a command out; a record in, fields out.
 
-Items are those of the tus conformance list (docs/protocol-support.md). Where a field may come
-once a second one is refused, and numbers have one form only: what two parsers could read
-differently is not guessed at (items 10 to 12).
+Items are those of the tus conformance list (docs/protocol-support.md). A repeated field is
+refused, and a number has only one form: nothing is accepted that two parsers could read
+differently (items 10 to 12).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,14 +26,15 @@ from forebay.model import (
     AppendUpload,
     Conflict,
     CreateUpload,
-    Digest,
     UploadRecord,
     UploadState,
 )
 from forebay.protocol import content_type, fields, http_dates
 from forebay.protocol.checksums import of_content, of_file
+from forebay.protocol.content_codings import content_codings
 from forebay.protocol.fields import Headers
 from forebay.protocol.parameters import matches_media_type, parse_media_type
+from forebay.protocol.tus_checksum import announces_trailer, content_checksums
 from forebay.protocol.tus_concat import parse_concat
 from forebay.protocol.tus_metadata import (
     called,
@@ -52,9 +51,6 @@ RESUMABLE = (b"tus-resumable", VERSION)
 CONTENT_TYPE = "application/offset+octet-stream"
 _METHODS = ("POST", "HEAD", "PATCH", "DELETE", "GET", "OPTIONS")
 
-ALGORITHMS = ("sha1", "sha256", "sha512", "md5", "crc32", "crc32c", "blake3", "xxh3")
-"""Every algorithm that can be offered, in the order they are (item 83)."""
-
 _EXTENSIONS = (
     "creation",
     "creation-defer-length",
@@ -66,35 +62,35 @@ _EXTENSIONS = (
     "concatenation-unfinished",
 )
 
-_MARKS = frozenset(
-    {
-        b"tus-resumable",
-        b"upload-metadata",
-        b"upload-concat",
-        b"upload-defer-length",
-        b"upload-checksum",
-        b"x-http-method-override",
-    }
+FIELDS = (
+    b"tus-resumable",
+    b"upload-metadata",
+    b"upload-concat",
+    b"upload-defer-length",
+    b"upload-checksum",
 )
-_OTHERS_MARKS = frozenset(
+"""Request fields that belong to tus alone."""
+_OVERRIDE = b"x-http-method-override"
+_IETF_FIELDS = frozenset(
     {b"upload-complete", b"upload-incomplete", b"upload-draft-interop-version"}
 )
 
 
-# --- which requests are meant --------------------------------------------------------------
+# --- which requests are tus ----------------------------------------------------------------
 
 
 def speaks(method: str, headers: Headers) -> bool:
-    """Whether a request is in this protocol, going by its head.
+    """Whether a request to the uploads is in this protocol, judging by its head.
 
-    One that forgot Tus-Resumable is recognised too, so that it can be told so (item 3).
+    A request without Tus-Resumable is recognised by other fields, so that the answer can say
+    what is missing (item 3).
     """
     names = {name for name, _ in headers}
     if b"tus-resumable" in names:
         return True
-    if names & _OTHERS_MARKS:
+    if names & _IETF_FIELDS:
         return False
-    if names & _MARKS:
+    if _OVERRIDE in names or not names.isdisjoint(FIELDS):
         return True
     if method == "POST":
         return b"upload-length" in names
@@ -102,28 +98,26 @@ def speaks(method: str, headers: Headers) -> bool:
 
 
 def speaks_of_files(method: str, headers: Headers) -> bool:
-    """The same for a request to the folders of files, where most are in no protocol at all.
+    """Whether a request to a folder of files is in this protocol; most are not.
 
-    A GET is a download whatever it carries. A PUT is of a file and never of tus.
+    A GET is always a download, and a PUT always stores a file.
     """
     names = {name for name, _ in headers}
-    overridden = b"x-http-method-override" in names
     if b"tus-resumable" in names:
-        return overridden or method in ("POST", "PATCH", "HEAD", "DELETE")
-    if names & _OTHERS_MARKS:
+        return _OVERRIDE in names or method in ("POST", "PATCH", "HEAD", "DELETE")
+    if names & _IETF_FIELDS:
         return False
     if method not in ("POST", "PATCH"):
         return False
-    marks = _MARKS - {b"x-http-method-override"} | {b"upload-length"}
-    return bool(names & marks) or _is_offset_stream(headers)
+    return not names.isdisjoint((*FIELDS, b"upload-length")) or _is_offset_stream(headers)
 
 
 def method_of(method: str, headers: Headers) -> str:
-    """The method that is meant (item 9), in upper case. Raises InvalidField.
+    """The method in upper case, after X-HTTP-Method-Override (item 9). Raises InvalidField.
 
-    X-HTTP-Method-Override counts whatever the actual method is.
+    The override applies to every method.
     """
-    override = fields.single(headers, b"x-http-method-override")
+    override = fields.single(headers, _OVERRIDE)
     if override is None:
         return method
     wanted = override.decode("latin-1").strip().upper()
@@ -133,7 +127,10 @@ def method_of(method: str, headers: Headers) -> str:
 
 
 def check_version(method: str, headers: Headers) -> None:
-    """Items 2 to 4: every method but HEAD needs the version. Raises PreconditionFailed."""
+    """Checks Tus-Resumable, which only HEAD and GET may leave out (items 2 to 4).
+
+    Raises PreconditionFailed.
+    """
     version = fields.single(headers, b"tus-resumable")
     if version is None and method in ("HEAD", "GET"):
         return
@@ -142,7 +139,7 @@ def check_version(method: str, headers: Headers) -> None:
 
 
 def offer(algorithms: Iterable[str], max_size: int | None, *, trailers: bool) -> Fields:
-    """What OPTIONS tells (items 6 to 8, 40, 82, 92)."""
+    """The fields of an answer to OPTIONS (items 6 to 8, 40, 82, 92)."""
     extensions = [*_EXTENSIONS, *(["checksum-trailer"] if trailers else [])]
     offered = [
         RESUMABLE,
@@ -163,7 +160,7 @@ _NUMBER = re.compile(rb"0|[1-9][0-9]{0,18}")
 def number(headers: Headers, name: bytes) -> int | None:
     """A size or offset in bytes; None when the field is absent (items 10 to 12).
 
-    One form for each number, so no sign and no leading zero. Raises InvalidField.
+    A number has no sign and no leading zero. Raises InvalidField.
     """
     value = fields.single(headers, name)
     if value is None:
@@ -174,70 +171,18 @@ def number(headers: Headers, name: bytes) -> int | None:
 
 
 def _is_offset_stream(headers: Headers) -> bool:
-    """Item 23: parameters and another case do not matter."""
+    """Item 23: parameters are ignored, and so is case."""
     value = fields.first(headers, b"content-type")
     return value is not None and parse_media_type(value)[0] == CONTENT_TYPE
 
 
 def _check_coding(headers: Headers) -> None:
     """Item 38: compressed bytes would be stored as they are, and nobody could tell."""
-    codings = fields.elements(headers, b"content-encoding")
-    if any(coding.strip() not in (b"", b"identity") for coding in codings):
+    if content_codings(headers):
         raise UnsupportedCoding
 
 
-def checksum(value: bytes, sizes: Mapping[str, int]) -> Digest:
-    """An Upload-Checksum (items 84, 85, 89). `sizes`: bytes of each algorithm's digest.
-
-    Raises InvalidField, also for an algorithm that is not offered.
-    """
-    algorithm, _, encoded = value.partition(b" ")
-    name = algorithm.decode("latin-1")
-    if name not in sizes:
-        raise InvalidField(f"Upload-Checksum needs an algorithm out of {', '.join(sizes)}.")
-    try:
-        digest = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        raise InvalidField("Upload-Checksum has a value that is not base64.") from None
-    if len(digest) != sizes[name]:
-        raise InvalidField(f"A {name} in Upload-Checksum is {sizes[name]} bytes in base64.")
-    return Digest(name, digest)
-
-
-def checksums(headers: Headers, sizes: Mapping[str, int]) -> tuple[Digest, ...]:
-    """That of Upload-Checksum in the head. Raises InvalidField."""
-    value = fields.single(headers, b"upload-checksum")
-    return () if value is None else (checksum(value, sizes),)
-
-
-def _announces_trailer(headers: Headers, trailers: bool) -> bool:
-    """Items 93 and 94. Raises InvalidField where trailers cannot be read (item 92)."""
-    announced = fields.elements(headers, b"trailer")
-    if b"upload-checksum" not in {name.strip() for name in announced}:
-        return False
-    if not trailers:
-        raise InvalidField("Trailers cannot be read here; send Upload-Checksum in the head.")
-    return True
-
-
-def late_checksums(
-    trailers: Headers, expected: tuple[Digest, ...], sizes: Mapping[str, int]
-) -> tuple[Digest, ...]:
-    """The checksum that was announced to come behind the body (items 94 and 95).
-
-    Every other trailer is ignored. Raises InvalidField when it did not come, or is another
-    one than that of the head.
-    """
-    value = fields.single(trailers, b"upload-checksum")
-    if value is None:
-        raise InvalidField("Upload-Checksum was announced as a trailer and did not come.")
-    late = (checksum(value, sizes),)
-    if expected and late != expected:
-        raise InvalidField("Upload-Checksum is not the same in the head and in the trailer.")
-    return late
-
-
-# --- wishes --------------------------------------------------------------------------------
+# --- commands --------------------------------------------------------------------------------
 
 
 def create(
@@ -248,9 +193,10 @@ def create(
     on_conflict: Conflict,
     accept_types: Sequence[str] = (),
 ) -> CreateUpload:
-    """The wish of a POST to the collection (items 44 to 51, 56, 102, 103).
+    """The command of a POST to the collection (items 44 to 51, 56, 102, 103).
 
-    `mount` is the path of the collection; `generated` the name of an upload that gives none.
+    `mount`: path of the collection. `generated`: name for an upload that has none. Raises
+    InvalidField, UnsupportedMediaType, NotFound.
     """
     if number(headers, b"upload-offset"):
         raise InvalidField(
@@ -264,7 +210,7 @@ def create(
     pairs = parse_metadata(raw)
     media_type = media_type_of(pairs)
     partial = asked is not None and parts is None
-    if accept_types and not partial:  # a part says nothing of the file it will be of
+    if accept_types and not partial:  # a part does not say what file it belongs to
         _check_type(media_type, accept_types)
     return CreateUpload(
         dialect="tus",
@@ -281,7 +227,7 @@ def create(
 
 
 def about(headers: Headers) -> About:
-    """What a creation says of its file. What cannot be read is left out; `create` refuses it."""
+    """What a creation says about its file; malformed fields, which `create` refuses, left out."""
     try:
         pairs = parse_metadata(fields.single(headers, b"upload-metadata") or b"")
     except InvalidField:
@@ -302,7 +248,7 @@ def _check_type(media_type: str | None, accept_types: Sequence[str]) -> None:
 
 
 def _length(headers: Headers, *, final: bool) -> int | None:
-    """Items 44, 56 and 103. None for a length that is not known yet."""
+    """The length of a new upload; None when it is not known yet (items 44, 56, 103)."""
     length = number(headers, b"upload-length")
     deferred = fields.single(headers, b"upload-defer-length")
     if final:
@@ -318,51 +264,53 @@ def _length(headers: Headers, *, final: bool) -> int | None:
 
 def content_of_creation(
     headers: Headers,
-    wish: CreateUpload,
+    creation: CreateUpload,
     content_length: int | None,
     sizes: Mapping[str, int],
     *,
     max_size: int | None,
     trailers: bool,
 ) -> AppendUpload | None:
-    """What the body of a creation is (items 65, 69 to 71); None when it does not count.
+    """The command to append the body of a creation (items 65, 69 to 71); None when it is ignored.
 
-    All that can be refused is refused here, before the upload exists. `content_length`: bytes
-    of the body, None when they are not announced. The `upload_id` is still empty.
+    It has no `upload_id` yet. What can be refused is refused here, before the upload exists.
+    `content_length`: bytes of the body, None when not announced.
     """
     if content_length == 0:
         return None
     if not _is_offset_stream(headers):
-        if content_type.begins_like_a_form(headers):  # nobody sends files for them to be ignored
+        if content_type.begins_like_a_form(headers):  # its files must not be ignored
             raise UnsupportedMediaType(
                 f"The body of a creation is of {CONTENT_TYPE}, and this is a form. Post a form "
                 "without the fields of tus, to a folder of files."
             )
         return None
-    if wish.parts:
+    if creation.parts:
         raise Forbidden("A final upload is made of its parts; it takes no body.")
     _check_coding(headers)
-    bound = wish.length if wish.length is not None else max_size
+    bound = creation.length if creation.length is not None else max_size
     if content_length is not None and bound is not None and content_length > bound:
         raise TooLarge(f"At most {bound} bytes may come.", limit=bound)
-    whole = content_length is not None and content_length == wish.length
+    whole = content_length is not None and content_length == creation.length
     return AppendUpload(
         "",
         "tus",
         0,
         expected=(
-            *checksums(headers, sizes),
+            *content_checksums(headers, sizes),
             *of_content(headers),
             *(of_file(headers) if whole else ()),
         ),
-        digest_in_trailer=_announces_trailer(headers, trailers),
+        digest_in_trailer=announces_trailer(headers, trailers),
     )
 
 
 def append(
     headers: Headers, upload_id: str, sizes: Mapping[str, int], *, trailers: bool
 ) -> AppendUpload:
-    """The wish of a PATCH (items 23, 24, 38, 58, 84, 85)."""
+    """The command of a PATCH (items 23, 24, 38, 58, 84, 85). Raises InvalidField, and errors for
+    media types and content codings.
+    """
     if not _is_offset_stream(headers):
         raise UnsupportedMediaType(f"A PATCH needs Content-Type: {CONTENT_TYPE}.")
     _check_coding(headers)
@@ -374,32 +322,31 @@ def append(
         "tus",
         offset,
         length=number(headers, b"upload-length"),
-        expected=(*checksums(headers, sizes), *of_content(headers)),
-        digest_in_trailer=_announces_trailer(headers, trailers),
+        expected=(*content_checksums(headers, sizes), *of_content(headers)),
+        digest_in_trailer=announces_trailer(headers, trailers),
     )
 
 
 # --- answers -------------------------------------------------------------------------------
 
 
-def kept(record: UploadRecord) -> Mapping[str, Any]:
-    """What this dialect keeps of an upload beside its metadata."""
+def _extra(record: UploadRecord) -> Mapping[str, Any]:
     found: Mapping[str, Any] = json.loads(record.extra) if record.extra else {}
     return found
 
 
 def expires(record: UploadRecord) -> Fields:
-    """Upload-Expires while the upload is going to (items 74, 75, 78, 81)."""
-    done = record.state is UploadState.COMPLETE and not kept(record).get("partial")
+    """Upload-Expires of an upload that is not finished (items 74, 75, 78, 81)."""
+    done = record.state is UploadState.COMPLETE and not _extra(record).get("partial")
     if record.expires_at is None or done:
         return []
     return [(b"upload-expires", http_dates.http_date(record.expires_at))]
 
 
 def head(record: UploadRecord) -> Fields:
-    """What HEAD tells (items 13 to 20, 79, 104, 105)."""
+    """The fields of an answer to HEAD (items 13 to 20, 79, 104, 105)."""
     found: Fields = [(b"cache-control", b"no-store")]
-    extra = kept(record)
+    extra = _extra(record)
     final = bool(extra.get("parts"))
     if not final or record.state is UploadState.COMPLETE:
         found.append((b"upload-offset", b"%d" % record.offset))

@@ -1,7 +1,5 @@
-"""Files that clients cut into pieces, each sent as a request of its own, in terms that are not
-spoken here: those of libraries for web pages (by form fields or the query) and of object stores.
-
-Each piece looks like a whole file, and would be stored as one.
+"""Chunk protocols of other upload libraries and of object stores. They are refused: each chunk is
+a request that looks like a whole file, and would be stored as one.
 """
 
 from __future__ import annotations
@@ -23,15 +21,15 @@ NAMES = frozenset(
         "chunks",  # Plupload, WebUploader
     }
 )
-"""Fields that tell how many pieces a file has. A file of one piece is whole."""
+"""Form fields with the number of chunks of a file. A file of one chunk is whole."""
 
 _SEVERAL = re.compile(r"0*(?:[2-9]|[1-9][0-9]+)")
 _STORES = ({"uploadId", "partNumber"}, {"comp", "blockid"})
-"""Names of a query that belong together: Amazon S3, Azure."""
+"""Query parameters that together mean a chunk: Amazon S3, Azure."""
 
 
 def check(pairs: Iterable[tuple[str, str]]) -> None:
-    """That form fields, or the pairs of a query, do not say that the file is a piece of one.
+    """Checks that no form field or query parameter says that the file is a chunk.
 
     Raises InvalidRequest.
     """

@@ -1,8 +1,8 @@
-"""That a body is a whole file, and not in the terms of a resumable protocol.
+"""Checks that a body is a whole file, and not a part of one.
 
-Every route that stores a body as it comes asks `check` first. A request that speaks a resumable
-protocol, in whatever spelling, is served by that protocol or refused: stored as it is, a part
-would be taken for the whole (docs/decisions/018-*).
+Every route that stores a body as it comes calls `check` first. A request with fields of a
+resumable protocol is served by that protocol or refused: its body could be a part, which must
+not be stored as a whole file (docs/decisions/018-*).
 """
 
 from __future__ import annotations
@@ -16,19 +16,12 @@ from forebay.errors import (
     LengthRequired,
     UnsupportedMediaType,
 )
-from forebay.protocol import fields, ietf
+from forebay.protocol import fields, ietf, tus
 from forebay.protocol.fields import Headers, display_name
 
 __all__ = ["FIELDS", "PARTIAL_TYPES", "check", "check_beginning", "check_override"]
 
 
-_TUS = (
-    b"tus-resumable",
-    b"upload-metadata",
-    b"upload-concat",
-    b"upload-defer-length",
-    b"upload-checksum",
-)
 _DRAFT = (
     b"upload-complete",
     b"upload-incomplete",
@@ -36,11 +29,11 @@ _DRAFT = (
     b"upload-length",
     b"upload-offset",
 )
-FIELDS = frozenset((*_TUS, *_DRAFT))
-"""Those that a resumable protocol has and a whole body has no use for."""
+FIELDS = frozenset((*tus.FIELDS, *_DRAFT))
+"""Fields of resumable protocols."""
 
 PARTIAL_TYPES = frozenset({"application/offset+octet-stream", ietf.PARTIAL_UPLOAD})
-"""Media types of bytes that are added to an upload."""
+"""Media types of bytes that are appended to an upload."""
 
 _OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 _FOREIGN = frozenset(
@@ -53,18 +46,16 @@ _FOREIGN = frozenset(
         b"oc-chunked",
     )
 )
-"""Of protocols that are not spoken here, whose bodies are parts (nginx's upload module, Google,
-ownCloud).
-"""
+"""Fields of protocols for parts that are not supported: nginx's upload module, Google, ownCloud."""
 _MARKS = FIELDS | _FOREIGN | {b"content-range", *_OVERRIDES}
 
 
 def check(method: str, headers: Headers, names: Collection[bytes] | None = None) -> None:
-    """That the body of a request may be taken for a whole file. `names`: those of its fields.
+    """Checks that the body of a request is a whole file. `names`: names of its fields, if known.
 
-    `Upload-Complete: ?1` says that it is (draft-ietf-httpbis-resumable-upload, section 4.2.2):
-    then the draft's other fields may come along, as far as they agree. Raises InvalidRequest,
-    InvalidField, InconsistentLength, LengthRequired, UnsupportedMediaType.
+    With `Upload-Complete: ?1` it is (draft-ietf-httpbis-resumable-upload, section 4.2.2); the
+    other fields of the draft are then allowed if they agree. Raises InvalidRequest, InvalidField,
+    InconsistentLength, LengthRequired, UnsupportedMediaType.
     """
     names = {name for name, _ in headers} if names is None else names
     if b"content-type" in names:
@@ -75,7 +66,7 @@ def check(method: str, headers: Headers, names: Collection[bytes] | None = None)
         raise InvalidField("Content-Range: a part of a file is not taken here; send it whole.")
     check_override(method, headers)
     _check_foreign(names)
-    for name in _TUS:
+    for name in tus.FIELDS:
         if name in names:
             raise InvalidRequest(
                 f"{display_name(name)} belongs to a resumable upload (tus), which cannot begin "
@@ -86,15 +77,15 @@ def check(method: str, headers: Headers, names: Collection[bytes] | None = None)
 
 
 def check_beginning(method: str, headers: Headers) -> None:
-    """That a request that begins an upload of the draft means its beginning, and nothing else.
+    """Checks that a request that creates an upload of the draft carries its first bytes.
 
-    Raises InvalidField: bytes that belong further on would become the first ones. InvalidRequest
-    for fields of another protocol, by which the body might be another part.
+    Raises InvalidField when the bytes belong to another offset, and InvalidRequest for fields of
+    another protocol, which could mean another part.
     """
     check_override(method, headers)
     names = {name for name, _ in headers}
     _check_foreign(names)
-    for name in _TUS:
+    for name in tus.FIELDS:
         if name in names:
             raise InvalidRequest(
                 f"{display_name(name)} belongs to tus, and Upload-Complete to another protocol. "
@@ -109,8 +100,8 @@ def check_beginning(method: str, headers: Headers) -> None:
 
 
 def check_override(method: str, headers: Headers) -> None:
-    """X-HTTP-Method-Override, and the like, count for tus alone. Raises InvalidField where one
-    means another method than the request has.
+    """Checks that X-HTTP-Method-Override, or a field like it, names the request's own method: an
+    override is supported only in tus. Raises InvalidField.
     """
     for name, value in headers:
         if name in _OVERRIDES and value.strip().upper() != method.encode():
@@ -132,7 +123,7 @@ def _check_foreign(names: Collection[bytes]) -> None:
 
 def _check_type(headers: Headers) -> None:
     for value in fields.every(headers, b"content-type"):
-        # Also where the rest cannot be read: nobody means a file by that.
+        # Also when the parameters are malformed: no file has such a type.
         kind = value.partition(b";")[0].partition(b",")[0].strip().lower().decode("latin-1")
         if kind in PARTIAL_TYPES:
             raise UnsupportedMediaType(
@@ -167,17 +158,18 @@ def _check_draft(headers: Headers) -> None:
 
 
 def _check_one(headers: Headers) -> None:
-    """The two say the opposite of each other, each in its versions."""
+    """Only one of the two may be there: they say the opposite of each other."""
     if fields.every(headers, b"upload-complete") and fields.every(headers, b"upload-incomplete"):
         raise InvalidField("Send Upload-Complete or Upload-Incomplete, not both.")
 
 
-def _check_length(told: int | None, content_length: int | None) -> None:
-    if told is None:
+def _check_length(announced: int | None, content_length: int | None) -> None:
+    if announced is None:
         raise InvalidField("Upload-Length is not a number of bytes.")
     if content_length is None:
         raise LengthRequired("Beside Upload-Length a whole file needs its Content-Length.")
-    if told != content_length:
+    if announced != content_length:
         raise InconsistentLength(
-            f"Upload-Length says {told} bytes, but the body has {content_length}; send them all."
+            f"Upload-Length says {announced} bytes, but the body has {content_length}; send them "
+            "all."
         )
