@@ -1,16 +1,17 @@
-"""What every store has to keep. A new backend joins in a few lines:
+"""What stores have to keep, one contract for each capability. A backend joins those it offers:
 
-class TestS3(StoreContract):
+class TestS3(StagingContract, PublishingContract, ReadingContract, ResumableContract):
     def make(self, folder: Path, **options: Any) -> Store:
         return S3Store(..., **options)
 
-`options` are `numbered` and sometimes `min_free`. How files are published and read, and what is
-resumable, is in the three modules beside this one, which are part of the contract.
+`options` are `numbered` and sometimes `min_free`. The contracts are in the modules beside this one;
+`test_joined.py` says which backend joins which.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,16 @@ from typing import Any
 import pytest
 
 from forebay.errors import (
-    AlreadyExists,
-    DiskFull,
     NameTaken,
     NotFound,
     OffsetMismatch,
     PreconditionFailed,
     StorageFailed,
-    UploadBusy,
 )
 from forebay.protocol.names import numbered
 from forebay.stores.base import Reader, Store
 
-from .publishing import PublishingContract
-from .reading import ReadingContract
-from .resumable import ResumableContract
 from .samples import (
-    ID,
     WithoutDescriptor,
     fill,
     get,
@@ -44,15 +38,13 @@ from .samples import (
     open_descriptors,
     put,
     reader_of,
+    stage,
     staged_bytes,
 )
 
 
-class StagingContract:
-    """Bytes before they have a name."""
-
-    cycles = 500
-    """For the test of leaks; less where each has to wait for a disk many times."""
+class StoreContract:
+    """Makes the store that a contract is about."""
 
     def make(self, folder: Path, **options: Any) -> Store:
         raise NotImplementedError
@@ -70,10 +62,17 @@ class StagingContract:
         with self.opened(tmp_path / "root") as store:
             yield store
 
+
+class StagingContract(StoreContract):
+    """Bytes before they have a name (`Staging`)."""
+
+    cycles = 500
+    """For the test of leaks; less where each has to wait for a disk many times."""
+
     # --- writing ---
 
     def test_bytes_are_read_back_as_they_were_written(self, store: Store) -> None:
-        staged = store.stage()
+        staged = stage(store)
         fill(fill(staged, b"first "), b"second")
         assert staged.offset == 12
         assert staged_bytes(staged) == b"first second"
@@ -82,7 +81,7 @@ class StagingContract:
         staged.discard()
 
     def test_only_the_offset_of_the_staged_data_is_written_to(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
+        staged = fill(stage(store), b"12345")
         for wrong in (0, 4, 6, 2**40, -1):
             with pytest.raises(OffsetMismatch) as refused:
                 staged.write(memoryview(b"x"), wrong)
@@ -93,24 +92,13 @@ class StagingContract:
         staged.discard()
 
     def test_writing_nothing_changes_nothing(self, store: Store) -> None:
-        staged = fill(fill(store.stage(), b""), b"a")
+        staged = fill(fill(stage(store), b""), b"a")
         staged.write(memoryview(b""), 1)
         assert staged.offset == 1
         staged.discard()
 
-    def test_truncating_forgets_the_end_and_writing_goes_on_there(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
-        staged.rollback(2)
-        assert staged.offset == 2
-        assert staged_bytes(staged) == b"12"
-        fill(staged, b"xy")
-        assert staged_bytes(staged) == b"12xy"
-        staged.rollback(0)
-        staged.publish(how("empty"))
-        assert get(store, "empty") == b""
-
     def test_truncating_never_makes_data_longer(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
+        staged = fill(stage(store), b"12345")
         for wrong in (6, -1):
             with pytest.raises(OffsetMismatch):
                 staged.rollback(wrong)
@@ -119,31 +107,20 @@ class StagingContract:
         staged.discard()
 
     def test_what_is_committed_is_the_offset(self, store: Store) -> None:
-        staged = store.stage()
+        staged = stage(store)
         assert staged.commit(flush=True).offset == 0
         assert fill(staged, b"12345").commit(flush=True).offset == 5
         assert staged.commit(flush=True).offset == 5
         staged.discard()
 
     def test_a_reservation_is_neither_length_nor_content(self, store: Store) -> None:
-        staged = store.stage()
+        staged = stage(store)
         staged.reserve(1 << 20)
         staged.reserve(1 << 10)
         fill(staged, b"12345")
         assert staged_bytes(staged) == b"12345"
         assert staged.publish(how("a")).file.size == 5
         assert get(store, "a") == b"12345"
-
-    def test_a_reservation_leaves_what_must_stay_free(self, tmp_path: Path) -> None:
-        with self.opened(tmp_path) as store:
-            staged = fill(store.stage(), b"12345")
-            store.min_free = store.space().free + (1 << 40)
-            with pytest.raises(DiskFull):
-                staged.reserve(10)
-            store.min_free = 0
-            staged.reserve(10)
-            assert staged_bytes(staged) == b"12345"
-            staged.discard()
 
     # --- taking over bytes of another file ---
 
@@ -153,7 +130,7 @@ class StagingContract:
     ) -> None:
         content = bytes(range(256)) * 10_000
         (tmp_path / "source").write_bytes(content)
-        staged = fill(store.stage(), b"first ")
+        staged = fill(stage(store), b"first ")
         with contextlib.closing(wrap(reader_of(tmp_path / "source"))) as source:
             start, end = 1000, len(content) - 1000
             while start < end:
@@ -170,7 +147,7 @@ class StagingContract:
         self, store: Store, tmp_path: Path, wrap: Callable[[Reader], Reader]
     ) -> None:
         (tmp_path / "source").write_bytes(b"12345")
-        staged = store.stage()
+        staged = stage(store)
         with contextlib.closing(wrap(reader_of(tmp_path / "source"))) as source:
             assert staged.append_from(source, 3, 100) == 2
             with pytest.raises(StorageFailed):
@@ -190,15 +167,13 @@ class StagingContract:
 
     def test_discarded_and_closed_data_is_gone_and_both_may_be_repeated(self, store: Store) -> None:
         for end in ("discard", "close"):
-            staged = fill(store.stage(), b"12345")
+            staged = fill(stage(store), b"12345")
             for call in (end, end, "discard", "close", "discard"):
                 getattr(staged, call)()
         assert names_in(store) == []
-        assert list(store.staged_ids()) == []
-        assert store.sweep_temporaries() == 0
 
     def test_closed_data_takes_no_more(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
+        staged = fill(stage(store), b"12345")
         staged.close()
         with pytest.raises(StorageFailed):
             staged.write(memoryview(b"x"), 5)
@@ -206,34 +181,57 @@ class StagingContract:
             staged.publish(how("a"))
         assert names_in(store) == []
 
+    def test_rolling_back_to_the_offset_changes_nothing_and_to_nothing_forgets_all(
+        self, store: Store
+    ) -> None:
+        staged = fill(stage(store), b"12345")
+        staged.rollback(5)
+        assert staged_bytes(staged) == b"12345"
+        staged.rollback(0)
+        assert (staged.offset, staged_bytes(staged)) == (0, b"")
+        fill(staged, b"xy").publish(how("a"))
+        assert get(store, "a") == b"xy"
+
+    def test_a_commit_is_the_same_until_it_is_recorded(self, store: Store) -> None:
+        staged = fill(stage(store), b"12345")
+        first = staged.commit(flush=True)
+        assert first.offset == 5
+        assert staged.commit(flush=True) == staged.commit(flush=False) == first
+        staged.recorded(first, None)
+        again = staged.commit(flush=True)
+        assert (again.offset, again.added, again.dropped) == (5, (), ())
+        staged.discard()
+
+    def test_there_is_room_and_whoever_asks_for_it_is_called(self, store: Store) -> None:
+        staged = stage(store)
+        assert staged.room() > 0
+        called = threading.Event()
+        staged.on_room(called.set)
+        assert called.wait(5)
+        staged.discard()
+
+    def test_what_is_published_takes_no_more(self, store: Store) -> None:
+        staged = fill(stage(store), b"12345")
+        staged.publish(how("a"))
+        with pytest.raises(StorageFailed):
+            staged.write(memoryview(b"x"), 5)
+        assert get(store, "a") == b"12345"
+
     def test_descriptors_do_not_leak_over_many_cycles_with_errors(self, store: Store) -> None:
         def cycle() -> None:
             put(store, "f/a", b"old")
             for refused in (how("f/a"), how("f/a", preconditions=if_match("no"))):
-                staged = fill(store.stage(), b"new")
+                staged = fill(stage(store, refused), b"new")
                 with pytest.raises((NameTaken, PreconditionFailed)):
                     staged.publish(refused)
                 staged.discard()
             get(store, "f/a")
             store.list_folder("f")
-            store.create(ID).close()
-            with pytest.raises(AlreadyExists):
-                store.create(ID)
-            with pytest.raises(StorageFailed):
-                store.resume(ID, 1)
-            staged = store.resume(ID, 0)
-            with pytest.raises(UploadBusy):
-                store.claim(ID)
-            with pytest.raises(OffsetMismatch):
-                staged.write(memoryview(b""), 1)
-            staged.discard()
+            self.more_of_a_cycle(store)
             for missing in (store.open, store.stat, store.delete, store.list_folder):
                 with pytest.raises(NotFound):
                     missing("f/none/b")
             store.delete("f/a")
-            store.sweep_temporaries()
-            list(store.staged_ids())
-            store.probe()
 
         cycle()
         before = open_descriptors()
@@ -241,6 +239,5 @@ class StagingContract:
             cycle()
         assert open_descriptors() == before
 
-
-class StoreContract(StagingContract, ResumableContract, PublishingContract, ReadingContract):
-    """All of it."""
+    def more_of_a_cycle(self, store: Store) -> None:
+        """What else must not leak: for the contracts of other capabilities."""

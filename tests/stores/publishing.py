@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from forebay.errors import InvalidName, NameTaken, NotAFolder, NotFound, PreconditionFailed
+from forebay.errors import (
+    InvalidName,
+    NameTaken,
+    NotAFolder,
+    NotFound,
+    PreconditionFailed,
+    StorageFailed,
+)
 from forebay.model import Conflict, EntityTag, Preconditions
 from forebay.protocol.names import numbered
 from forebay.stores.base import Published, Store
 
+from .contract import StoreContract
 from .samples import (
     REFUSE,
     RENAME,
@@ -25,18 +33,19 @@ from .samples import (
     names_in,
     put,
     read,
+    stage,
 )
 
 ABSENT = Preconditions(if_none_match=())
 BAD_NAMES = ("", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", ".forebay/a", "a/.b", "a\0b")
 
 
-class PublishingContract:
+class PublishingContract(StoreContract):
     many = 2000
     """Files of one name; less where each has to wait for a disk."""
 
     def test_a_file_is_what_was_staged_and_has_its_name_only_then(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
+        staged = fill(stage(store), b"12345")
         assert names_in(store) == []
         published = staged.publish(how("a.txt"))
         assert published == Published(published.file, renamed=False, replaced=False)
@@ -44,7 +53,6 @@ class PublishingContract:
         assert not published.file.is_folder
         assert store.stat("a.txt") == published.file
         assert get(store, "a.txt") == b"12345"
-        assert store.sweep_temporaries() == 0
 
     def test_a_file_may_be_empty(self, store: Store) -> None:
         assert put(store, "a", b"").file.size == 0
@@ -72,7 +80,7 @@ class PublishingContract:
         self, store: Store, conflict: Conflict
     ) -> None:
         put(store, "a", b"old")
-        staged = fill(store.stage(), b"new")
+        staged = fill(stage(store), b"new")
         for _ in range(2):
             with pytest.raises(NameTaken):
                 staged.publish(how("a", conflict))
@@ -142,29 +150,34 @@ class PublishingContract:
             store.delete(f"a ({number})")
             put(store, f"a ({number})")  # somebody else took it: no hint for us
 
-    def test_a_replacement_takes_the_name_and_readers_of_the_old_keep_it(
-        self, store: Store
-    ) -> None:
+    def test_a_replacement_takes_the_name(self, store: Store) -> None:
         old = put(store, "a", b"old" * 1000)
-        reader = store.open("a")
         store.check_target(how("a", REPLACE))
         new = put(store, "a", b"new", REPLACE)
         assert (new.replaced, new.renamed, new.file.name) == (True, False, "a")
         assert new.file.tag != old.file.tag
-        assert read(reader) == b"old" * 1000
         assert get(store, "a") == b"new"
         assert names_in(store) == ["a"]
-        assert store.sweep_temporaries() == 0
+
+    def test_another_content_has_another_tag(self, store: Store) -> None:
+        tags = {put(store, "a", b"%d" % n, REPLACE).file.tag for n in range(50)}
+        assert len(tags) == 50
+        assert store.stat("a").tag == store.stat("a").tag
+
+    def test_a_file_has_an_identity_whatever_its_content(self, store: Store) -> None:
+        first = put(store, "a", b"same").file.identity
+        assert first == store.identity("a")
+        second = put(store, "a", b"same", REPLACE).file.identity
+        assert first != second == store.identity("a")
+        with pytest.raises(PreconditionFailed):
+            store.delete("a", identity=first)
+        store.delete("a", identity=second)
+        with pytest.raises(NotFound):
+            store.identity("a")
 
     def test_replacing_nothing_is_publishing(self, store: Store) -> None:
         assert not put(store, "f/a", b"new", REPLACE).replaced
         assert get(store, "f/a") == b"new"
-
-    def test_every_content_has_a_tag_of_its_own(self, store: Store) -> None:
-        contents = [b"aa", b"bb", b"aa", b""] * 50
-        tags = {put(store, "a", content, REPLACE).file.tag for content in contents}
-        assert len(tags) == 200
-        assert store.stat("a").tag == store.stat("a").tag
 
     # --- files and folders in each other's place ---
 
@@ -257,14 +270,14 @@ class PublishingContract:
         tag = put(store, "a", b"old").file.tag
         long_ago = Preconditions(if_unmodified_since=10**9)
         for name, condition in (("a", if_match(tag)), ("b", ABSENT), ("c", long_ago)):
-            staged = fill(store.stage(), b"mine")
+            staged = fill(stage(store), b"mine")
             store.check_target(how(name, conflict, condition))
             put(store, name, b"theirs", REPLACE)
             with pytest.raises(PreconditionFailed):
                 staged.publish(how(name, conflict, condition))
             staged.discard()
         assert [get(store, name) for name in "abc"] == [b"theirs"] * 3
-        staged = fill(store.stage(), b"mine")
+        staged = fill(stage(store), b"mine")
         store.delete("a")
         with pytest.raises(PreconditionFailed):
             staged.publish(how("a", conflict, if_match()))
@@ -275,9 +288,7 @@ class PublishingContract:
 
     def test_deleting(self, store: Store) -> None:
         tag = put(store, "f/a").file.tag
-        reader = store.open("f/a")
         store.delete("f/a")
-        assert read(reader) == b"content"
         for missing in ("f/a", "f", "g/a"):
             with pytest.raises(NotFound):
                 store.delete(missing)
@@ -339,9 +350,61 @@ class PublishingContract:
                 done.set()
                 return None
             while not done.is_set():
-                content = get(store, "a")
+                content = self.get_meanwhile(store, "a")
                 assert len(content) == 70_000
                 assert len(set(content)) == 1
             return None
 
         assert at_once(2, act) == [None, None]
+
+    def get_meanwhile(self, store: Store, name: str) -> bytes:
+        """What a client gets while the file is replaced."""
+        return get(store, name)
+
+
+class LastingContract(StoreContract):
+    """What is true where a file is one thing on this machine: it lasts for whoever has opened it,
+    and every publication has a tag of its own.
+    """
+
+    def test_readers_of_a_file_that_is_replaced_keep_it(self, store: Store) -> None:
+        put(store, "a", b"old" * 1000)
+        reader = store.open("a")
+        put(store, "a", b"new", REPLACE)
+        assert read(reader) == b"old" * 1000
+        assert get(store, "a") == b"new"
+
+    def test_readers_of_a_file_that_is_deleted_keep_it(self, store: Store) -> None:
+        put(store, "f/a")
+        reader = store.open("f/a")
+        store.delete("f/a")
+        assert read(reader) == b"content"
+
+    def test_every_publication_has_a_tag_of_its_own(self, store: Store) -> None:
+        contents = [b"aa", b"bb", b"aa", b""] * 50
+        tags = {put(store, "a", content, REPLACE).file.tag for content in contents}
+        assert len(tags) == 200
+        assert store.stat("a").tag == store.stat("a").tag
+
+
+class GuardedContract(StoreContract):
+    """What is true where a file is read by requests: whoever has opened it gets all of it, or an
+    error, and never bytes of another one.
+    """
+
+    @pytest.mark.parametrize("end", ["replaced", "deleted"])
+    def test_readers_of_a_file_that_went_are_told(self, store: Store, end: str) -> None:
+        put(store, "a", b"old" * 100_000)
+        reader = store.open("a")
+        buffer = memoryview(bytearray(1000))
+        assert reader.read_into(buffer, 0)
+        if end == "replaced":
+            put(store, "a", b"new" * 100_000, REPLACE)
+        else:
+            store.delete("a")
+        with pytest.raises(StorageFailed):
+            reader.read_into(buffer, 200_000)
+        reader.close()
+
+    def test_the_same_content_has_the_same_tag(self, store: Store) -> None:
+        assert put(store, "a", b"same").file.tag == put(store, "b", b"same").file.tag

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 import pytest
 
@@ -12,11 +11,12 @@ from forebay.errors import InvalidName, NotAFolder, NotFound
 from forebay.stores.base import Store
 from forebay.stores.reading import as_file, read_bytes
 
+from .contract import StoreContract
 from .publishing import BAD_NAMES
-from .samples import REPLACE, at_once, fill, how, if_match, names_in, put, read
+from .samples import REPLACE, at_once, fill, how, if_match, names_in, put, read, stage
 
 
-class ReadingContract:
+class ReadingContract(StoreContract):
     def test_the_root_is_a_folder(self, store: Store) -> None:
         root = store.stat("")
         assert (root.name, root.is_folder) == ("", True)
@@ -107,19 +107,11 @@ class ReadingContract:
 
         assert at_once(8, act) == [{tuple(every)}] * 8
 
-    def test_space_and_probe(self, store: Store, tmp_path: Path) -> None:
-        space = store.space()
-        assert space.free > 0
-        assert space.total == 0 or space.free <= space.total
-        store.probe()
-        assert names_in(store) == []
-        assert store.sweep_temporaries() == 0
-
     def test_a_deleted_file_may_be_published_again(self, store: Store) -> None:
         first = put(store, "a", b"12345").file
         store.delete("a")
         second = put(store, "a", b"54321").file
         assert first.tag != second.tag
-        staged = fill(store.stage(), b"")
+        staged = fill(stage(store), b"")
         staged.publish(how("a", REPLACE, if_match(second.tag)))
         assert store.stat("a").size == 0

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from forebay.model import NO_PRECONDITIONS, Conflict, Durability, EntityTag, FileInfo, Preconditions
+from forebay.model import (
+    NO_PRECONDITIONS,
+    Conflict,
+    Durability,
+    EntityTag,
+    FileInfo,
+    Lease,
+    Piece,
+    Preconditions,
+    UploadRecord,
+    UploadState,
+)
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication, Published, Reader, Staged, Store
 from forebay.stores.files.store import FileStore
@@ -39,14 +51,99 @@ def file_store(folder: Path, kind: str = "relaxed", **options: Any) -> Iterator[
 
 
 def fill(staged: Staged, content: bytes) -> Staged:
-    staged.write(memoryview(content), staged.offset)
-    return staged
+    """Writes all of it, as there is room."""
+    view = memoryview(content)
+    while True:
+        size = min(len(view), staged.room())
+        staged.write(view[:size], staged.offset)
+        view = view[size:]
+        if not view:
+            return staged
+        again = threading.Event()
+        staged.on_room(again.set)
+        assert again.wait(10)
 
 
 def how(
     name: str, conflict: Conflict = REFUSE, preconditions: Preconditions = NO_PRECONDITIONS
 ) -> Publication:
     return Publication(name, conflict, preconditions)
+
+
+def stage(store: Any, target: Publication | None = None, size: int | None = None) -> Staged:
+    """Data of one request."""
+    if hasattr(store, "create"):
+        return store.stage()
+    return store.stage(target or (how("a") if store.binds_names else None), size)
+
+
+class Upload:
+    """A resumable upload as an engine knows it: its record, its pieces, and who holds it."""
+
+    def __init__(self, store: Any, upload_id: str = ID, name: str = "a") -> None:
+        self.store = store
+        self.record = UploadRecord(
+            upload_id, "somebody", "tus", UploadState.OPEN, 0, None, name, 1.0, None
+        )
+        self.pieces: tuple[Piece, ...] = ()
+        self.holders = 0
+
+    def _lease(self) -> Lease:
+        """The next holder's; each has a thousand part numbers."""
+        self.holders += 1
+        start = self.holders * 1000
+        return Lease(self.record.id, self.holders, f"t{self.holders}", range(start, start + 1000))
+
+    def begin(self) -> Staged:
+        if hasattr(self.store, "create"):
+            self.staged: Staged = self.store.create(self.record.id)
+        else:
+            self.staged = self.store.begin(self.record, self._lease(), sealable=True)
+        return self.staged
+
+    def commit(self) -> int:
+        """Commits and records all that was written; the offset."""
+        commit = self.staged.commit(flush=True)
+        stay = [piece for piece in self.pieces if piece not in commit.dropped]
+        self.pieces = tuple(sorted((*stay, *commit.added), key=lambda piece: piece.start))
+        place = commit.place or self.record.place
+        self.record = dataclasses.replace(self.record, offset=commit.offset, place=place)
+        self.staged.recorded(commit, None)
+        return commit.offset
+
+    def close(self) -> None:
+        self.staged.close()
+
+    def resume(self) -> Staged:
+        if hasattr(self.store, "create"):
+            self.staged = self.store.resume(self.record.id, self.record.offset)
+        else:
+            self.staged = self.store.resume(self.record, self.pieces, self._lease())
+        return self.staged
+
+    def open(self) -> Reader:
+        if hasattr(self.store, "create"):
+            opened: Reader = self.store.open_staged(self.record.id)
+        else:
+            opened = self.store.open_staged(self.record, self.pieces)
+        return opened
+
+    def published_from(self, name: str) -> FileInfo | None:
+        if hasattr(self.store, "create"):
+            found: FileInfo | None = self.store.published_from(self.record.id, name)
+        else:
+            found = self.store.published_from(self.record.id, name, "")
+        return found
+
+
+def iter_remains(store: Any) -> Iterator[str]:
+    found: Iterator[str] = (store.staged_ids if hasattr(store, "create") else store.remains)()
+    return found
+
+
+def remains(store: Any) -> set[str]:
+    """Ids of all resumable data of the store."""
+    return set(iter_remains(store))
 
 
 def publish(staged: Staged, name: str) -> Published:
@@ -64,7 +161,7 @@ def put(
     preconditions: Preconditions = NO_PRECONDITIONS,
 ) -> Published:
     """A whole upload; nothing of it stays when it is refused."""
-    staged = store.stage()
+    staged = stage(store, how(name, conflict, preconditions), len(content))
     try:
         fill(staged, content)
         return staged.publish(how(name, conflict, preconditions))

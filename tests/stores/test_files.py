@@ -9,11 +9,11 @@ from forebay.model import Durability
 from forebay.stores.base import Store
 from forebay.stores.files.store import FileStore
 
-from .contract import StoreContract
+from .joined import LocalStoreContract
 from .samples import EVERY_KIND, RENAME, put
 
 
-class LocalContract(StoreContract):
+class LocalContract(LocalStoreContract):
     kind = ""
 
     def make(self, folder: Path, **options: Any) -> Store:

@@ -10,16 +10,16 @@ from forebay.protocol.names import numbered
 from forebay.stores.base import Store
 from forebay.stores.memory import MemoryStore
 
-from .contract import StoreContract
+from .joined import LocalStoreContract
 from .samples import ID, REPLACE, at_once, fill, get, how, publish, put, read
 
 
-class TestMemory(StoreContract):
+class TestMemory(LocalStoreContract):
     def make(self, folder: Path, **options: Any) -> Store:
         return MemoryStore(**{"capacity": 1 << 30, **options})
 
 
-class TestUnlimitedMemory(StoreContract):
+class TestUnlimitedMemory(LocalStoreContract):
     def make(self, folder: Path, **options: Any) -> Store:
         return MemoryStore(**options)
 
