@@ -39,7 +39,8 @@ class FormCounter:
 
 
 def forebay(boundary: bytes, pieces: list[bytes]) -> int:
-    from forebay.protocol.multipart import FormLimits, MultipartParser
+    from forebay.protocol.multipart import MultipartParser
+    from forebay.protocol.multipart_limits import FormLimits
 
     counter = FormCounter()
     parser = MultipartParser(boundary, FormLimits(), counter)

@@ -22,7 +22,8 @@ from forebay.engine.transfer.workers import Workers
 from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
 from forebay.model import LargeField
-from forebay.protocol.multipart_head import FormLimits, PartHead
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.multipart_limits import FormLimits
 from raw_http import content, head
 
 TYPE = "Content-Type: multipart/form-data; boundary=b"

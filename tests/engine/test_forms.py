@@ -39,7 +39,7 @@ from forebay.errors import (
 from forebay.hooks.base import Access, Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
-from forebay.protocol.multipart_head import FormLimits
+from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.names import numbered
 from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.memory import MemoryStore

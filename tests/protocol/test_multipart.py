@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody, TooLarge, UploadError
-from forebay.protocol.delimiter import DelimiterFinder
-from forebay.protocol.multipart import FormLimits, MultipartParser
+from forebay.protocol.multipart import MultipartParser
+from forebay.protocol.multipart_delimiter import DelimiterFinder
+from forebay.protocol.multipart_limits import FormLimits
 
 B = b"frontier"
 

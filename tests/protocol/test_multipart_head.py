@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from forebay.errors import InvalidField, InvalidRequest, MalformedBody
 from forebay.protocol import charsets
-from forebay.protocol.form_type import charset_of
-from forebay.protocol.multipart import FormLimits, MultipartParser, boundary_of
+from forebay.protocol.form_type import boundary_of, charset_of
+from forebay.protocol.multipart import MultipartParser
 from forebay.protocol.multipart_head import parse_head
+from forebay.protocol.multipart_limits import FormLimits
 
 
 def head(disposition, *lines, charset="utf-8"):

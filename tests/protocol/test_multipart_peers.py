@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.protocol.multipart import FormLimits, MultipartParser
+from forebay.protocol.multipart import MultipartParser
+from forebay.protocol.multipart_limits import FormLimits
 
 WORDS = "abcXYZ019._ äé日-"
 BITS = [b"\r", b"\n", b"\r\n", b"--", b"-", b"\r\n--", b"x", b"\0", b"\xff", b"boundary"]

@@ -14,7 +14,8 @@ from forebay.http.answers import Headers, answer_error, json_answer
 from forebay.http.form_pages import error_page, short, stored_page
 from forebay.model import KiB, Stored
 from forebay.protocol import form_request, names, unsupported_chunking
-from forebay.protocol.multipart_head import PartHead, named
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.multipart_parts import add_part_name
 from forebay.protocol.negotiation import wants_page
 from forebay.protocol.status import Answer, status_of
 
@@ -85,7 +86,7 @@ async def _receive(
     if not any(outcome.stored for outcome in outcomes):
         first = outcomes[0]
         assert first.error is not None
-        raise named(first.error, first.field, first.filename)
+        raise add_part_name(first.error, first.field, first.filename)
     return outcomes
 
 

@@ -27,7 +27,9 @@ from forebay.library.options import FormWish, UploadOptions
 from forebay.library.upload import RequestHead, Upload
 from forebay.model import Conflict, FormPolicy, Principal, Stored
 from forebay.protocol import checksums, content_type, form_request, names
-from forebay.protocol.multipart_head import FormLimits, PartHead, named
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.multipart_limits import FormLimits
+from forebay.protocol.multipart_parts import add_part_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -241,7 +243,7 @@ def _left_out(outcomes: Iterable[Outcome]) -> list[LeftOut]:
         LeftOut(
             outcome.field,
             outcome.filename or "",
-            named(outcome.error, outcome.field, outcome.filename),
+            add_part_name(outcome.error, outcome.field, outcome.filename),
         )
         for outcome in outcomes
         if outcome.error is not None

@@ -31,7 +31,8 @@ from forebay.library.upload import Upload
 from forebay.model import FormPolicy, Principal
 from forebay.protocol import checksums
 from forebay.protocol.content_type import begins_like_a_form
-from forebay.protocol.multipart_head import FormLimits, PartHead
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.status import status_of
 
 if TYPE_CHECKING:

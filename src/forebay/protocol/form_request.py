@@ -22,7 +22,7 @@ from forebay.protocol import (
     whole_file,
 )
 from forebay.protocol.fields import Headers
-from forebay.protocol.multipart_head import boundary_of
+from forebay.protocol.form_type import boundary_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,19 +15,13 @@ import re
 from enum import Enum, auto
 
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody
-from forebay.protocol.delimiter import DelimiterFinder
 from forebay.protocol.form_type import MAX_BOUNDARY
-from forebay.protocol.multipart_head import (
-    LF_ONLY,
-    FormHandler,
-    FormLimits,
-    FormParts,
-    PartHead,
-    boundary_of,
-    oversized_head,
-)
+from forebay.protocol.multipart_delimiter import DelimiterFinder
+from forebay.protocol.multipart_head import LF_ONLY, oversized_head
+from forebay.protocol.multipart_limits import FormLimits
+from forebay.protocol.multipart_parts import FormHandler, FormParts
 
-__all__ = ["FormHandler", "FormLimits", "MultipartParser", "PartHead", "boundary_of"]
+__all__ = ["MultipartParser"]
 
 _MAX_PADDING = 256
 """Blanks after a delimiter. RFC 2046 has no bound for what gateways add; none adds many."""

@@ -1,120 +1,76 @@
-"""The parts of a form: its boundary, their headers, and the limits on all of them.
+"""The header of one part of a form (RFC 7578; RFC 2046, section 5.1).
 
-RFC 7578 (multipart/form-data), RFC 2046, section 5.1, and for names the form encoding that
-today's browsers use (WHATWG HTML, "multipart/form-data encoding algorithm").
+Names are encoded as in browsers (WHATWG HTML, "multipart/form-data encoding algorithm").
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from forebay.errors import InvalidName, MalformedBody, TooLarge, UploadError
 from forebay.media_types import extension_of
-from forebay.model import KiB, MiB
 from forebay.protocol import charsets
-from forebay.protocol.form_type import boundary_of, read_parameters
+from forebay.protocol.form_type import read_parameters
+from forebay.protocol.multipart_limits import FormLimits, too_large
 from forebay.protocol.names import judge_name
 from forebay.protocol.parameters import parse_content_disposition, parse_media_type
 
-__all__ = [
-    "FormHandler",
-    "FormLimits",
-    "FormParts",
-    "PartHead",
-    "boundary_of",
-    "named",
-    "oversized_head",
-    "parse_head",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class FormLimits:
-    """Bounds of one form. Sizes are bytes; None is no limit of its own.
-
-    A part with a file name is a file, any other a field. `max_fields_size` is for all fields
-    together, as those are what a caller keeps in memory; `max_total` counts every byte of the
-    body, framing included.
-    """
-
-    max_parts: int = 1000
-    max_fields: int = 1000
-    max_files: int = 1000
-    max_field_size: int = 1 * MiB
-    max_fields_size: int = 8 * MiB
-    max_file_size: int | None = None
-    max_total: int | None = None
-    max_headers: int = 32
-    max_header_size: int = 16 * KiB
+__all__ = ["LF_ONLY", "PartHead", "made_name", "oversized_head", "parse_head"]
 
 
 @dataclass(frozen=True, slots=True)
 class PartHead:
-    """The header of one part. Names are as the client meant them, and not judged.
+    """The header of one part. Names are decoded and not validated.
 
-    A part is a file when it has a file name, or anything that was to be one, or a type that no
-    text field has. Where nothing usable is said its `filename` is made of the field's name and
-    the type, and `made_name` is True.
-
-    `charset` is a Python codec: for a field always one to decode it with, for a file what its
-    Content-Type says, None when that is nothing usable. `headers` are the fields as sent, the
-    names in lower case. `empty_file` is a file input in which no file was chosen: an empty
-    file name and no content.
+    A part is a file when it has a file name, even a malformed one, or a media type that no text
+    field has.
     """
 
     name: str
+    """The field of the form."""
     filename: str | None
+    """The name of the file; None for a text field."""
     media_type: str
     charset: str | None
+    """A Python codec. A field always has one; a file has the one of its Content-Type, or None."""
     headers: tuple[tuple[bytes, bytes], ...]
+    """The header fields as sent, their names in lower case."""
     empty_file: bool = False
+    """A file input in which no file was chosen: an empty file name and no content."""
     made_name: bool = False
+    """The client sent no usable file name; `filename` was made from the field and the type."""
 
     @property
     def is_file(self) -> bool:
+        """Whether it is a file, not a text field."""
         return self.filename is not None
-
-
-class FormHandler(Protocol):
-    """What a parser calls, in this order for every part: one begin, any data, one end."""
-
-    def begin_part(self, head: PartHead) -> None: ...
-
-    def part_data(self, data: memoryview) -> None:
-        """Some content of the part, never empty; valid until the call returns."""
-        ...
-
-    def end_part(self) -> None: ...
 
 
 # --- one part ------------------------------------------------------------------------------
 
 _FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-_MAX_CHARSET = 64
 _IDENTITY = ("7bit", "8bit", "binary")
 
 LF_ONLY = "Lines of the form end with LF alone; they must end with CRLF (RFC 2046, section 4.1.1)."
 
 
 def parse_head(block: bytes, limits: FormLimits, default_charset: str = "utf-8") -> PartHead:
-    """The head in `block`: its lines, without the CRLF of the last one.
+    """The head of a part. `block`: its lines, without the CRLF of the last one.
 
-    `default_charset` is the codec of names, and of fields that do not name one (RFC 7578, section
-    4.6). Raises `MalformedBody` and `TooLarge`.
+    `default_charset`: codec of names, and of fields that name none (RFC 7578, section 4.6). Raises
+    `MalformedBody` and `TooLarge`.
     """
     headers = _read_fields(block, limits)
-    coding = _only(headers, b"content-transfer-encoding")
+    coding = _single(headers, b"content-transfer-encoding")
     if coding is not None and coding.lower() not in _IDENTITY:
         raise MalformedBody(
             "A part has a Content-Transfer-Encoding; send it as it is, in binary "
             "(RFC 7578, section 4.7)."
         )
-    parameters = _disposition(_only(headers, b"content-disposition"))
-    sent_type = _only(headers, b"content-type") or ""
+    parameters = _disposition(_single(headers, b"content-disposition"))
+    sent_type = _single(headers, b"content-type") or ""
     kind, of_type = parse_media_type(sent_type)
     label = of_type.get("charset")
 
@@ -127,7 +83,7 @@ def parse_head(block: bytes, limits: FormLimits, default_charset: str = "utf-8")
             f"A part is itself {kind}; send every file as a part of its own "
             "(RFC 7578, section 4.3)."
         )
-    unnamed = filename is None and (_says_file(parameters) or not _is_text(kind, sent_type))
+    unnamed = filename is None and (_has_filename(parameters) or not _is_text(kind, sent_type))
     is_file = unnamed or filename is not None
     if not kind:
         kind = "application/octet-stream" if is_file else "text/plain"
@@ -165,7 +121,7 @@ def _read_fields(block: bytes, limits: FormLimits) -> tuple[tuple[bytes, bytes],
     return tuple(headers)
 
 
-def _only(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> str | None:
+def _single(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> str | None:
     values = [value for key, value in headers if key == name]
     if len(values) > 1:
         raise MalformedBody(f"A part has the header field {name.decode()} more than once.")
@@ -173,7 +129,7 @@ def _only(headers: tuple[tuple[bytes, bytes], ...], name: bytes) -> str | None:
 
 
 def _disposition(value: str | None) -> dict[str, str]:
-    """The parameters of a Content-Disposition (RFC 7578, section 4.2); `name` is one of them."""
+    """The parameters of a Content-Disposition, `name` among them (RFC 7578, section 4.2)."""
     found = read_parameters(value or "")
     if value is None or found is None:
         raise MalformedBody(
@@ -192,8 +148,8 @@ def _disposition(value: str | None) -> dict[str, str]:
 
 
 def _filename(parameters: Mapping[str, str], text: Callable[[str], str]) -> str | None:
-    """What the client calls the file: "" for an input without one, None when nothing usable is
-    said. `filename*` comes first (RFC 8187); RFC 7578 forbids it, yet clients that send it mean it.
+    """The client's name for the file: "" for an input without a file, None when there is no usable
+    name. `filename*` goes first (RFC 8187): RFC 7578 forbids it, but some clients send it.
     """
     extended = parameters.get("filename*")
     if extended is not None:
@@ -202,10 +158,10 @@ def _filename(parameters: Mapping[str, str], text: Callable[[str], str]) -> str 
         if found is not None and found.filename:
             return found.filename
     plain = parameters.get("filename")
-    if plain is None or (not plain and _says_more(parameters)):
+    if plain is None or (not plain and _has_extended(parameters)):
         return None
     called = text(plain)
-    # In a charset that nobody named: C1 controls, which stand for themselves only in UTF-8.
+    # C1 controls are meant only in UTF-8; otherwise the name is in a charset that we do not know.
     return None if _C1.search(called) and not _is_utf8(plain) else called
 
 
@@ -220,16 +176,16 @@ def _is_utf8(value: str) -> bool:
     return True
 
 
-def _says_more(parameters: Mapping[str, str]) -> bool:
+def _has_extended(parameters: Mapping[str, str]) -> bool:
     return any(key.startswith("filename*") for key in parameters)
 
 
-def _says_file(parameters: Mapping[str, str]) -> bool:
-    return "filename" in parameters or _says_more(parameters)
+def _has_filename(parameters: Mapping[str, str]) -> bool:
+    return "filename" in parameters or _has_extended(parameters)
 
 
 def _is_text(kind: str, sent_type: str) -> bool:
-    """Whether a part without any file name is a field: by its type, if it has one."""
+    """Whether a part without a file name is a text field, judging by its media type."""
     if not kind:
         return not sent_type.strip(" \t")
     main, _, sub = kind.partition("/")
@@ -243,7 +199,7 @@ _SUFFIX = re.compile(r"[^.]\.[A-Za-z0-9]{1,8}\Z")
 
 
 def made_name(field: str, kind: str) -> str:
-    """A name for a file without one that can be used: that of its field and its type's ending."""
+    """A file name made from the name of the field and the usual extension of the media type."""
     base = field.replace("\\", "/").rpartition("/")[2].removesuffix("[]").strip(" .")[:60]
     ending = "" if _SUFFIX.search(base) else f".{extension_of(kind)}"
     try:
@@ -258,7 +214,7 @@ _BROWSER_ESCAPES = {"%22": '"', "%0D": "\r", "%0A": "\n"}
 
 
 def _text(value: str, default: str, other: str | None) -> str:
-    """Text read as ISO-8859-1, in which browsers escape three characters."""
+    """Decodes text that was read as ISO-8859-1, and the three characters that browsers escape."""
     if "%" in value:
         for escape, character in _BROWSER_ESCAPES.items():
             value = value.replace(escape, character)
@@ -266,140 +222,14 @@ def _text(value: str, default: str, other: str | None) -> str:
 
 
 def _charset(label: str | None, default: str) -> str:
-    """The codec of a field. One that is not known refuses nothing: the files beside it matter."""
+    """The codec of a field. An unknown charset does not refuse the form: its files matter more."""
     if label is None:
         return default
     return charsets.codec_of(label, wide=True) or "utf-8"
 
 
 def oversized_head(head: bytearray, limit: int) -> UploadError:
-    """What to say about a header that has not ended within `limit` bytes."""
+    """The error for a header that does not end within `limit` bytes."""
     if b"\n" in head.replace(b"\r\n", b""):
         return MalformedBody(LF_ONLY)
-    return _too_large("The header of a part is larger than {} bytes", "header_size", limit)
-
-
-def named(error: UploadError, field: str, filename: str | None) -> UploadError:
-    """The error, which says from now on what file of a form it is about, and in which field."""
-    if "field" not in error.detail:
-        error.detail |= {"field": field, "filename": filename}
-        what = "the text" if filename is None else f"the file {filename[:80]!r}"
-        error.message = f"{error.message} ({what} in the field {field[:80]!r})"
-        error.args = (error.message,)
-    return error
-
-
-# --- all parts -----------------------------------------------------------------------------
-
-_COUNTED = {
-    "parts": "The form has more than {} parts",
-    "fields": "The form has more than {} fields",
-    "files": "The form has more than {} files",
-    "fields_size": "The fields of the form are together larger than {} bytes",
-    "total": "The form is larger than {} bytes",
-}
-
-
-_FLAGS = {
-    "parts": "--form-max-parts",
-    "fields": "--form-max-fields",
-    "files": "--form-max-files",
-    "field_size": "--form-max-field-size",
-    "fields_size": "--form-max-fields-size",
-    "file_size": "--max-size",
-    "total": "--form-max-size",
-    "header_size": "--form-max-part-head",
-}
-
-
-def _too_large(message: str, what: str, limit: int) -> TooLarge:
-    return TooLarge(f"{message.format(limit)} (max_{what}, {_FLAGS[what]}).", limit=limit)
-
-
-class FormParts:
-    """The parts of one form as they come: limits, defaults, and telling the handler.
-
-    Knows no framing. Raises `MalformedBody`, `TooLarge` and what the handler raises.
-    """
-
-    __slots__ = (
-        "_charset",
-        "_charset_value",
-        "_counts",
-        "_handler",
-        "_limits",
-        "_maxima",
-        "_part",
-        "_pending",
-        "_size",
-    )
-
-    def __init__(self, limits: FormLimits, handler: FormHandler, charset: str = "utf-8") -> None:
-        self._limits, self._handler = limits, handler
-        self._counts = dict.fromkeys(_COUNTED, 0)
-        self._maxima: dict[str, int | None]
-        self._maxima = {what: getattr(limits, f"max_{what}") for what in _COUNTED}
-        self._charset = charset
-        self._charset_value: bytearray | None = None
-        self._part: PartHead | None = None
-        self._pending = False
-        self._size = 0
-
-    def count(self, what: str, more: int) -> None:
-        """Count against the limit of that name, without its `max_`."""
-        self._counts[what] += more
-        limit = self._maxima[what]
-        if limit is not None and self._counts[what] > limit:
-            raise _too_large(_COUNTED[what], what, limit)
-
-    def begin(self, block: bytes) -> None:
-        """The whole header of a part is there."""
-        part = parse_head(block, self._limits, self._charset)
-        self.count("files" if part.is_file else "fields", 1)
-        is_charset = part.name == "_charset_" and not part.is_file
-        self._charset_value = bytearray() if is_charset else None
-        self._part = part
-        self._size = 0
-        self._pending = part.empty_file  # until it is known whether there is content
-        if not self._pending:
-            self._handler.begin_part(part)
-
-    def send(self, piece: memoryview) -> None:
-        """Some content of the part; before the first part this is the preamble, for no one."""
-        part, size = self._part, len(piece)
-        if part is None or not size:
-            return
-        self._count_content(part, size)
-        if self._charset_value is not None:
-            self._charset_value += piece[: _MAX_CHARSET - len(self._charset_value)]
-        if self._pending:
-            self._pending = False
-            name = made_name(part.name, part.media_type)
-            self._part = part = dataclasses.replace(
-                part, empty_file=False, filename=name, made_name=True
-            )
-            self._handler.begin_part(part)
-        self._handler.part_data(piece)
-
-    def _count_content(self, part: PartHead, size: int) -> None:
-        self._size += size
-        limit = self._limits.max_file_size if part.is_file else self._limits.max_field_size
-        if limit is not None and self._size > limit:
-            what = "file_size" if part.is_file else "field_size"
-            error = _too_large("A part of the form is larger than {} bytes", what, limit)
-            raise named(error, part.name, part.filename)
-        if not part.is_file:
-            self.count("fields_size", size)
-
-    def end(self) -> None:
-        """A delimiter ended the part, or the preamble."""
-        part, self._part = self._part, None
-        if part is None:
-            return
-        if self._pending:
-            self._handler.begin_part(part)
-        if self._charset_value is not None:
-            # RFC 7578, section 4.6: a field named _charset_ is the default of those after it.
-            codec = charsets.codec_of(self._charset_value.decode("latin-1"))
-            self._charset = codec or self._charset
-        self._handler.end_part()
+    return too_large("The header of a part is larger than {} bytes", "header_size", limit)

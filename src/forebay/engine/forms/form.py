@@ -38,7 +38,8 @@ from forebay.model import (
     Stored,
 )
 from forebay.protocol.form_type import boundary_of, charset_of
-from forebay.protocol.multipart_head import FormLimits, named
+from forebay.protocol.multipart_limits import FormLimits
+from forebay.protocol.multipart_parts import add_part_name
 from forebay.protocol.names import is_of_hidden
 from forebay.stores.base import Publication, Store
 
@@ -137,7 +138,7 @@ class Form:
                 places.append(len(outcomes))
             except UploadError as error:
                 if self._policy is FormPolicy.ALL and not is_of_hidden(error):
-                    named(error, file.field, file.filename)
+                    add_part_name(error, file.field, file.filename)
                     raise
                 outcome = dataclasses.replace(outcome, error=error)
             outcomes.append(outcome)

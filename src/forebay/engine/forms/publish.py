@@ -26,7 +26,7 @@ from forebay.model import (
     Stored,
     UploadRecord,
 )
-from forebay.protocol.multipart_head import named
+from forebay.protocol.multipart_parts import add_part_name
 from forebay.stores.base import Publication, Published, Staged, Store
 from forebay.stores.naming import replaces
 
@@ -100,7 +100,7 @@ class FormPublication:
                     stored = await self._publish_one(file, how, recorded)
                 except UploadError as error:
                     if self._policy is FormPolicy.ALL:
-                        named(error, file.field, file.filename)
+                        add_part_name(error, file.field, file.filename)
                         raise
                     results[number] = error
                 else:
@@ -211,7 +211,7 @@ def about(file: FormFile) -> Iterator[None]:
     try:
         yield
     except UploadError as error:
-        named(error, file.field, file.filename)
+        add_part_name(error, file.field, file.filename)
         raise
 
 

@@ -29,7 +29,9 @@ from forebay.errors import (
 from forebay.model import About, Conflict, LargeField
 from forebay.protocol.charsets import text_of
 from forebay.protocol.multipart import MultipartParser
-from forebay.protocol.multipart_head import FormLimits, PartHead, named
+from forebay.protocol.multipart_head import PartHead
+from forebay.protocol.multipart_limits import FormLimits
+from forebay.protocol.multipart_parts import add_part_name
 from forebay.protocol.names import as_called, is_of_hidden, judge_path
 from forebay.protocol.parameters import matches_media_type
 from forebay.stores.base import Publication, Staged
@@ -186,7 +188,7 @@ class FormSink:
         assert self._head is not None
         size = len(field) + len(data)
         if self._field_limit is not None and size > self._field_limit:
-            raise named(_too_large(self._head, self._field_limit), self._head.name, None)
+            raise add_part_name(_too_large(self._head, self._field_limit), self._head.name, None)
         if self._large is LargeField.DISK and size > self._limits.max_field_size:
             self._move_field(field, self._head)
             self._add_to_file(data)
@@ -259,7 +261,7 @@ class FormSink:
         (a folder has them that its user never saw). Then what comes of it is dropped.
         """
         if not head.is_file or not (self._each or is_of_hidden(error)):
-            raise named(error, head.name, head.filename)
+            raise add_part_name(error, head.name, head.filename)
         file, self._file, self._open = self._file, None, _drop
         if file is None:
             spool = Spool(self._stage, self._budget, 0)

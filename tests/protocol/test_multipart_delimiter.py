@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forebay.protocol import delimiter
-from forebay.protocol.delimiter import DelimiterFinder, memmem
+from forebay.protocol.multipart_delimiter import DelimiterFinder, memmem
 
 NEEDLES = (
     b"\r\n--x",
@@ -47,7 +46,7 @@ def test_a_buffer_can_be_changed_after_a_search():
 @pytest.mark.parametrize("place", [0, 1, 99_999, 200_000])
 def test_the_first_is_found_in_text_that_looks_like_it(monkeypatch, needle, place, with_memmem):
     if not with_memmem:
-        monkeypatch.setattr(delimiter, "memmem", lambda: None)
+        monkeypatch.setattr(multipart_delimiter, "memmem", lambda: None)
     finder = DelimiterFinder(needle)
     for filler in (b"\0", b"\r", b"-", needle[:-1], needle[1:], needle[-2:], bytes(range(256))):
         text = (filler * 300_000)[:300_000].replace(needle, b"\0" * len(needle))
