@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.protocol import multipart_delimiter
 from forebay.protocol.multipart_delimiter import DelimiterFinder, memmem
 
 NEEDLES = (
