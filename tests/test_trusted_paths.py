@@ -10,7 +10,12 @@ import pytest
 
 from forebay.errors import ConfigError, InvalidName
 from forebay.model import RESERVED_NAMES
-from forebay.protocol.names import from_client_name, is_of_hidden, judge_name, judge_path
+from forebay.protocol.names import (
+    from_client_name,
+    is_hidden_name_error,
+    validate_name,
+    validate_path,
+)
 from forebay.trusted_paths import check_modules, lies_within, may_be_uploaded
 
 
@@ -24,16 +29,16 @@ def test_a_name_that_programs_read_settings_from_is_not_stored(name: str) -> Non
         name[:3] + "\u00ad" + name[3:],
     ):
         with pytest.raises(InvalidName):
-            judge_name(written)
+            validate_name(written)
         with pytest.raises(InvalidName):
-            judge_path(["folder", written])
+            validate_path(["folder", written])
         with pytest.raises(InvalidName):
             from_client_name(f"C:\\{written}")
     with pytest.raises(InvalidName) as caught:
-        judge_name(name)
-    assert is_of_hidden(caught.value)  # of a folder's files the others are taken
-    assert judge_name(f"my-{name}") == f"my-{name}"
-    assert judge_name(f"{name}.txt") == f"{name}.txt"
+        validate_name(name)
+    assert is_hidden_name_error(caught.value)  # of a folder's files the others are taken
+    assert validate_name(f"my-{name}") == f"my-{name}"
+    assert validate_name(f"{name}.txt") == f"{name}.txt"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from forebay.engine.outbox import recorded
-from forebay.protocol.upload_ids import judge_upload_id
+from forebay.protocol.upload_ids import validate_upload_id
 
 
 def test_an_id_is_never_taken_for_an_option_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,4 +14,4 @@ def test_an_id_is_never_taken_for_an_option_of_a_command(monkeypatch: pytest.Mon
         ["-Ixxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "--help-xxxxxxxxxxxxxxxxxxxxxxxxx", "I" * 32]
     )
     monkeypatch.setattr(recorded.secrets, "token_urlsafe", lambda _: next(drawn))
-    assert judge_upload_id(recorded.new_id()) == "I" * 32
+    assert validate_upload_id(recorded.new_id()) == "I" * 32

@@ -60,8 +60,8 @@ UNDERSTOOD: list[tuple[str, str, list[Digest]]] = [
 @pytest.mark.parametrize(("name", "value", "found"), UNDERSTOOD)
 def test_a_checksum_is_read(name: str, value: str, found: list[Digest]) -> None:
     headers = [(b"host", b"x"), (name.encode(), value.encode())]
-    assert list(checksums.expected(headers)) == found
-    content, file = checksums.of_content(headers), checksums.of_file(headers)
+    assert list(checksums.all_digests(headers)) == found
+    content, file = checksums.content_digests(headers), checksums.file_digests(headers)
     assert sorted([*content, *file], key=str) == sorted(found, key=str)
     assert not (content and file)
 
@@ -97,39 +97,39 @@ def test_a_checksum_is_read(name: str, value: str, found: list[Digest]) -> None:
 )
 def test_one_that_cannot_be_read_is_refused(name: str, value: str) -> None:
     with pytest.raises(InvalidField):
-        checksums.expected([(name.encode(), value.encode())])
+        checksums.all_digests([(name.encode(), value.encode())])
 
 
 def test_one_that_comes_twice_is_refused() -> None:
     twice = [(b"content-md5", b64("md5").encode())] * 2
     with pytest.raises(InvalidField):
-        checksums.expected(twice)
+        checksums.all_digests(twice)
 
 
 def test_what_is_announced_to_come_behind() -> None:
     lines = [(b"trailer", b"X, Content-Digest"), (b"trailer", b"REPR-DIGEST ,content-md5")]
-    names = checksums.announced(lines, whole=True)
+    names = checksums.announced_trailers(lines, whole=True)
     assert names == (b"content-digest", b"content-md5", b"repr-digest")
-    assert checksums.announced(lines, whole=False) == (b"content-digest", b"content-md5")
-    assert checksums.announced([(b"trailer", b"expires")], whole=True) == ()
-    assert checksums.candidates(names) == ("md5", "sha-256", "sha-512")
+    assert checksums.announced_trailers(lines, whole=False) == (b"content-digest", b"content-md5")
+    assert checksums.announced_trailers([(b"trailer", b"expires")], whole=True) == ()
+    assert checksums.trailer_algorithms(names) == ("md5", "sha-256", "sha-512")
 
 
 def test_what_was_announced_must_come_and_nothing_else_is_looked_at() -> None:
     right = (b"content-digest", f"sha-256=:{b64('sha256')}:".encode())
     other = (b"content-md5", b"junk")
-    assert checksums.late([right, other], [b"content-digest"]) == (SHA256,)
+    assert checksums.trailer_digests([right, other], [b"content-digest"]) == (SHA256,)
     with pytest.raises(InvalidField, match="did not come"):
-        checksums.late([other], [b"content-digest"])
+        checksums.trailer_digests([other], [b"content-digest"])
     with pytest.raises(InvalidField):
-        checksums.late([(b"content-digest", b"junk=")], [b"content-digest"])
+        checksums.trailer_digests([(b"content-digest", b"junk=")], [b"content-digest"])
 
 
 def test_where_no_trailer_can_come_none_may_be_announced() -> None:
     names = [b"repr-digest"]
-    checksums.check_possible([], readable=False, content_length=5)
-    checksums.check_possible(names, readable=True, content_length=None)
+    checksums.check_trailers([], readable=False, content_length=5)
+    checksums.check_trailers(names, readable=True, content_length=None)
     with pytest.raises(InvalidField, match="in the head"):
-        checksums.check_possible(names, readable=False, content_length=None)
+        checksums.check_trailers(names, readable=False, content_length=None)
     with pytest.raises(InvalidField, match="not chunked"):
-        checksums.check_possible(names, readable=True, content_length=5)
+        checksums.check_trailers(names, readable=True, content_length=5)

@@ -64,29 +64,29 @@ def sent(value):
 
 @pytest.mark.parametrize("value", FORMS)
 def test_what_begins_like_a_form_is_one_for_whoever_takes_forms_and_no_file(value):
-    assert content_type.begins_like_a_form(sent(value))
+    assert content_type.is_form_data(sent(value))
     with pytest.raises((InvalidField, UnsupportedMediaType)):
-        content_type.of_a_file(sent(value))
+        content_type.file_type(sent(value))
 
 
 @pytest.mark.parametrize("value", [*OF_PARTS, *UNREADABLE])
 def test_a_type_of_parts_or_one_that_cannot_be_read_is_neither(value):
-    assert not content_type.begins_like_a_form(sent(value))
+    assert not content_type.is_form_data(sent(value))
     error = UnsupportedMediaType if value in OF_PARTS else InvalidField
     with pytest.raises(error):
-        content_type.of_a_file(sent(value))
+        content_type.file_type(sent(value))
 
 
 @pytest.mark.parametrize(("value", "kind"), FILES.items())
 def test_any_other_type_is_that_of_a_file(value, kind):
-    assert not content_type.begins_like_a_form(sent(value))
-    assert content_type.of_a_file(sent(value)) == kind
+    assert not content_type.is_form_data(sent(value))
+    assert content_type.file_type(sent(value)) == kind
 
 
 def test_a_field_that_comes_twice_says_nothing_of_a_file():
     with pytest.raises(InvalidField):
-        content_type.of_a_file(sent(b"text/plain") * 2)
-    assert content_type.begins_like_a_form([*sent(b"text/plain"), *sent(FORMS[0])])
+        content_type.file_type(sent(b"text/plain") * 2)
+    assert content_type.is_form_data([*sent(b"text/plain"), *sent(FORMS[0])])
 
 
 def stored(method, headers):

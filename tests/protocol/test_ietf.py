@@ -92,7 +92,7 @@ def test_a_spoken_version_may_get_a_104(version: int) -> None:
     """Items 1 and 2."""
     found = ietf.read([number(version)]).version
     assert found.interim
-    assert ietf.draft(found) == [number(version)]
+    assert ietf.version_fields(found) == [number(version)]
 
 
 @pytest.mark.parametrize("value", ["2", "10", "0", "six", "?1", "6.0", "-6", "6, 6", ""])
@@ -102,7 +102,7 @@ def test_another_version_gets_none_and_the_newest_rules(value: str, switch: bool
     found = ietf.read([number(value)], without_version=switch).version
     assert found.interim is (switch and value not in ("2", "10", "0"))
     assert dataclasses.replace(found, number=9, interim=True) == NEWEST
-    assert ietf.draft(found) == []
+    assert ietf.version_fields(found) == []
 
 
 def test_a_switch_stands_for_the_rfc() -> None:
@@ -134,8 +134,8 @@ def test_version_3_says_the_opposite() -> None:
     head = [number(3), (b"upload-incomplete", b"?0"), (b"upload-complete", b"?0")]
     asked = ietf.read(head)
     assert asked.complete is True
-    assert ietf.completeness(asked.version, True) == (b"upload-incomplete", b"?0")
-    assert ietf.completeness(asked.version, False) == (b"upload-incomplete", b"?1")
+    assert ietf.completeness_field(asked.version, True) == (b"upload-incomplete", b"?0")
+    assert ietf.completeness_field(asked.version, False) == (b"upload-incomplete", b"?1")
     assert ietf.read([number(9), (b"upload-incomplete", b"?0")]).complete is None
 
 
@@ -258,15 +258,15 @@ def test_limits_are_a_dictionary_of_integers(limits: Limits, version: int, value
 
 def test_an_announcement_names_the_upload_and_its_limits() -> None:
     """Items 2, 25 and 33."""
-    found = ietf.announcement(VERSIONS[8], b"/uploads/x", Limits(7, None))
+    found = ietf.announcement_fields(VERSIONS[8], b"/uploads/x", Limits(7, None))
     assert found == [(b"location", b"/uploads/x"), (b"upload-limit", b"max-size=7"), number(8)]
-    old = ietf.announcement(VERSIONS[5], b"/uploads/x", Limits(7, None))
+    old = ietf.announcement_fields(VERSIONS[5], b"/uploads/x", Limits(7, None))
     assert old == [(b"location", b"/uploads/x"), number(5)]
 
 
 def test_progress_names_the_offset_and_never_the_upload() -> None:
     """Items 35 and 60."""
-    assert ietf.progress(VERSIONS[8], 7) == [(b"upload-offset", b"7"), number(8)]
+    assert ietf.progress_fields(VERSIONS[8], 7) == [(b"upload-offset", b"7"), number(8)]
 
 
 @pytest.mark.parametrize("version", [None, *VERSIONS])
@@ -274,22 +274,22 @@ def test_where_an_upload_stands(version: int | None) -> None:
     """Items 3 and 44."""
     head = [] if version is None else [number(version)]
     asked = ietf.read(head).version
-    told = dict(ietf.standing(asked, complete=False, at=5, length=9, limits=Limits(10)))
+    told = dict(ietf.state_fields(asked, complete=False, at=5, length=9, limits=Limits(10)))
     flag = (b"upload-incomplete", b"?1") if version == 3 else (b"upload-complete", b"?0")
     expected = {flag[0]: flag[1], b"upload-offset": b"5"}
     if version is None or version >= 6:
         expected |= {b"upload-length": b"9", b"upload-limit": b"max-size=10"}
     assert told == expected | dict(head)
-    unknown = dict(ietf.standing(asked, complete=True, at=5, length=None, limits=None))
+    unknown = dict(ietf.state_fields(asked, complete=True, at=5, length=None, limits=None))
     assert b"upload-length" not in unknown
 
 
 def test_the_problems_of_the_draft() -> None:
     """Items 73 and 74."""
     base = "https://iana.org/assignments/http-problem-types#"
-    assert ietf.mismatch(expected=1, provided=2, other=3) == {
+    assert ietf.offset_problem(expected=1, provided=2, other=3) == {
         "type": base + "mismatching-upload-offset",
         "expected-offset": 1,
         "provided-offset": 2,
     }
-    assert ietf.inconsistent() == {"type": base + "inconsistent-upload-length"}
+    assert ietf.length_problem() == {"type": base + "inconsistent-upload-length"}

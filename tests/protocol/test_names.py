@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from forebay.errors import InvalidName
 from forebay.protocol.names import (
     from_client_name,
-    judge_name,
-    judge_path,
     numbered,
     quote_path,
     split_path,
+    validate_name,
+    validate_path,
 )
 
 NASTY = st.text(
@@ -30,7 +30,7 @@ NASTY = st.text(
 
 def is_valid(name):
     try:
-        judge_path(name.split("/"))
+        validate_path(name.split("/"))
     except InvalidName:
         return False
     return True
@@ -44,7 +44,7 @@ VALID_NAME = st.lists(VALID_SEGMENT, min_size=1, max_size=4).map("/".join)
 @example(["..", "etc", "passwd"])
 def test_whatever_passes_is_one_path_inside_the_root(segments):
     try:
-        name = judge_path(segments)
+        name = validate_path(segments)
     except InvalidName:
         return
     root = "/srv/root"
@@ -83,8 +83,8 @@ def test_whatever_passes_is_one_path_inside_the_root(segments):
     ],
 )
 def test_ordinary_names_are_kept_as_they_are(name):
-    assert judge_name(name) == name
-    assert judge_path(["folder", name]) == f"folder/{name}"
+    assert validate_name(name) == name
+    assert validate_path(["folder", name]) == f"folder/{name}"
 
 
 @pytest.mark.parametrize(
@@ -122,20 +122,20 @@ def test_ordinary_names_are_kept_as_they_are(name):
 )
 def test_a_name_is_refused_with_its_reason(name, reason):
     with pytest.raises(InvalidName, match=reason):
-        judge_name(name)
+        validate_name(name)
     with pytest.raises(InvalidName, match=reason):
-        judge_path(["a", name, "b"])
+        validate_path(["a", name, "b"])
 
 
 def test_paths_have_bounds_too():
-    assert judge_path(["a"] * 64)
+    assert validate_path(["a"] * 64)
     for segments, reason in (
         ([], "empty"),
         (["a"] * 65, "deeper"),
         (["x" * 255] * 17, "4096 bytes"),
     ):
         with pytest.raises(InvalidName, match=reason):
-            judge_path(segments)
+            validate_path(segments)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_client_s_name_is_judged_too(sent):
         ("é".encode(), ["é"]),
         (b"a+b", ["a+b"]),
         (b"%252e%252e", ["%2e%2e"]),  # unescaped once, RFC 3986, section 2.4
-        (b"%2e%2e/x", ["..", "x"]),  # for judge_path to refuse
+        (b"%2e%2e/x", ["..", "x"]),  # for validate_path to refuse
     ],
 )
 def test_a_raw_path_is_split_and_then_unescaped_once(raw, segments):

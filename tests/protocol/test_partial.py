@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from forebay.errors import InvalidField, LengthRequired, UnsupportedCoding, UploadError
 from forebay.model import Conflict, Preconditions, Receive
 from forebay.protocol import partial
-from forebay.protocol.partial import Part, Question
+from forebay.protocol.partial import OffsetQuery, Part
 
 
-def read(value: bytes, length: int | None, *more: tuple[bytes, bytes]) -> Part | Question:
+def read(value: bytes, length: int | None, *more: tuple[bytes, bytes]) -> Part | OffsetQuery:
     return partial.read([(b"host", b"x"), (b"content-range", value), *more], length)
 
 
@@ -23,12 +23,12 @@ def read(value: bytes, length: int | None, *more: tuple[bytes, bytes]) -> Part |
         (b"bytes 0-9/20", 10, Part(0, 10, 20)),
         (b"BYTES 10-19/20", 10, Part(10, 20, 20)),
         (b"bytes 10-19/*", 10, Part(10, 20, None)),
-        (b"bytes */20", 0, Question(20)),
-        (b"bytes */0", 0, Question(0)),
-        (b"bytes */*", 0, Question(None)),
+        (b"bytes */20", 0, OffsetQuery(20)),
+        (b"bytes */0", 0, OffsetQuery(0)),
+        (b"bytes */*", 0, OffsetQuery(None)),
     ],
 )
-def test_what_is_asked(value: bytes, length: int, expected: Part | Question) -> None:
+def test_what_is_asked(value: bytes, length: int, expected: Part | OffsetQuery) -> None:
     assert read(value, length) == expected
 
 
@@ -136,5 +136,5 @@ def test_a_creation_keeps_what_a_put_of_the_whole_would() -> None:
 
 
 def test_what_is_told_of_the_bytes_that_are_here() -> None:
-    assert partial.received(0) == []
-    assert partial.received(10) == [(b"range", b"bytes=0-9")]
+    assert partial.received_range(0) == []
+    assert partial.received_range(10) == [(b"range", b"bytes=0-9")]

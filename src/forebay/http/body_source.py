@@ -25,9 +25,9 @@ def source_of(scope: dict[str, Any], receive: Receive, *, whole: bool = True) ->
     source = _source_of(scope, receive)
     headers: Headers = scope["headers"]
     if fields.first(headers, b"trailer") is not None:
-        names = checksums.announced(headers, whole=whole)
+        names = checksums.announced_trailers(headers, whole=whole)
         cycle = cycle_of(scope)
-        checksums.check_possible(names, readable=cycle is not None, content_length=source.length)
+        checksums.check_trailers(names, readable=cycle is not None, content_length=source.length)
         if names and cycle is not None:
             framing = cycle.framing
             source.late = AnnouncedDigests(names, lambda: framing.trailers)

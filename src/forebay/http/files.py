@@ -122,11 +122,11 @@ class FilesApp:
             answer = await self._store(scope, receive, send, names.split_path(path), folder)
         elif method in ("GET", "HEAD"):
             segments = names.split_path(path)
-            name = names.judge_path(segments) if segments else ""
+            name = names.validate_path(segments) if segments else ""
             await self._read(scope, send, name, folder)
             return
         elif method == "DELETE":
-            answer = await self._delete(scope, names.judge_path(names.split_path(path)))
+            answer = await self._delete(scope, names.validate_path(names.split_path(path)))
         else:
             raise InvalidRequest(
                 "A PATCH of a file needs Content-Range: bytes FIRST-LAST/TOTAL; to send it whole, "

@@ -36,7 +36,7 @@ from forebay.http.destination import destination_of
 from forebay.http.urls import files_link, query_of, upload_location
 from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
 from forebay.protocol import checksums, fields, form_request, ietf, raw
-from forebay.protocol.ietf import Asked, Limits
+from forebay.protocol.ietf import Limits, UploadFields
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_method
 
@@ -66,7 +66,7 @@ class Ietf:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def _read(self, headers: Headers) -> Asked:
+    def _read(self, headers: Headers) -> UploadFields:
         return ietf.read(headers, without_version=self._engine.settings.resumable_without_version)
 
     # --- the port --------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ class Ietf:
 
     def offer(self, scope: dict[str, Any]) -> Headers:
         """Section 4.1.4. To a request with Upload-Complete this would be no offer."""
-        if ietf.asks(scope["headers"]):
+        if ietf.has_completeness(scope["headers"]):
             return []
         return [self._limits().field(), _ACCEPT_PATCH]
 
@@ -101,20 +101,20 @@ class Ietf:
             return await self._append(scope, receive, send, upload_id)
         if method == "DELETE":
             await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
-            return Answer(204, tuple(ietf.draft(self._read(scope["headers"]).version)))
+            return Answer(204, tuple(ietf.version_fields(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
             return await self._where(scope, upload_id)
         raise refuse_method(upload_id)
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
         asked = self._read(scope["headers"])
-        found = ietf.draft(asked.version)
+        found = ietf.version_fields(asked.version)
         detail = error.detail
         appends = scope["method"] == "PATCH"
         if scope["method"] in ("PUT", "POST", "PATCH"):
             targets = _TARGETS if appends else _TARGETS_AT_ONCE
             ended = detail.get("ended", isinstance(error, targets))
-            found.append(ietf.completeness(asked.version, ended))
+            found.append(ietf.completeness_field(asked.version, ended))
         if "location" in detail:
             found.append((b"location", detail["location"]))
         if isinstance(error, TooLarge):
@@ -126,10 +126,10 @@ class Ietf:
         if isinstance(error, UnsupportedMediaType) and appends:
             found.append(_ACCEPT_PATCH)
         if isinstance(error, OffsetMismatch) and "expected" in detail:
-            found.append(ietf.offset(detail["expected"]))
-            answer = _with_problem(answer, ietf.mismatch(**detail))
+            found.append(ietf.offset_field(detail["expected"]))
+            answer = _with_problem(answer, ietf.offset_problem(**detail))
         if isinstance(error, InconsistentLength):
-            answer = _with_problem(answer, ietf.inconsistent())
+            answer = _with_problem(answer, ietf.length_problem())
         return Answer(answer.status, (*answer.headers, *found), answer.body)
 
     # --- creation --------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class Ietf:
         headers: Headers = scope["headers"]
         return (
             scope["method"] in ("PUT", "POST")
-            and ietf.asks(headers)
+            and ietf.has_completeness(headers)
             and self._engine.offers_uploads
             and scope_keys.UPLOADS in scope
             and self._read(headers).complete is not None
@@ -209,7 +209,7 @@ class Ietf:
         return dataclasses.replace(command, max_size=destination.max_size, wanted=wanted)
 
     async def _plain(
-        self, scope: dict[str, Any], target: model.Receive, source: Source, asked: Asked
+        self, scope: dict[str, Any], target: model.Receive, source: Source, asked: UploadFields
     ) -> Answer:
         """The whole file in a request that could never be resumed, since its client cannot be
         told of an upload: no upload is made (section 4.2.2 leaves that open).
@@ -256,8 +256,8 @@ class Ietf:
         record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
         return Answer(204, (*self._standing(asked, record), _NO_STORE))
 
-    def _standing(self, asked: Asked, record: UploadRecord) -> Headers:
-        return ietf.standing(
+    def _standing(self, asked: UploadFields, record: UploadRecord) -> Headers:
+        return ietf.state_fields(
             asked.version,
             complete=record.state == "complete",
             at=record.offset,
@@ -265,7 +265,7 @@ class Ietf:
             limits=self._limits(record),
         )
 
-    def _final(self, standing: Standing, asked: Asked, scope: dict[str, Any]) -> Answer:
+    def _final(self, standing: Standing, asked: UploadFields, scope: dict[str, Any]) -> Answer:
         """What a plain PUT or POST of the whole would have been answered (section 4.4.2)."""
         stored = standing.stored
         if stored is None:
@@ -283,10 +283,10 @@ class Ietf:
         return Limits(limit_of(record), age, most)
 
 
-def _completed(answer: Answer, asked: Asked, size: int) -> Answer:
+def _completed(answer: Answer, asked: UploadFields, size: int) -> Answer:
     version = asked.version
-    told = [ietf.completeness(version, True), ietf.offset(size)]
-    headers = (*answer.headers, *told, *ietf.draft(version))
+    told = [ietf.completeness_field(version, True), ietf.offset_field(size)]
+    headers = (*answer.headers, *told, *ietf.version_fields(version))
     return Answer(answer.status, headers, answer.body)
 
 
@@ -303,7 +303,7 @@ def _with_problem(answer: Answer, members: dict[str, object]) -> Answer:
 
 def _content(wish: AppendUpload, source: Source, headers: Headers) -> AppendUpload:
     """Adds what is known of this content's digests."""
-    expected, late = checksums.of_content(headers), source.late is not None
+    expected, late = checksums.content_digests(headers), source.late is not None
     return dataclasses.replace(wish, expected=expected, digest_in_trailer=late)
 
 
@@ -317,7 +317,7 @@ INTERVAL = 1.0
 class Interim:
     """The 104s of one request (section 5): only to who asked for them, where they can be sent."""
 
-    def __init__(self, scope: dict[str, Any], asked: Asked) -> None:
+    def __init__(self, scope: dict[str, Any], asked: UploadFields) -> None:
         # Not by way of the application's `send`: an interim response is no business of
         # middleware, and some of it fails when the first message is not a response's start.
         cycle: Any = cycle_of(scope)
@@ -333,7 +333,7 @@ class Interim:
     async def announce(self, location: bytes, limits: Limits) -> bool:
         """Names the upload; whether that could be done."""
         if self.possible:
-            await self._write(ietf.announcement(self._version, location, limits))
+            await self._write(ietf.announcement_fields(self._version, location, limits))
         return self.possible
 
     def told(self, offset: int) -> None:
@@ -344,7 +344,7 @@ class Interim:
         if offset - self._offset < STEP and now - self._last < INTERVAL:
             return
         self._offset, self._last = offset, now
-        fields = ietf.progress(self._version, offset)
+        fields = ietf.progress_fields(self._version, offset)
         self._sending = asyncio.ensure_future(self._write(fields))
 
     async def _write(self, headers: Headers) -> None:

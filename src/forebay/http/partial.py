@@ -24,7 +24,7 @@ from forebay.http.uploads import describe
 from forebay.http.urls import files_link, link_base, upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import checksums, fields, names, partial, raw
-from forebay.protocol.partial import Part, Question
+from forebay.protocol.partial import OffsetQuery, Part
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_plain
 
@@ -77,7 +77,7 @@ class Partial:
             )
         if method == "HEAD":
             record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
-            return Answer(200, (*partial.received(record.offset), _NO_STORE))
+            return Answer(200, (*partial.received_range(record.offset), _NO_STORE))
         if method == "DELETE":
             await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
@@ -96,12 +96,12 @@ class Partial:
         asked = partial.read(scope["headers"], source.length)
         if isinstance(asked, Part) and asked.start == 0:
             return await self._begin(scope, segments, asked, source)
-        name = names.judge_path(segments)
+        name = names.validate_path(segments)
         action = Command.APPEND if isinstance(asked, Part) else Command.OFFSET
         try:
             record = await self._engine.uploads.bindings.find(name, action, scope)
         except NotFound:
-            if isinstance(asked, Question):
+            if isinstance(asked, OffsetQuery):
                 raise NotFound("No upload of that name is under way; begin at byte 0.") from None
             raise OffsetMismatch(
                 "No upload of that name is under way; begin at byte 0.",
@@ -158,18 +158,18 @@ class Partial:
             part.start,
             length=part.total,
             completes=part.completes,
-            expected=checksums.of_content(scope["headers"]),
+            expected=checksums.content_digests(scope["headers"]),
             # RFC 9530, section 3: of the whole, whatever part of it a PUT carries.
-            file_digests=checksums.of_file(scope["headers"]),
+            file_digests=checksums.file_digests(scope["headers"]),
         )
 
     # --- both ------------------------------------------------------------------------------------
 
     async def _go_on(
-        self, upload_id: str, asked: Part | Question, source: Source, scope: dict[str, Any]
+        self, upload_id: str, asked: Part | OffsetQuery, source: Source, scope: dict[str, Any]
     ) -> Answer:
         try:
-            if isinstance(asked, Question):
+            if isinstance(asked, OffsetQuery):
                 return await self._tell(upload_id, asked, source, scope)
             wish = self._append(upload_id, asked, scope)
             standing = await self._engine.uploads.append(wish, source, context=scope)
@@ -179,7 +179,7 @@ class Partial:
         return self._answer(standing.record, scope)
 
     async def _tell(
-        self, upload_id: str, asked: Question, source: Source, scope: dict[str, Any]
+        self, upload_id: str, asked: OffsetQuery, source: Source, scope: dict[str, Any]
     ) -> Answer:
         """Where it stands. A total that is told only now, and is reached, completes it."""
         resumables = self._engine.uploads
@@ -201,7 +201,7 @@ class Partial:
         if record.state is not UploadState.COMPLETE:
             link = self._link(scope, record.id)
             place = [] if link is None else [(b"content-location", link)]
-            told = (*partial.received(record.offset), *place, _NO_STORE)
+            told = (*partial.received_range(record.offset), *place, _NO_STORE)
             return json_answer(partial.INCOMPLETE, describe(record), told)
         stored = outcome.stored(record)
         if stored is None:
@@ -218,7 +218,7 @@ class Partial:
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
         if not isinstance(error, OffsetMismatch | UploadExists):
             return answer
-        extra = partial.received(error.detail.get("expected", 0))
+        extra = partial.received_range(error.detail.get("expected", 0))
         upload_id = error.detail.get("upload")
         link = None if upload_id is None else self._link(scope, upload_id)
         if link is not None:

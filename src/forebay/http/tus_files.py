@@ -60,7 +60,7 @@ class TusAtFiles:
                 "the filename of Upload-Metadata."
             )
         if segments:
-            names.judge_path(segments)
+            names.validate_path(segments)
         place = Destination(tuple(segments))
         answer = await self._tus.create(scope | {scope_keys.DESTINATION: place}, receive)
         return dataclasses.replace(answer, headers=(*answer.headers, *self._tus.always))

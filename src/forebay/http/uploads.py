@@ -127,7 +127,7 @@ class UploadsApp:
         if dialect is None:
             raise refuse_plain(method, upload_id, _SPOKEN)
         if dialect.name != partial.NAME:
-            partial.refuse(method, scope["headers"])
+            partial.check_absent(method, scope["headers"])
         return await dialect.handle(scope, receive, send, upload_id)
 
     def _preflight(self, scope: dict[str, Any]) -> Answer:

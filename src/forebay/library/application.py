@@ -384,7 +384,7 @@ class Forebay(Contents):
         running = await self._run()
         headers = scope["headers"]
         whole_file.check(scope["method"], headers)
-        content_type.of_a_file(headers, "Take a form by `received_form`.")
+        content_type.file_type(headers, "Take a form by `received_form`.")
         media_type = header_fields.first(headers, b"content-type")
         decodable = offered(running.engine.settings)
         async with running.engine.receive_body(
@@ -393,7 +393,7 @@ class Forebay(Contents):
             max_size=max_size,
             threshold=threshold,
             progress=progress,
-            expected=checksums.expected(headers),
+            expected=checksums.all_digests(headers),
             coding=content_codings.to_decode(headers, decodable) if decodable else None,
         ) as body:
             yield body

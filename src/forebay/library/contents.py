@@ -29,7 +29,7 @@ from forebay.model import (
     UploadState,
 )
 from forebay.protocol import names
-from forebay.protocol.upload_ids import judge_upload_id
+from forebay.protocol.upload_ids import validate_upload_id
 from forebay.sessions.base import Sessions
 
 _STEP = 500
@@ -106,7 +106,7 @@ class Contents(Lifecycle):
 
         async def read(after: str) -> FilePage:
             if path:
-                names.judge_path(path.split("/"))
+                names.validate_path(path.split("/"))
             engine = await self.running_engine()
             found, following = await engine.workers.run(
                 lambda: read_folder(engine.store, path, after=after, limit=limit)
@@ -184,7 +184,7 @@ class Contents(Lifecycle):
 
         Raises NotFound, WrongState (it has ended), Gone, UploadBusy, StorageError.
         """
-        judge_upload_id(upload_id)
+        validate_upload_id(upload_id)
         if await self._sessions() is None:
             raise NotFound("There is no such upload.")
         record = await self.engine.uploads.cancel_unfinished(upload_id)
@@ -211,7 +211,7 @@ async def _page(
 
 
 def _judged(name: str) -> str:
-    return names.judge_path(name.removesuffix("/").split("/"))
+    return names.validate_path(name.removesuffix("/").split("/"))
 
 
 def _described(record: UploadRecord) -> UnfinishedUpload:

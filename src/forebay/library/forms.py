@@ -147,7 +147,7 @@ async def received(engine: Engine, call: Call, wish: FormWish) -> AsyncIterator[
         limits=_limits(engine.settings, wish.max_size),
         place=_placing(targets, wish, engine.settings),
         policy=FormPolicy.ALL,
-        expected=checksums.expected(scope["headers"]),
+        expected=checksums.all_digests(scope["headers"]),
         coding=coding,
         principal=principal,
         context=scope,
@@ -177,7 +177,7 @@ def check_head(scope: dict[str, Any], settings: Settings) -> tuple[bytes, str | 
     that is none.
     """
     headers = scope["headers"]
-    if not content_type.begins_like_a_form(headers):
+    if not content_type.is_form_data(headers):
         raise UnsupportedMediaType("Send a form here (multipart/form-data).")
     kind = form_request.readable_type(headers)
     return kind, form_request.check_whole(headers, offered(settings), scope["method"])

@@ -30,7 +30,7 @@ from forebay.library.forms import check_head, upload_of
 from forebay.library.upload import Upload
 from forebay.model import FormPolicy, Principal
 from forebay.protocol import checksums
-from forebay.protocol.content_type import begins_like_a_form
+from forebay.protocol.content_type import is_form_data
 from forebay.protocol.multipart_head import PartHead
 from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.status import status_of
@@ -61,7 +61,7 @@ class FormMiddleware:
         Request.form = _form  # type: ignore[method-assign,assignment]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not begins_like_a_form(scope["headers"]):
+        if scope["type"] != "http" or not is_form_data(scope["headers"]):
             await self._app(scope, receive, send)
             return
         async with contextlib.AsyncExitStack() as kept:
@@ -97,7 +97,7 @@ class _Taker:
                 call.source(),
                 content_type,
                 coding=coding,
-                expected=checksums.expected(call.scope["headers"]),
+                expected=checksums.all_digests(call.scope["headers"]),
                 limits=_limits(limits_of(engine.settings), limits),
                 place=_place,
                 empty_inputs=True,

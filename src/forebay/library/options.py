@@ -83,7 +83,7 @@ class UploadOptions:
     async def command(self, scope: Mapping[str, Any], settings: Settings) -> Receive:
         """What the head asks for, and that it may. Raises what refuses it."""
         headers = scope["headers"]
-        content_type.of_a_file(headers, "Send the file itself as the body; this is no form.")
+        content_type.file_type(headers, "Send the file itself as the body; this is no form.")
         segments, folder = await self.place(scope)
         conflict = self.conflict or settings.on_conflict
         command = raw.command(
@@ -125,7 +125,7 @@ class UploadOptions:
             return (), True
         segments, folder = _split(to)
         if segments:
-            names.judge_path(segments)
+            names.validate_path(segments)
         return segments, folder
 
     @property
@@ -201,7 +201,7 @@ def folder_of(to: str) -> str:
     segments, folder = _split(to)
     try:
         if segments:
-            names.judge_path(segments)
+            names.validate_path(segments)
     except InvalidName as error:
         raise ConfigError(
             f"{to!r} is no destination: {error.message} Give a path under the folder of Forebay, "

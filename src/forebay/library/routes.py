@@ -10,7 +10,7 @@ from forebay.http.answers import Message
 from forebay.library.mounts import Places
 from forebay.library.options import UploadOptions
 from forebay.protocol import names
-from forebay.protocol.upload_ids import judge_upload_id
+from forebay.protocol.upload_ids import validate_upload_id
 
 
 async def scope_of(
@@ -28,7 +28,7 @@ async def scope_of(
     path: str = scope["path"]
     here = (path if path.startswith(root) else root + path).rstrip("/")
     if upload_id is not None:
-        here = here.removesuffix("/" + judge_upload_id(upload_id))
+        here = here.removesuffix("/" + validate_upload_id(upload_id))
     elif location is not None:
         here = scope.get("app_root_path", root).rstrip("/") + "/" + location.strip("/")
     below = "/" + upload_id if upload_id is not None else "/"

@@ -232,7 +232,7 @@ class Upload:
         """The judged path of the file for `move_to`. Raises InvalidName."""
         if to.endswith("/"):
             to += usable(self.filename) or f"upload-{self.id[:16]}"
-        return names.judge_path(to.split("/"))
+        return names.validate_path(to.split("/"))
 
     def _became(self, stored: Stored) -> None:
         self._body = None

@@ -14,18 +14,18 @@ from collections.abc import Callable, Collection, Sequence
 
 from forebay.errors import InvalidField
 from forebay.model import Digest
-from forebay.protocol import digest, fields
+from forebay.protocol import digest_fields, fields
 from forebay.protocol.fields import Headers, display_name
 
 __all__ = [
     "FIELDS",
-    "announced",
-    "candidates",
-    "check_possible",
-    "expected",
-    "late",
-    "of_content",
-    "of_file",
+    "all_digests",
+    "announced_trailers",
+    "check_trailers",
+    "content_digests",
+    "file_digests",
+    "trailer_algorithms",
+    "trailer_digests",
 ]
 
 
@@ -69,7 +69,7 @@ def _digest(value: bytes, algorithm: str, field: str, form: str) -> Digest:
 
 
 def _rfc9530(lines: list[bytes], field: str) -> list[Digest]:
-    return list(digest.parse(lines, field))
+    return list(digest_fields.parse(lines, field))
 
 
 def _pairs(lines: list[bytes], field: str) -> list[Digest]:
@@ -145,17 +145,17 @@ def _read(headers: Headers, readers: dict[bytes, _Reader]) -> tuple[Digest, ...]
     return tuple(found)
 
 
-def of_content(headers: Headers) -> tuple[Digest, ...]:
+def content_digests(headers: Headers) -> tuple[Digest, ...]:
     """Those of what this request carries. Raises InvalidField."""
     return _read(headers, _CONTENT)
 
 
-def of_file(headers: Headers) -> tuple[Digest, ...]:
+def file_digests(headers: Headers) -> tuple[Digest, ...]:
     """Those of the whole file, whatever part of it a request carries. Raises InvalidField."""
     return _read(headers, _FILE)
 
 
-def expected(headers: Headers) -> tuple[Digest, ...]:
+def all_digests(headers: Headers) -> tuple[Digest, ...]:
     """All of them, of a whole file in one request: they are of the same bytes, its content
     coding included (RFC 9530, sections 2 and 3). Raises InvalidField.
     """
@@ -171,7 +171,7 @@ _LATE = {
 """Fields that may come as a trailer, and what they may then bring."""
 
 
-def announced(headers: Headers, *, whole: bool) -> tuple[bytes, ...]:
+def announced_trailers(headers: Headers, *, whole: bool) -> tuple[bytes, ...]:
     """The fields of digests that come behind the body, as Trailer says (RFC 9110, section 6.6.2).
 
     `whole`: the body is all of a file, so that those of the file are of it.
@@ -181,12 +181,12 @@ def announced(headers: Headers, *, whole: bool) -> tuple[bytes, ...]:
     return tuple(sorted(names.intersection(known)))
 
 
-def candidates(names: Collection[bytes]) -> tuple[str, ...]:
+def trailer_algorithms(names: Collection[bytes]) -> tuple[str, ...]:
     """The algorithms that trailers of these names may bring."""
     return tuple(sorted({algorithm for name in names for algorithm in _LATE[name]}))
 
 
-def late(trailers: Headers, names: Sequence[bytes]) -> tuple[Digest, ...]:
+def trailer_digests(trailers: Headers, names: Sequence[bytes]) -> tuple[Digest, ...]:
     """What came in the trailers that were announced; no other is looked at. Raises InvalidField
     for one that did not come: what was to be verified is not.
     """
@@ -197,7 +197,7 @@ def late(trailers: Headers, names: Sequence[bytes]) -> tuple[Digest, ...]:
     return _read(trailers, {name: _ALL[name] for name in names})
 
 
-def check_possible(names: Sequence[bytes], *, readable: bool, content_length: int | None) -> None:
+def check_trailers(names: Sequence[bytes], *, readable: bool, content_length: int | None) -> None:
     """That trailers of these names can come, and be read here. Raises InvalidField."""
     if not names:
         return

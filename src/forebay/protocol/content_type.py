@@ -14,7 +14,7 @@ from forebay.protocol import fields, negotiation
 from forebay.protocol.fields import Headers
 from forebay.protocol.parameters import parse_media_type
 
-__all__ = ["FORM", "begins_like_a_form", "lacks_files", "of_a_file", "without_files"]
+__all__ = ["FORM", "file_type", "form_without_files", "is_form_data", "is_form_without_files"]
 
 FORM = "multipart/form-data"
 _FORM = re.compile(rb"[ \t\"']*multipart/form-data(?![!#$%&*+.^_`|~0-9A-Za-z-])", re.IGNORECASE)
@@ -28,7 +28,7 @@ _INSTEAD = (
 )
 
 
-def begins_like_a_form(headers: Headers) -> bool:
+def is_form_data(headers: Headers) -> bool:
     """Whether a request means to send a form, readable or not."""
     return any(
         _FORM.match(value) is not None
@@ -41,7 +41,7 @@ _URLENCODED = b"application/x-www-form-urlencoded"
 _NAVIGATIONS = ((b"sec-fetch-mode", b"navigate"), (b"upgrade-insecure-requests", b"1"))
 
 
-def lacks_files(headers: Headers) -> bool:
+def is_form_without_files(headers: Headers) -> bool:
     """Whether it is the form of a page that has another `enctype` than multipart/form-data: then
     a browser sends the names of its files, and not the files (WHATWG HTML, "form submission").
     It asks for a page; programs that send files by these types do not.
@@ -52,7 +52,7 @@ def lacks_files(headers: Headers) -> bool:
     return kind == _URLENCODED or any(field in _NAVIGATIONS for field in headers)
 
 
-def without_files() -> UnsupportedMediaType:
+def form_without_files() -> UnsupportedMediaType:
     """What refuses it."""
     return UnsupportedMediaType(
         'The form came without its files. Its page needs <form method="post" '
@@ -60,18 +60,18 @@ def without_files() -> UnsupportedMediaType:
     )
 
 
-def of_a_file(headers: Headers, instead: str = _INSTEAD) -> str:
+def file_type(headers: Headers, instead: str = _INSTEAD) -> str:
     """`type/subtype` of a body that is stored as it is, "" when nothing is said of it.
 
     Raises InvalidField when the field comes twice or cannot be read (RFC 9110, section 8.3), and
     UnsupportedMediaType, which says what to do `instead`, for one of several parts (multipart/*).
     """
     value = fields.single(headers, b"content-type")
-    return "" if value is None else kind_of_a_file(value, instead)
+    return "" if value is None else parse_file_type(value, instead)
 
 
 @functools.lru_cache(maxsize=256)
-def kind_of_a_file(value: bytes, instead: str = _INSTEAD) -> str:
+def parse_file_type(value: bytes, instead: str = _INSTEAD) -> str:
     """The same of the field's one value."""
     kind, parameters = parse_media_type(value)
     if not kind and value.strip(b" \t"):

@@ -52,8 +52,8 @@ def is_form(method: str, headers: Headers) -> bool:
     """
     return (
         method == "POST"
-        and (content_type.begins_like_a_form(headers) or content_type.lacks_files(headers))
-        and (not ietf.asks(headers) or _whole(headers))
+        and (content_type.is_form_data(headers) or content_type.is_form_without_files(headers))
+        and (not ietf.has_completeness(headers) or _whole(headers))
     )
 
 
@@ -73,8 +73,8 @@ def command(
 
     Raises an UploadError for what cannot be done.
     """
-    if content_type.lacks_files(headers):
-        raise content_type.without_files()
+    if content_type.is_form_without_files(headers):
+        raise content_type.form_without_files()
     kind = readable_type(headers)
     if not folder:
         raise MethodNotAllowed(
@@ -83,11 +83,11 @@ def command(
         )
     coding = check_whole(headers, decodable)
     return ReceiveForm(
-        folder=names.judge_path(segments) if segments else "",
+        folder=names.validate_path(segments) if segments else "",
         content_type=kind,
         conflict=Conflict.RENAME if on_conflict is Conflict.AUTO else on_conflict,
         preconditions=preconditions.parse(headers),
-        expected=checksums.expected(headers),
+        expected=checksums.all_digests(headers),
         wanted=raw.wanted_digests(headers),
         coding=coding,
     )

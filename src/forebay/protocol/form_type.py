@@ -74,7 +74,7 @@ def boundary_of(value: bytes) -> bytes:
     read, has no boundary, two of them, or one that cannot be told from what surrounds it.
     """
     found = read_parameters(value.decode("latin-1"))
-    if not content_type.begins_like_a_form([(b"content-type", value)]):
+    if not content_type.is_form_data([(b"content-type", value)]):
         raise InvalidRequest("This is not a form: send it as multipart/form-data.")
     if found is None or found[0] != content_type.FORM:
         raise InvalidField(

@@ -22,22 +22,22 @@ __all__ = [
     "NEWEST",
     "PARTIAL_UPLOAD",
     "VERSIONS",
-    "Asked",
     "Limits",
+    "UploadFields",
     "Version",
-    "announcement",
+    "announcement_fields",
     "append",
-    "asks",
-    "completeness",
+    "completeness_field",
     "create",
-    "draft",
-    "inconsistent",
-    "mismatch",
-    "offset",
-    "progress",
+    "has_completeness",
+    "length_problem",
+    "offset_field",
+    "offset_problem",
+    "progress_fields",
     "read",
     "speaks",
-    "standing",
+    "state_fields",
+    "version_fields",
 ]
 
 Fields = list[tuple[bytes, bytes]]
@@ -106,7 +106,7 @@ def _version(headers: Headers, without_version: bool) -> Version:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Asked:
+class UploadFields:
     """What the fields of a request say; None for a field that is absent or not to be read."""
 
     version: Version
@@ -115,14 +115,14 @@ class Asked:
     length: int | None
 
 
-def read(headers: Headers, *, without_version: bool = False) -> Asked:
+def read(headers: Headers, *, without_version: bool = False) -> UploadFields:
     version = _version(headers, without_version)
     if version.incomplete:
         incomplete = _boolean(headers, b"upload-incomplete")
         complete = None if incomplete is None else not incomplete
     else:
         complete = _boolean(headers, b"upload-complete")
-    return Asked(
+    return UploadFields(
         version,
         complete,
         _integer(headers, b"upload-offset"),
@@ -147,14 +147,14 @@ def _boolean(headers: Headers, name: bytes) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def asks(headers: Headers) -> bool:
+def has_completeness(headers: Headers) -> bool:
     """Whether a request has a field that begins an upload (section 4.2.2), readable or not."""
     return any(key in _MARKS for key, _ in headers)
 
 
 def is_part(headers: Headers) -> bool:
     """Whether the body is said not to be the whole: stored as one it would be taken for it."""
-    return asks(headers) and read(headers).complete is False
+    return has_completeness(headers) and read(headers).complete is False
 
 
 _MARKS = frozenset({b"upload-complete", b"upload-incomplete"})
@@ -180,7 +180,7 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
         conflict=target.conflict,
         length=length,
         media_type=target.media_type,
-        expected=checksums.of_file(headers),
+        expected=checksums.file_digests(headers),
         wanted=target.wanted,
         max_size=min(limits),
         preconditions=target.preconditions,
@@ -188,9 +188,9 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
     )
 
 
-def append(asked: Asked, upload_id: str, headers: Headers) -> AppendUpload:
+def append(asked: UploadFields, upload_id: str, headers: Headers) -> AppendUpload:
     """What a PATCH asks for (section 4.4). Raises UnsupportedMediaType and InvalidField."""
-    kind = content_type.of_a_file(headers)
+    kind = content_type.file_type(headers)
     if asked.version.media_type and kind != PARTIAL_UPLOAD:
         raise UnsupportedMediaType(f"Send the bytes to append as {PARTIAL_UPLOAD}.")
     if asked.offset is None:
@@ -232,55 +232,55 @@ class Limits:
         return b"upload-limit", b", ".join(members) or b"min-size=0"
 
 
-def draft(version: Version) -> Fields:
+def version_fields(version: Version) -> Fields:
     """The number that the client sent, on all that is for it."""
     if version.number is None:
         return []
     return [(b"upload-draft-interop-version", b"%d" % version.number)]
 
 
-def completeness(version: Version, complete: bool) -> tuple[bytes, bytes]:
+def completeness_field(version: Version, complete: bool) -> tuple[bytes, bytes]:
     """Whether an answer is the target's own (section 4.1.2), True, or about the transfer."""
     if version.incomplete:
         return b"upload-incomplete", b"?0" if complete else b"?1"
     return b"upload-complete", b"?1" if complete else b"?0"
 
 
-def offset(value: int) -> tuple[bytes, bytes]:
+def offset_field(value: int) -> tuple[bytes, bytes]:
     return b"upload-offset", b"%d" % value
 
 
-def announcement(version: Version, location: bytes, limits: Limits) -> Fields:
+def announcement_fields(version: Version, location: bytes, limits: Limits) -> Fields:
     """A 104 that names the upload (section 4.2.2)."""
     found = [(b"location", location)]
     if version.limits:
         found.append(limits.field(version))
-    return [*found, *draft(version)]
+    return [*found, *version_fields(version)]
 
 
-def progress(version: Version, committed: int) -> Fields:
+def progress_fields(version: Version, committed: int) -> Fields:
     """A 104 that acknowledges bytes (sections 4.2.2 and 4.4.2): no Location."""
-    return [offset(committed), *draft(version)]
+    return [offset_field(committed), *version_fields(version)]
 
 
-def standing(
+def state_fields(
     version: Version, *, complete: bool, at: int, length: int | None, limits: Limits | None
 ) -> Fields:
     """Where an upload stands, on a final answer (section 4.3.2)."""
-    found = [completeness(version, complete), offset(at)]
+    found = [completeness_field(version, complete), offset_field(at)]
     if version.length and length is not None:
         found.append((b"upload-length", b"%d" % length))
     if version.limits and limits is not None:
         found.append(limits.field(version))
-    return [*found, *draft(version)]
+    return [*found, *version_fields(version)]
 
 
-def mismatch(*, expected: int, provided: int, **_: object) -> dict[str, object]:
+def offset_problem(*, expected: int, provided: int, **_: object) -> dict[str, object]:
     """Members of the problem document for an offset that does not fit (section 7.1)."""
     kind = _PROBLEMS + "mismatching-upload-offset"
     return {"type": kind, "expected-offset": expected, "provided-offset": provided}
 
 
-def inconsistent() -> dict[str, object]:
+def length_problem() -> dict[str, object]:
     """Members of the problem document for lengths that do not agree (section 7.2)."""
     return {"type": _PROBLEMS + "inconsistent-upload-length"}

@@ -14,7 +14,7 @@ from forebay.media_types import extension_of
 from forebay.protocol import charsets
 from forebay.protocol.form_type import read_parameters
 from forebay.protocol.multipart_limits import FormLimits, too_large
-from forebay.protocol.names import judge_name
+from forebay.protocol.names import validate_name
 from forebay.protocol.parameters import parse_content_disposition, parse_media_type
 
 __all__ = ["LF_ONLY", "PartHead", "made_name", "oversized_head", "parse_head"]
@@ -203,7 +203,7 @@ def made_name(field: str, kind: str) -> str:
     base = field.replace("\\", "/").rpartition("/")[2].removesuffix("[]").strip(" .")[:60]
     ending = "" if _SUFFIX.search(base) else f".{extension_of(kind)}"
     try:
-        return judge_name(base + ending) if base else "file" + ending
+        return validate_name(base + ending) if base else "file" + ending
     except InvalidName:
         return f"file.{extension_of(kind)}"
 

@@ -15,13 +15,13 @@ from forebay.model import RESERVED_NAMES
 
 __all__ = [
     "from_client_name",
-    "is_of_hidden",
-    "judge_name",
-    "judge_path",
+    "is_hidden_name_error",
     "numbered",
     "quote_path",
     "split_path",
     "unescape",
+    "validate_name",
+    "validate_path",
 ]
 
 MAX_SEGMENT = 255
@@ -43,7 +43,7 @@ _IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064
 _WITHOUT_IGNORABLE = dict.fromkeys(map(ord, _IGNORABLE))
 
 
-def judge_name(name: str) -> str:
+def validate_name(name: str) -> str:
     """`name` unchanged if it can be one component of a path; raises `InvalidName`."""
     if name.lower() in RESERVED_NAMES:
         raise InvalidName(
@@ -76,20 +76,20 @@ def judge_name(name: str) -> str:
     return name
 
 
-def is_of_hidden(error: UploadError) -> bool:
+def is_hidden_name_error(error: UploadError) -> bool:
     """Whether a name was refused for being a hidden one, such as `.DS_Store`. Of several files
     together, the others are then taken all the same.
     """
     return isinstance(error, InvalidName) and error.detail.get("hidden") is True
 
 
-def judge_path(segments: Sequence[str]) -> str:
+def validate_path(segments: Sequence[str]) -> str:
     """The components joined by `/`, each unchanged, if all may be; raises `InvalidName`."""
     if not segments:
         raise InvalidName("The file name is empty.")
     if len(segments) > MAX_DEPTH:
         raise InvalidName(f"The path is deeper than {MAX_DEPTH} folders.")
-    path = "/".join([judge_name(segment) for segment in segments])
+    path = "/".join([validate_name(segment) for segment in segments])
     if len(_utf8(path)) > MAX_PATH:
         raise InvalidName(f"The path is longer than {MAX_PATH} bytes.")
     return path
@@ -108,7 +108,7 @@ def from_client_name(filename: str) -> str:
     Browsers and mail programs have sent whole paths of either kind of slash; RFC 6266,
     section 4.3, and RFC 7578, section 4.2, say to use the last component only.
     """
-    return judge_name(filename.replace("\\", "/").rpartition("/")[2])
+    return validate_name(filename.replace("\\", "/").rpartition("/")[2])
 
 
 _OCTETS = re.compile(rb"(?:%[0-9A-Fa-f]{2})++")
@@ -125,7 +125,7 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LONGEST_SHOWN = 1024
 
 
-def as_called(filename: str | None) -> str | None:
+def display_filename(filename: str | None) -> str | None:
     """What a client calls a file, as text that is safe to show: the last part of a path, and
     not judged beyond that. None when that is nothing, or a folder (`.`, `..`).
     """

@@ -19,12 +19,12 @@ from forebay.protocol.fields import Headers
 __all__ = [
     "INCOMPLETE",
     "NAME",
+    "OffsetQuery",
     "Part",
-    "Question",
+    "check_absent",
     "create",
     "read",
-    "received",
-    "refuse",
+    "received_range",
     "speaks",
 ]
 
@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Question:
+class OffsetQuery:
     """How far has it got? `total` as the client knows it."""
 
     total: int | None
@@ -64,7 +64,7 @@ def speaks(method: str, headers: Headers) -> bool:
     return b"content-range" in names and names.isdisjoint(whole_file.FIELDS)
 
 
-def refuse(method: str, headers: Headers) -> None:
+def check_absent(method: str, headers: Headers) -> None:
     """For a request in another dialect: a field of this one may contradict where its bytes go.
 
     Raises InvalidField. A request without content has no place to be in doubt about.
@@ -78,7 +78,7 @@ def _mixed() -> InvalidField:
     return InvalidField("Content-Range does not go together with another upload protocol.")
 
 
-def read(headers: Headers, content_length: int | None) -> Part | Question:
+def read(headers: Headers, content_length: int | None) -> Part | OffsetQuery:
     """What a request carries; `content_length` is in bytes, None when it is not announced.
 
     Raises InvalidField, LengthRequired, UnsupportedCoding, UnsupportedMediaType: a part whose
@@ -93,7 +93,7 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
     if not whole_file.FIELDS.isdisjoint(name for name, _ in headers):
         raise _mixed()
     check_identity(headers)
-    content_type.of_a_file(headers)
+    content_type.file_type(headers)
     if content_length is None:
         raise LengthRequired("A request with Content-Range needs a Content-Length.")
     asked = _parse(value)
@@ -105,11 +105,11 @@ def read(headers: Headers, content_length: int | None) -> Part | Question:
     return asked
 
 
-def _parse(value: bytes) -> Part | Question:
+def _parse(value: bytes) -> Part | OffsetQuery:
     if _ANY.fullmatch(value):
-        return Question(None)
+        return OffsetQuery(None)
     start, stop, total = ranges.parse_content_range(value)
-    return Question(total) if start is None or stop is None else Part(start, stop, total)
+    return OffsetQuery(total) if start is None or stop is None else Part(start, stop, total)
 
 
 def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload:
@@ -121,7 +121,7 @@ def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload
         length=total,
         media_type=target.media_type,
         # RFC 9530, section 3: of the whole, whatever part of it a request carries
-        expected=checksums.of_file(headers),
+        expected=checksums.file_digests(headers),
         wanted=target.wanted,
         max_size=target.max_size,
         preconditions=target.preconditions,
@@ -130,6 +130,6 @@ def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload
     )
 
 
-def received(offset: int) -> list[tuple[bytes, bytes]]:
+def received_range(offset: int) -> list[tuple[bytes, bytes]]:
     """What is here; no field when nothing is."""
     return [(b"range", b"bytes=0-%d" % (offset - 1))] if offset else []

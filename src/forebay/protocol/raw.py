@@ -20,7 +20,7 @@ from forebay.protocol import (
     checksums,
     content_codings,
     content_type,
-    digest,
+    digest_fields,
     fields,
     names,
     preconditions,
@@ -72,12 +72,12 @@ def command(
     if method == "PUT":
         if folder:
             raise MethodNotAllowed(PUT_ELSEWHERE, allow=FOLDER_METHODS)
-        name = names.judge_path(segments)
+        name = names.validate_path(segments)
         policy = Conflict.REFUSE
     else:
         if not folder:
             raise MethodNotAllowed(POST_ELSEWHERE, allow=FILE_METHODS)
-        name = names.judge_path([*segments, *_given_name(headers, query, generated)])
+        name = names.validate_path([*segments, *_given_name(headers, query, generated)])
         policy = Conflict.RENAME
     if on_conflict is not Conflict.AUTO:
         policy = on_conflict
@@ -86,7 +86,7 @@ def command(
         conflict=policy,
         preconditions=preconditions.parse(headers),
         media_type=media_type.decode("latin-1") if media_type else None,
-        expected=() if checksums.FIELDS.isdisjoint(known) else checksums.expected(headers),
+        expected=() if checksums.FIELDS.isdisjoint(known) else checksums.all_digests(headers),
         # That of a body that is decoded would not be the stored file's.
         wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
         coding=coding,
@@ -111,7 +111,7 @@ def _called(
         except InvalidName:  # an escape that is none
             given = ()
     found = [*segments[-1:], *filter(None, given[-1:])]
-    return names.as_called(found[-1]) if found else None
+    return names.display_filename(found[-1]) if found else None
 
 
 def _check_content(
@@ -128,9 +128,9 @@ def _check_content(
         if own_path:
             raise NotOffered("Partial uploads are not offered here (--no-resumable).")
         raise InvalidField("Content-Range: a part of a file is not taken here; send it whole.")
-    kind = content_type.of_a_file(headers) if b"content-type" in known else ""
-    if method == "POST" and kind and content_type.lacks_files(headers):
-        raise content_type.without_files()
+    kind = content_type.file_type(headers) if b"content-type" in known else ""
+    if method == "POST" and kind and content_type.is_form_without_files(headers):
+        raise content_type.form_without_files()
     if accept_types and not (kind and matches_media_type(kind, accept_types)):
         raise UnsupportedMediaType(
             f"The media type {kind or '(none)'} is not accepted here (--accept-types)."
@@ -174,4 +174,4 @@ def _given_name(
 def wanted_digests(headers: Headers) -> tuple[str, ...]:
     """Want-Repr-Digest: the algorithm to answer with, if one is known."""
     values = fields.every(headers, b"want-repr-digest")
-    return digest.wanted(values)[:1] if values else ()
+    return digest_fields.wanted_algorithms(values)[:1] if values else ()

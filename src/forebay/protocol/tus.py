@@ -30,18 +30,18 @@ from forebay.model import (
     UploadState,
 )
 from forebay.protocol import content_type, fields, http_dates
-from forebay.protocol.checksums import of_content, of_file
+from forebay.protocol.checksums import content_digests, file_digests
 from forebay.protocol.content_codings import content_codings
 from forebay.protocol.fields import Headers
 from forebay.protocol.parameters import matches_media_type, parse_media_type
 from forebay.protocol.tus_checksum import announces_trailer, content_checksums
 from forebay.protocol.tus_concat import parse_concat
 from forebay.protocol.tus_metadata import (
-    called,
+    client_filename,
+    decoded_metadata,
     media_type_of,
     name_of,
     parse_metadata,
-    readable,
 )
 
 Fields = list[tuple[bytes, bytes]]
@@ -236,7 +236,7 @@ def about(headers: Headers) -> About:
         length = number(headers, b"upload-length")
     except InvalidField:
         length = None
-    return About(called(pairs), readable(pairs), (), length, media_type_of(pairs))
+    return About(client_filename(pairs), decoded_metadata(pairs), (), length, media_type_of(pairs))
 
 
 def _check_type(media_type: str | None, accept_types: Sequence[str]) -> None:
@@ -279,7 +279,7 @@ def content_of_creation(
     if content_length == 0:
         return None
     if not _is_offset_stream(headers):
-        if content_type.begins_like_a_form(headers):  # its files must not be ignored
+        if content_type.is_form_data(headers):  # its files must not be ignored
             raise UnsupportedMediaType(
                 f"The body of a creation is of {CONTENT_TYPE}, and this is a form. Post a form "
                 "without the fields of tus, to a folder of files."
@@ -298,8 +298,8 @@ def content_of_creation(
         0,
         expected=(
             *content_checksums(headers, sizes),
-            *of_content(headers),
-            *(of_file(headers) if whole else ()),
+            *content_digests(headers),
+            *(file_digests(headers) if whole else ()),
         ),
         digest_in_trailer=announces_trailer(headers, trailers),
     )
@@ -322,7 +322,7 @@ def append(
         "tus",
         offset,
         length=number(headers, b"upload-length"),
-        expected=(*content_checksums(headers, sizes), *of_content(headers)),
+        expected=(*content_checksums(headers, sizes), *content_digests(headers)),
         digest_in_trailer=announces_trailer(headers, trailers),
     )
 

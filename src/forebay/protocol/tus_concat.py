@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from forebay.errors import InvalidField
-from forebay.protocol.upload_ids import judge_upload_id
+from forebay.protocol.upload_ids import validate_upload_id
 
 __all__ = ["Concat", "parse_concat"]
 
@@ -59,4 +59,4 @@ def _part(url: str, mount: str) -> str:
     folder, slash, upload_id = path.rstrip("/").rpartition("/")
     if slash and not f"/{folder}".endswith(f"/{mount.strip('/')}" if mount else "/"):
         raise InvalidField("Upload-Concat lists a URL that is none of this server's uploads.")
-    return judge_upload_id(upload_id)
+    return validate_upload_id(upload_id)

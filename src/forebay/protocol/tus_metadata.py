@@ -14,7 +14,7 @@ from forebay.errors import InvalidField, InvalidName
 from forebay.protocol import names
 from forebay.protocol.parameters import parse_media_type
 
-__all__ = ["called", "media_type_of", "name_of", "parse_metadata", "readable"]
+__all__ = ["client_filename", "decoded_metadata", "media_type_of", "name_of", "parse_metadata"]
 
 MAX_KEYS = 64
 """Pairs in one field (item 52); its bytes are bounded by the size of a request head."""
@@ -65,15 +65,15 @@ def name_of(pairs: Mapping[str, bytes], generated: str) -> str:
     return generated
 
 
-def called(pairs: Mapping[str, bytes]) -> str | None:
+def client_filename(pairs: Mapping[str, bytes]) -> str | None:
     """What the client calls the file, judged or not; None when it does not say."""
     for key in ("filename", "name"):
         if pairs.get(key):
-            return names.as_called(pairs[key].decode("utf-8", "replace"))
+            return names.display_filename(pairs[key].decode("utf-8", "replace"))
     return None
 
 
-def readable(pairs: Mapping[str, bytes]) -> dict[str, str | bytes]:
+def decoded_metadata(pairs: Mapping[str, bytes]) -> dict[str, str | bytes]:
     """The values as text where they are UTF-8."""
     found: dict[str, str | bytes] = {}
     for key, value in pairs.items():

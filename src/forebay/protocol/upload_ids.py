@@ -14,11 +14,11 @@ __all__ = [
     "COLLECTION_METHODS",
     "RESUMABLE_METHODS",
     "UPLOAD_METHODS",
-    "judge_upload_id",
     "methods_of",
     "refuse_method",
     "refuse_plain",
     "upload_id_of",
+    "validate_upload_id",
 ]
 
 COLLECTION_METHODS = ("POST", "OPTIONS")
@@ -30,7 +30,7 @@ UPLOAD_METHODS = (*RESUMABLE_METHODS, "PUT")
 _ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 
 
-def judge_upload_id(text: str) -> str:
+def validate_upload_id(text: str) -> str:
     """`text` unchanged if it can be an upload's id. Raises NotFound."""
     if _ID.match(text) is None:
         raise NotFound("There is no such upload.")
@@ -43,7 +43,7 @@ def upload_id_of(path: bytes) -> str | None:
     `path` is as it was sent; slashes around it are dropped. Raises NotFound.
     """
     text = path.strip(b"/").decode("latin-1")
-    return judge_upload_id(text) if text else None
+    return validate_upload_id(text) if text else None
 
 
 def methods_of(upload_id: str | None) -> tuple[str, ...]:

@@ -133,7 +133,7 @@ def _check_type(headers: Headers) -> None:
 
 
 def _check_draft(headers: Headers) -> None:
-    if not ietf.asks(headers):
+    if not ietf.has_completeness(headers):
         name = next(name for name, _ in headers if name in FIELDS)
         raise InvalidRequest(
             f"{display_name(name)} belongs to a resumable upload. Say Upload-Complete: ?1 with a "

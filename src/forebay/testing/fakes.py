@@ -78,7 +78,7 @@ def make_upload(
     if name is not None:
         staged = store.stage()
         staged.write(memoryview(content), 0)
-        how = Publication(names.judge_path(name.split("/")), Conflict.REPLACE)
+        how = Publication(names.validate_path(name.split("/")), Conflict.REPLACE)
         upload.published(staged.publish(how).stored())
         upload.replaced = False
     else:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidRequest
 from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
-from forebay.protocol.names import judge_path
+from forebay.protocol.names import validate_path
 from forebay.stores.base import Publication, Staged, Store
 from forebay.stores.reading import as_file, as_map
 
@@ -116,7 +116,9 @@ class Body:
         StorageError.
         """
         self._check_open()
-        return await self.publish(Publication(judge_path(name.split("/")), conflict, preconditions))
+        return await self.publish(
+            Publication(validate_path(name.split("/")), conflict, preconditions)
+        )
 
     async def publish(self, how: Publication) -> Stored:
         """The same as a store is told it; the name is judged already."""

@@ -28,7 +28,7 @@ def read_folder(
 def _can_be_asked_for(name: str) -> bool:
     """What other programs put there may have names that no request may have."""
     try:
-        names.judge_name(name)
+        names.validate_name(name)
     except InvalidName:
         return False
     return True

@@ -40,7 +40,7 @@ from forebay.model import (
 from forebay.protocol.form_type import boundary_of, charset_of
 from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.multipart_parts import add_part_name
-from forebay.protocol.names import is_of_hidden
+from forebay.protocol.names import is_hidden_name_error
 from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Form:
                 planned.append((file, await self._approve(file)))
                 places.append(len(outcomes))
             except UploadError as error:
-                if self._policy is FormPolicy.ALL and not is_of_hidden(error):
+                if self._policy is FormPolicy.ALL and not is_hidden_name_error(error):
                     add_part_name(error, file.field, file.filename)
                     raise
                 outcome = dataclasses.replace(outcome, error=error)

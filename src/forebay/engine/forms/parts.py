@@ -12,7 +12,7 @@ from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidName
 from forebay.model import NO_PRECONDITIONS, About, Conflict, Digest, Preconditions
 from forebay.protocol.multipart_head import PartHead
-from forebay.protocol.names import as_called, from_client_name, judge_path
+from forebay.protocol.names import display_filename, from_client_name, validate_path
 from forebay.stores.base import Publication, Published, Store
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class FormFile(Body):
         """A file name that can be stored; None when the client sent none such."""
         self.placement = placement
 
-        self.about = About(as_called(head.filename), length=size, media_type=head.media_type)
+        self.about = About(display_filename(head.filename), length=size, media_type=head.media_type)
         """What callbacks are given; with the form's fields once it is whole."""
 
     @property
@@ -149,7 +149,7 @@ class FormFile(Body):
         folder = self.placement.folder
         segments = [*folder.split("/"), self.name] if folder else [self.name]
         return Publication(
-            judge_path(segments), self.placement.conflict, self.placement.preconditions
+            validate_path(segments), self.placement.conflict, self.placement.preconditions
         )
 
     @property

@@ -32,7 +32,7 @@ from forebay.protocol.multipart import MultipartParser
 from forebay.protocol.multipart_head import PartHead
 from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.multipart_parts import add_part_name
-from forebay.protocol.names import as_called, is_of_hidden, judge_path
+from forebay.protocol.names import display_filename, is_hidden_name_error, validate_path
 from forebay.protocol.parameters import matches_media_type
 from forebay.stores.base import Publication, Staged
 
@@ -131,7 +131,7 @@ class FormSink:
     def about(self, form: About) -> About:
         """What is known so far: the fields, and the file that is on its way. From any thread."""
         file = self._file
-        called = as_called(file.head.filename) if file is not None else None
+        called = display_filename(file.head.filename) if file is not None else None
         return dataclasses.replace(form, filename=called, fields=tuple(self._fields))
 
     @property
@@ -234,7 +234,7 @@ class FormSink:
         name = placement.name or client_name(head.filename)
         if name is not None:  # refused before its bytes are read; judged again at the end
             folder = placement.folder.split("/") if placement.folder else []
-            path = judge_path([*folder, name])
+            path = validate_path([*folder, name])
             self._check(Publication(path, placement.conflict, placement.preconditions))
         threshold = self._threshold if placement.threshold is None else placement.threshold
         spool = Spool(self._stage, self._budget, threshold)
@@ -260,7 +260,7 @@ class FormSink:
         """Ends the form, unless the file stands for itself: any with `each`, a hidden one always
         (a folder has them that its user never saw). Then what comes of it is dropped.
         """
-        if not head.is_file or not (self._each or is_of_hidden(error)):
+        if not head.is_file or not (self._each or is_hidden_name_error(error)):
             raise add_part_name(error, head.name, head.filename)
         file, self._file, self._open = self._file, None, _drop
         if file is None:

@@ -17,8 +17,8 @@ class AnnouncedDigests:
         self._names = names
         self._trailers = trailers
         # Which one will come is not known: all that may are kept up.
-        self.hashing = Hashing(checksums.candidates(names))
+        self.hashing = Hashing(checksums.trailer_algorithms(names))
 
     def verify(self) -> None:
         """After the body. Raises DigestMismatch, InvalidField."""
-        self.hashing.verify(checksums.late(self._trailers(), self._names))
+        self.hashing.verify(checksums.trailer_digests(self._trailers(), self._names))

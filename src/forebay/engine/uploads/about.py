@@ -7,7 +7,7 @@ from typing import Any
 
 from forebay.errors import InvalidField
 from forebay.model import About, UploadRecord
-from forebay.protocol.tus_metadata import called, parse_metadata, readable
+from forebay.protocol.tus_metadata import client_filename, decoded_metadata, parse_metadata
 
 MOST_TEXT = 64 << 10
 """Characters of a form's fields that are kept; what is beyond is left out after a restart."""
@@ -35,6 +35,6 @@ def about_of(record: UploadRecord) -> About:
         pairs = parse_metadata(record.metadata)
     except InvalidField:
         pairs = {}
-    filename = extra.get("filename") or called(pairs)
+    filename = extra.get("filename") or client_filename(pairs)
     fields = tuple((name, value) for name, value in extra.get("fields", ()))
-    return About(filename, readable(pairs), fields, record.length, record.media_type)
+    return About(filename, decoded_metadata(pairs), fields, record.length, record.media_type)

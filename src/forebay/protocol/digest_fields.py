@@ -10,7 +10,7 @@ from forebay.errors import InvalidField
 from forebay.model import Digest
 from forebay.protocol.structured_fields import structured_dictionary
 
-__all__ = ["ALGORITHMS", "parse", "serialise", "wanted"]
+__all__ = ["ALGORITHMS", "parse", "serialise", "wanted_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = MappingProxyType({"sha-256": "sha256", "sha-512": "sha512"})
 """The registry's active algorithms (section 7.2), and what `hashlib` calls them."""
@@ -42,7 +42,7 @@ def parse(values: Sequence[bytes], field: str) -> tuple[Digest, ...]:
     return tuple(digests)
 
 
-def wanted(values: Sequence[bytes]) -> tuple[str, ...]:
+def wanted_algorithms(values: Sequence[bytes]) -> tuple[str, ...]:
     """The algorithms that a Want-Content-Digest or Want-Repr-Digest asks for, best first.
 
     Section 4: preferences from 1 to 10, 0 is "not acceptable". It is a wish, so what cannot

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from forebay.errors import InvalidField
 from forebay.model import Digest
-from forebay.protocol.digest import ALGORITHMS, parse, serialise, wanted
+from forebay.protocol.digest_fields import ALGORITHMS, parse, serialise, wanted_algorithms
 
 SHA256 = hashlib.sha256(b"x").digest()
 SHA512 = hashlib.sha512(b"x").digest()
@@ -86,7 +86,7 @@ def test_a_digest_that_could_not_be_verified_is_refused(value):
     ],
 )
 def test_wishes_are_ranked(values, expected):
-    assert wanted(values) == expected
+    assert wanted_algorithms(values) == expected
 
 
 @given(st.binary(max_size=100))
