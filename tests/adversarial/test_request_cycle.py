@@ -41,7 +41,7 @@ class Sink:
 
 async def drain(scope: Any, workers: Workers, sink: Sink) -> str:
     """Takes the body past the application; how that ended."""
-    source = scope["extensions"]["forebay.request_cycle"].source()
+    source = scope["extensions"]["forebay.request_cycle"].body.source()
     if source is None:
         return "no source"
     try:
@@ -138,7 +138,7 @@ def test_a_drain_that_was_made_before_receive_read_gets_an_error_and_no_part(run
         workers = Workers(2)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            source = scope["extensions"]["forebay.request_cycle"].source()
+            source = scope["extensions"]["forebay.request_cycle"].body.source()
             message = await receive()
             assert message["body"]
             assert source.take_whole() is None
@@ -229,7 +229,7 @@ def test_a_task_that_outlives_its_request_takes_nothing_of_the_next_one(run: Run
                 await eventually(lambda: bool(ends))
                 await answer(send, (await receive())["body"])
                 return
-            source = scope["extensions"]["forebay.request_cycle"].source()
+            source = scope["extensions"]["forebay.request_cycle"].body.source()
 
             async def read() -> None:
                 await go.wait()
@@ -353,7 +353,7 @@ def test_a_client_that_takes_nothing_is_given_up(
                 for _ in range(10_000):
                     body = {"body": bytes(64 << 10), "more_body": True}
                     await send({"type": "http.response.body", **body})
-                    if (scope["extensions"]["forebay.request_cycle"]).disconnected:
+                    if scope["extensions"]["forebay.request_cycle"].body.disconnected:
                         break
             ended.append(end)
 

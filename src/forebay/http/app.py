@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from forebay.errors import MethodNotAllowed, NotFound
 from forebay.http import scope_keys
 from forebay.http.answers import Receive, Send, answer_error, send_answer, text_answer
-from forebay.http.cors import CorsSend, serves
+from forebay.http.cors import CorsSend, add_origins_of
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
@@ -47,7 +47,7 @@ class ServerApp:
         on_shutdown: Hook | None = None,
     ) -> None:
         self.engine = engine
-        serves(engine)
+        add_origins_of(engine)
         offers = engine.settings.resumable
         self.creator = Ietf(engine) if offers else None
         self.files = FilesApp(
@@ -71,13 +71,13 @@ class ServerApp:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
-        leaving = CorsSend(send, scope["headers"], self.engine.settings.allow_origin)
+        cors_send = CorsSend(send, scope["headers"], self.engine.settings.allow_origin)
         try:
-            await self._serve(scope, receive, leaving)
+            await self._serve(scope, receive, cors_send)
         except Exception as error:
-            if leaving.started:  # too late to tell the client
+            if cors_send.started:  # too late to tell the client
                 raise
-            await send_answer(leaving, answer_error(error, scope))
+            await send_answer(cors_send, answer_error(error, scope))
 
     async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         path: bytes = scope["raw_path"]

@@ -29,7 +29,7 @@ def source_of(scope: dict[str, Any], receive: Receive, *, whole: bool = True) ->
         cycle = cycle_of(scope)
         checksums.check_trailers(names, readable=cycle is not None, content_length=source.length)
         if names and cycle is not None:
-            framing = cycle.framing
+            framing = cycle.body.framing
             source.late = AnnouncedDigests(names, lambda: framing.trailers)
     return source
 
@@ -37,9 +37,9 @@ def source_of(scope: dict[str, Any], receive: Receive, *, whole: bool = True) ->
 def _source_of(scope: dict[str, Any], receive: Receive) -> Source:
     cycle = cycle_of(scope)
     if cycle is not None and receives_directly(cycle, receive):
-        if cycle.given:
+        if cycle.body.given:
             raise RuntimeError(BODY_WAS_READ)
-        source: Source | None = cycle.source()
+        source: Source | None = cycle.body.source()
         if source is not None:
             return source
     elif was_read(receive):

@@ -1,9 +1,9 @@
-"""What stands between an application and our own server: nothing, or what is known to be harmless.
+"""Whether the middleware between an application and our own server may be bypassed.
 
-The quick ways from the socket to a file and back go past `receive` and `send`. They are for
-applications that were given the server's own two, or ones that lead to them through nothing
-but wrappers named here, which pass on all but the head of a response as it is. Whatever else
-there is, known or not, may count, limit or change what goes through it: it gets all of it.
+The fast ways from the socket to a file and back bypass `receive` and `send`. They are used only
+when an application has the server's own two, or reaches them through wrappers that are named
+here, which are known to change nothing but the head of a response. Any other wrapper may count,
+limit or change the content, so it gets all of it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _CACHED_RECEIVE = ("starlette.middleware.base", "_CachedRequest.wrapped_receive"
 
 
 class WatchedReceive:
-    """`receive` for one request, which remembers what was raised behind it: a limit of middleware,
-    say, that answers for itself when its error comes back to it.
+    """`receive` for one request, which remembers an exception that it raised: a limit of
+    middleware, for example, which answers when its own exception comes back to it.
     """
 
     __slots__ = ("raised", "receive")
@@ -63,22 +63,22 @@ class WatchedReceive:
 
 
 def cycle_of(scope: dict[str, Any]) -> Any:
-    """The request as our own server has it (`forebay.http.request_cycle.Exchange`), else None."""
+    """The `RequestCycle` of a request on our own server, else None."""
     return (scope.get("extensions") or {}).get(scope_keys.CYCLE)
 
 
 def receives_directly(cycle: Any, receive: Callable[..., Any]) -> bool:
-    """Whether what `receive` gives is just what the server has."""
-    return _leads_to(cycle.receive, receive, _behind_receive)
+    """Whether `receive` gives exactly what the server has."""
+    return _leads_to(cycle.body.receive, receive, _behind_receive)
 
 
 def sends_directly(cycle: Any, send: Callable[..., Any]) -> bool:
-    """Whether what is given to `send` after the head of a response is just what leaves."""
+    """Whether what is given to `send` after the head of a response is sent unchanged."""
     return _leads_to(cycle.send, send, _behind_send)
 
 
 def was_read(receive: Callable[..., Any]) -> bool:
-    """Whether middleware is known to have read the body, and gives nothing of it any more."""
+    """Whether middleware is known to have read the body and not to pass it on."""
     if isinstance(receive, WatchedReceive):
         receive = receive.receive
     found = _inner(receive, "wrapped_receive") if _is(receive, _RECEIVE_OF_DISPATCH) else None
@@ -115,7 +115,7 @@ def _behind_receive(receive: Any) -> Any:
         return _inner(receive, "wrapped_receive")
     if not _is(receive, _CACHED_RECEIVE):
         return None
-    # It gives what a dispatch function has read, if that did; else what it gets.
+    # It passes on what it gets, unless a dispatch function has read the body.
     request = receive.__self__
     touched = ("_stream_consumed", "_wrapped_rcv_consumed", "_wrapped_rcv_disconnected")
     if hasattr(request, "_body") or any(getattr(request, name, True) for name in touched):
@@ -132,7 +132,7 @@ def _name_of(function: Any) -> tuple[str, str]:
 
 
 def _inner(function: Any, name: str) -> Any:
-    """What a wrapper calls `name`: an argument that is bound, or a variable that it closes over."""
+    """The variable `name` of a wrapper: a bound argument, or a variable of its closure."""
     if isinstance(function, functools.partial):
         return function.keywords.get(name)
     if not isinstance(function, FunctionType):

@@ -1,7 +1,7 @@
-"""Where answers leave, whoever made them: CORS is added here and nowhere else.
+"""Adds CORS to every answer; no other module does.
 
-Whatever has a head passes here once: all routes of `forebay serve`, what an application has
-mounted, the steps of its own routes, and what a connection answers before there is a request.
+Each answer passes here once: of all routes of `forebay serve`, of the mounted applications of the
+library and of its steps for own routes, and of a connection before there is a request.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("forebay")
 
 CHECKED = os.environ.get("CHECK_FOREBAY_ANSWERS") == "1"
-"""Every answer is checked, and a wrong one becomes an exception. Set by the tests: in production
-a wrong field of an application is its own affair.
+"""Checks every answer, and raises an exception for a wrong one. The tests set this; in production,
+an application is responsible for its own fields.
 """
 
 _NOT_FOR_PAGES = frozenset(
@@ -43,11 +43,11 @@ _FOR_PAGES = frozenset(name.strip().encode() for name in origin.EXPOSED.lower().
 
 
 class WrongAnswer(RuntimeError):
-    """An answer that clients would read in different ways. Only with `CHECKED`."""
+    """An answer that clients may read in different ways. Only raised with `CHECKED`."""
 
 
 class CorsSend:
-    """`send` for the answer to one request, which adds what every answer has.
+    """`send` for the answer to one request: adds CORS, and one `Vary`.
 
     Args:
         send: the server's.
@@ -68,17 +68,17 @@ class CorsSend:
             self.started = True
             given = message.get("headers", ())
             status = message["status"]
-            found = leaving(status, given, self._request, self._allow_origins)
+            found = with_cors(status, given, self._request, self._allow_origins)
             if CHECKED:
                 _check_names(found)
             message = {**message, "headers": found}
         await self.send(message)
 
 
-def leaving(
+def with_cors(
     status: int, fields: Iterable[Field], request: Headers, allow_origins: Collection[str]
 ) -> Headers:
-    """The fields of an answer as they go out."""
+    """The fields of an answer as they are sent."""
     found = response_fields.merge_vary([*fields, *origin.cors(request, allow_origins)])
     if CHECKED:
         check(status, found)
@@ -100,7 +100,7 @@ def check_lines(status: int, lines: Iterable[bytes]) -> None:
 
 
 def _check_names(fields: Headers) -> None:
-    """Pages can read each field that an answer of ours has, or need not."""
+    """Raises WrongAnswer for a field of ours that pages should read and cannot."""
     unknown = [
         name
         for name, _ in fields
@@ -113,27 +113,27 @@ def _check_names(fields: Headers) -> None:
         raise WrongAnswer(f"not exposed to pages: {unknown}")
 
 
-# --- what a connection answers by itself ---------------------------------------------------------
+# --- answers of a connection itself --------------------------------------------------------------
 
-_serving: weakref.WeakSet[Engine] = weakref.WeakSet()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
-def serves(engine: Engine) -> None:
-    """Tells that answers of this process may be for the pages that `engine` allows."""
-    _serving.add(engine)
+def add_origins_of(engine: Engine) -> None:
+    """Counts the origins that `engine` allows among those of this process."""
+    _engines.add(engine)
 
 
 def origins_of_process() -> frozenset[str]:
     """The origins that any application in this process allows.
 
-    What is not a request yet (a head that is malformed, too long, or late) belongs to none of
-    them, and its refusal tells nothing of any.
+    Used for heads that are malformed, too long or late: they belong to no application, and their
+    refusals reveal nothing of one.
     """
-    if not _serving:
+    if not _engines:
         return frozenset()
-    return frozenset(name for engine in _serving for name in engine.settings.allow_origin)
+    return frozenset(name for engine in _engines for name in engine.settings.allow_origin)
 
 
 def cors_of_connection(request: Headers) -> Headers:
-    """CORS for an answer that no application makes; `request`: what is known of its fields."""
+    """CORS for an answer that no application makes. `request`: the known fields of the request."""
     return origin.cors(request, origins_of_process())

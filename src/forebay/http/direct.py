@@ -1,12 +1,12 @@
 """`DirectProtocol`: HTTP/1.1 for uvicorn, with bodies that workers drain from the socket.
 
-    IDLE ──bytes──> HEAD ──whole head──> EXCHANGE ──response, body read──> IDLE
+    IDLE ──bytes──> HEAD ──whole head──> CYCLE ──response, body read──> IDLE
                       │                     └──response, body unread──> LINGER ──> closed
                       └──malformed, too long, too slow──> answer ──> LINGER
 
-Heads are parsed by httptools. uvicorn gives sockets, TLS, workers, signals, logging and
-lifespan; this class replaces its `HttpToolsProtocol` (versions as pinned in pyproject.toml).
-It serves any ASGI application: `uvicorn --http forebay.http.direct:DirectProtocol app:app`.
+uvicorn gives sockets, TLS, workers, signals, logging and lifespan; this class replaces its
+`HttpToolsProtocol` (versions as pinned in pyproject.toml). It serves any ASGI application:
+`uvicorn --http forebay.http.direct:DirectProtocol app:app`.
 """
 
 from __future__ import annotations
@@ -18,28 +18,23 @@ import socket
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.flow_control import service_unavailable
-from uvicorn.protocols.utils import get_client_addr, get_local_addr, get_remote_addr, is_ssl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from forebay.errors import (
-    HeadTimeout,
-    HeadTooLarge,
-    InvalidRequest,
-    MalformedBody,
-    UploadError,
-)
-from forebay.http import cors, head, scope_keys
+from forebay.errors import MalformedBody, UploadError
+from forebay.http import cors, head, logs, scope_keys
 from forebay.http.answers import Headers
 from forebay.http.deadline import Deadline
 from forebay.http.default_head import DefaultHead
 from forebay.http.drain import duplicate_socket
 from forebay.http.flow_control import FlowControl
-from forebay.http.framing import framing_of
+from forebay.http.head_reader import HeadReader, HeadRefused, Request
 from forebay.http.limits import ConnectionLimits
-from forebay.http.long_head import LongHead
 from forebay.http.loop_queue import LoopQueue
-from forebay.http.request_cycle import HIGH_WATER, STATUS_LINES, RequestCycle
+from forebay.http.request_body import RequestBody
+from forebay.http.request_cycle import RequestCycle
+from forebay.http.response_encoder import encode
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
-from forebay.protocol import fields, names, origin
+from forebay.protocol import fields, names
 from forebay.protocol.status import render
 
 if TYPE_CHECKING:
@@ -50,12 +45,13 @@ logger = logging.getLogger("uvicorn.error")
 access_logger = logging.getLogger("uvicorn.access")
 
 SMALL_BODY = 16 << 10
-"""A body with no more than this to come is read before anybody asks for it."""
-MOST_EMPTY_LINES = 1000
-"""Between two requests. Some clients send one after a body; none sends many."""
+"""Bytes. A body of which no more than this is missing is read before the application asks."""
 LINGER_BYTES = 1 << 30
+"""Most bytes that are read and dropped after the last answer."""
 LINGER_AT_ONCE = 1 << 20
-LINGER_IDLE = 5.0
+"""Bytes after which a lingering connection waits for its turn with others."""
+SKIP_TIMEOUT = 5.0
+"""Seconds for the rest of a body that nobody wants, and for lingering while the server drains."""
 
 
 class DirectProtocol(asyncio.Protocol):
@@ -83,27 +79,24 @@ class DirectProtocol(asyncio.Protocol):
         self.access_log = config.access_log and access_logger.hasHandlers()
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.can_drain = False
-        self.paused = False
         self.flow: FlowControl = cast(FlowControl, None)
+        self._paused = False
         self._buffer = bytearray()
-        self._scanned = 0
+        """What was read and not used yet: of the next head, or of the body after a head."""
+        self._heads = HeadReader(self._buffer)
         self._head_begun = False
-        self._empty_lines = 0
-        self._feeding = False
-        self._long_head: LongHead | None = None
         self._cycle: RequestCycle | None = None
         self._lingering: int | None = None
+        """Bytes that were dropped since the last answer; None before it."""
         self._eof = False
         self._shutting_down = False
         self._deadline = Deadline(self.loop, self._late)
-        self._accept: bytes | None = None
-        self._served = 0
 
-    # --- asyncio.Protocol ----------------------------------------------------------------------
+    # --- asyncio.Protocol ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        cls = type(self)  # whose limits may be replaced; not self, which would be a cycle
+        cls = type(self)  # whose limits may be replaced; `self` would be a reference cycle
         self.flow = FlowControl(self.loop, self.transport, lambda: cls.limits.send_timeout)
         self.server_state.connections.add(self)  # type: ignore[arg-type]
         self.server = get_local_addr(self.transport)
@@ -118,7 +111,7 @@ class DirectProtocol(asyncio.Protocol):
         self._deadline.close()
         cycle, self._cycle = self._cycle, None
         if cycle is not None:
-            cycle.disconnect()
+            cycle.body.disconnect()
         self.flow.lost()
         self._buffer.clear()
 
@@ -127,52 +120,33 @@ class DirectProtocol(asyncio.Protocol):
         cycle = self._cycle
         if self._lingering is not None:
             return None
-        if self._long_head is not None:
-            self._refuse(HeadTooLarge(), self._long_head.origins)
-            return self.can_drain
         if cycle is None:
+            if self._heads.too_long:
+                self._refuse_head(self._heads.cut_off())
+                return self.can_drain
             # A pipelined request that is about to be read still gets its answer.
             return self.can_drain and head.END in self._buffer
         if cycle.complete:
-            return None  # the rest of its body, which nobody wants, will not come
-        if cycle.framing.done:
-            cycle.wake()  # an application that waits for the client to leave
-        elif cycle.hungry and not self._buffer:
-            cycle.disconnect()
+            return None  # the rest of a body that nobody wants will not come
+        cycle.body.eof_received()
         # The other direction stays open for the answer; TLS cannot do that.
         return self.can_drain
 
     def data_received(self, data: bytes) -> None:
-        if self._lingering is not None:
-            self._lingering += len(data)
-            if self._lingering > LINGER_BYTES:
-                self.transport.abort()
-            elif self._lingering > LINGER_AT_ONCE and not self.paused:
-                self._pause()  # however many linger, nobody waits for more than one of them
-                LoopQueue.of(self.loop).add(self._resume)
-            return
         cycle = self._cycle
-        if cycle is None:
-            if not self._head_begun:  # once a head, however many empty lines come first
+        if self._lingering is not None:
+            self._drop(len(data))
+        elif cycle is None:
+            if not self._head_begun:  # once for each head, however many empty lines come first
                 self._head_begun = True
                 self._deadline.set(self.limits.head_timeout)
-            if self._long_head is not None:
-                self._read_long_head(self._long_head, data)
-                return
             self._buffer += data
             self._read_head()
-            return
-        if cycle.hungry and not self._buffer and cycle.framing.take_all(len(data)):
-            cycle.give(data)
-            return
-        self._buffer += data
-        if cycle.complete:
+        elif cycle.complete:
+            self._buffer += data
             self._skip_rest(cycle)
-            return
-        if cycle.hungry and not cycle.framing.done:
-            self.feed_cycle()
-        if len(self._buffer) > HIGH_WATER:
-            self._pause()
+        else:
+            cycle.body.data_received(data)
 
     def pause_writing(self) -> None:
         self.flow.pause()
@@ -181,129 +155,93 @@ class DirectProtocol(asyncio.Protocol):
         self.flow.resume()
 
     def shutdown(self) -> None:
-        """The server drains: an idle connection goes now, a busy one after its response."""
+        """The server drains: an idle connection closes now, a busy one after its response."""
         self._shutting_down = True
-        if self._cycle is None:
-            if self._lingering is None:
-                self.flow.finish()
-            else:
-                self._deadline.set(1.0)  # the answer is out; the end must not wait for readers
+        if self._cycle is not None:
+            self._cycle.response.keep_alive = False
+        elif self._lingering is None:
+            self.flow.finish()
         else:
-            self._cycle.keep_alive = False
+            self._deadline.set(1.0)  # the answer is out; the shutdown must not wait for readers
 
     def _late(self) -> None:
         if self.transport.is_closing():
             return
         if self._cycle is not None or self._lingering is not None:
             self.transport.abort()  # skipping or lingering: the answer has been sent
-        elif self._long_head is not None:
-            self._refuse(HeadTooLarge(), self._long_head.origins)
-        elif self._buffer:
-            self._refuse(HeadTimeout(), origin.origins_in(self._buffer))
-        else:
+            return
+        refused = self._heads.cut_off()
+        if refused is None:
             self.flow.finish()
+        else:
+            self._refuse_head(refused)
 
-    # --- the head ------------------------------------------------------------------------------
+    # --- requests --------------------------------------------------------------------------------
 
     def _read_head(self) -> None:
-        buffer = self._buffer
-        if buffer[:2] == b"\r\n":  # RFC 9112, section 2.2: at least one empty line is ignored
-            empty = head.EMPTY_LINES.match(buffer)
-            assert empty is not None
-            size = empty.end()
-            del empty  # it holds the buffer
-            del buffer[:size]
-            self._empty_lines += size // 2
-            if self._empty_lines > MOST_EMPTY_LINES:
-                self._refuse(InvalidRequest("There are too many empty lines before a request."), [])
-                return
-        if not buffer:
-            return
-        end = buffer.find(head.END, max(0, self._scanned - 3))
-        if end < 0:
-            self._scanned = len(buffer)
-            if len(buffer) > self.limits.max_head:
-                data = bytes(buffer)
-                buffer.clear()
-                self._read_long_head(LongHead(), data)
-            elif head.cannot_become_one(buffer):
-                known = origin.origins_in(buffer)
-                self._refuse(InvalidRequest("That is not HTTP/1.1."), known)
-            return
-        self._scanned = self._empty_lines = 0
-        end += len(head.END)
-        data = bytes(buffer[:end])
-        del buffer[:end]
-        self._accept = None
         try:
-            if end > self.limits.max_head:
-                raise HeadTooLarge
-            self._begin(head.Head(data), data)
-        except UploadError as error:
-            self._refuse(error, origin.origins_in(data))
-
-    def _read_long_head(self, long_head: LongHead, data: bytes) -> None:
-        """Nothing of it is kept; only a page that may use this server is worth the reading."""
-        self._long_head = long_head
-        if long_head.feed(data) or not cors.origins_of_process():
-            self._refuse(HeadTooLarge(), long_head.origins)
-
-    def _begin(self, request: head.Head, data: bytes) -> None:
-        self._accept = fields.first(request.headers, b"accept")
-        framing = framing_of(request.headers, request.version)
-        if request.wants_websocket and self.config.ws_protocol_class is not None:
-            self._upgrade(data)
+            request = self._heads.read(self.limits.max_head)
+        except HeadRefused as refused:
+            self._refuse_head(refused)
             return
+        if request is None:
+            return
+        if request.head.wants_websocket and self.config.ws_protocol_class is not None:
+            self._upgrade(request.raw)
+        else:
+            self._begin(request)
+
+    def _begin(self, request: Request) -> None:
+        framing, given = request.framing, request.head
+        due = not framing.done and not self._buffer and given.expects_continue
         cycle = RequestCycle(
             self,
             self._scope(request),
-            framing,
-            keep_alive=request.keep_alive and not self._shutting_down,
-            continue_due=not framing.done and not self._buffer and request.expects_continue,
+            RequestBody(self, framing, self._buffer, continue_due=due),
+            keep_alive=given.keep_alive and not self._shutting_down,
         )
         self._cycle = cycle
         self._deadline.clear()
         rest = framing.remaining
         if not framing.done and (rest is None or rest - len(self._buffer) > SMALL_BODY):
-            self._pause()  # until somebody takes it, it waits in the kernel and not here
+            self.pause()  # until the application reads, the body waits in the kernel
         task = self.loop.create_task(cycle.run(self._app_now()))
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
 
     def _app_now(self) -> Any:
-        """The application, or uvicorn's answer where its `--limit-concurrency` is reached."""
+        """The application, or uvicorn's answer when its `--limit-concurrency` is reached."""
         limit, state = self.config.limit_concurrency, self.server_state
         if limit is not None and max(len(state.connections), len(state.tasks)) >= limit:
             return _unavailable
         return self.app
 
-    def _scope(self, request: head.Head) -> dict[str, Any]:
-        raw_path, query = request.target()
-        path = raw_path.decode("latin-1")
+    def _scope(self, request: Request) -> dict[str, Any]:
+        path = request.path.decode("latin-1")
         if "%" in path:
-            path = names.unescape(raw_path).decode("utf-8", "replace")
-        root_path = self.config.root_path
+            path = names.unescape(request.path).decode("utf-8", "replace")
+        root = self.config.root_path
         extensions: dict[str, Any] = {scope_keys.INFORMATIONAL: {}, scope_keys.PEER: self.client}
         if self.can_drain:
             extensions["http.response.zerocopysend"] = {}
         return {
             "type": "http",
             "asgi": {"version": self.config.asgi_version, "spec_version": "2.3"},
-            "http_version": request.version,
+            "http_version": request.head.version,
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "method": request.method,
-            "root_path": root_path,
-            "path": root_path + path,
-            "raw_path": root_path.encode("latin-1") + raw_path if root_path else raw_path,
-            "query_string": query,
-            "headers": request.headers,
+            "method": request.head.method,
+            "root_path": root,
+            "path": root + path,
+            "raw_path": root.encode("latin-1") + request.path if root else request.path,
+            "query_string": request.query,
+            "headers": request.head.headers,
             "state": self.app_state.copy(),
             "extensions": extensions,
         }
 
-    def _upgrade(self, data: bytes) -> None:
+    def _upgrade(self, raw: bytes) -> None:
         self.server_state.connections.discard(self)
         self._deadline.clear()
         assert self.config.ws_protocol_class is not None
@@ -311,110 +249,33 @@ class DirectProtocol(asyncio.Protocol):
             config=self.config, server_state=self.server_state, app_state=self.app_state
         )
         protocol.connection_made(self.transport)
-        protocol.data_received(data + bytes(self._buffer))
+        protocol.data_received(raw + bytes(self._buffer))
         self.transport.set_protocol(protocol)
 
-    # --- the body ------------------------------------------------------------------------------
-
-    @property
-    def buffered(self) -> int:
-        return len(self._buffer)
+    # --- for a request and its body --------------------------------------------------------------
 
     @property
     def at_eof(self) -> bool:
-        """The client sends no more; it may have gone altogether."""
+        """The client sends no more; it may be gone."""
         return self._eof
 
-    def watch_for_end(self) -> None:
-        """Reads on, so that the end of the connection is seen."""
-        if len(self._buffer) <= HIGH_WATER:
-            self._resume()
-
-    def send_continue(self) -> None:
-        cycle = self._cycle
-        if cycle is not None and cycle.continue_due:
-            cycle.continue_due = False
-            if not self._buffer and not self.transport.is_closing():
-                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def feed_cycle(self) -> None:
-        """Gives what has arrived to an cycle whose application waits in `receive()`.
-
-        Not more at a time than is decoded in a moment; what takes long waits for its turn.
-        """
-        cycle = self._cycle
-        if cycle is None:
-            return
-        if not (cycle.framing.costly and self._buffer):
-            self._feed_now()
-        elif not self._feeding:
-            self._feeding = True
-            LoopQueue.of(self.loop).add(self._feed_in_turn)
-
-    def _feed_in_turn(self) -> None:
-        self._feeding = False
-        cycle = self._cycle
-        if cycle is not None and cycle.hungry and not cycle.complete:
-            self._feed_now()
-
-    def _feed_now(self) -> None:
-        cycle = self._cycle
-        assert cycle is not None
-        if self._buffer:
-            size = cycle.framing.slice(len(self._buffer))
-            data = bytes(self._buffer) if size == len(self._buffer) else bytes(self._buffer[:size])
-            del self._buffer[:size]
-            try:
-                used = cycle.framing.decode(memoryview(data), cycle.feed)
-            except MalformedBody as error:
-                cycle.disconnect()
-                if not cycle.started:
-                    self._answer_malformed(cycle, error)
-                else:
-                    self.transport.abort()
-                return
-            self._buffer[:0] = data[used:]
-            cycle.hungry = False
-            cycle.wake()
-        if cycle.framing.done:
-            cycle.wake()
-        elif self._eof and not self._buffer:
-            cycle.disconnect()
-        if len(self._buffer) <= HIGH_WATER:
-            self._resume()
-
-    def _answer_malformed(self, cycle: RequestCycle, error: UploadError) -> None:
-        cycle.started = cycle.complete = True
-        self._refuse(error, cycle.scope["headers"])
-
-    def begin_drain(self) -> None:
-        self.send_continue()
-        self._pause()
-
-    def take_early(self) -> bytes:
-        if not self._buffer:
-            return b""
-        early = bytes(self._buffer)
-        self._buffer.clear()
-        return early
-
-    def give_back(self, surplus: bytes) -> None:
-        self._buffer[:0] = surplus
-
-    def duplicate(self) -> socket.socket:
-        return duplicate_socket(self.transport.get_extra_info("socket"))
-
-    def _pause(self) -> None:
-        if not self.paused and not self.transport.is_closing():
-            self.paused = True
+    def pause(self) -> None:
+        """Stops reading."""
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
             self.transport.pause_reading()
 
-    def _resume(self) -> None:
-        if self.paused and not self.transport.is_closing():
-            self.paused = False
+    def resume(self) -> None:
+        """Reads on."""
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
             self.transport.resume_reading()
 
-    # --- the response --------------------------------------------------------------------------
+    def duplicate(self) -> socket.socket:
+        """The same connection under a descriptor of its own. Raises NoDescriptors,
+        IncompleteBody.
+        """
+        return duplicate_socket(self.transport.get_extra_info("socket"))
 
     def default_head(self) -> DefaultHead:
         """Date and Server as bytes, made once a second for all connections."""
@@ -425,13 +286,14 @@ class DirectProtocol(asyncio.Protocol):
         return cls._default_head
 
     def write(self, data: bytes) -> None:
+        """Sends these bytes, unless the connection is closing."""
         if not self.transport.is_closing():
             self.transport.write(data)
 
     async def send_file(
         self, start: bytes, file: tuple[int, int, int], runner: Runner | None
     ) -> bool:
-        """Sends `start` and a file's part (descriptor, offset, size) past the transport, whose
+        """Sends `start` and a part of a file (descriptor, offset, size) past the transport, whose
         own buffer must be empty for that; False when the connection has broken.
         """
         await self.flow.empty()
@@ -450,34 +312,32 @@ class DirectProtocol(asyncio.Protocol):
         return True
 
     def abort(self) -> None:
+        """Breaks the connection."""
         self.transport.abort()
 
+    # --- after a response ------------------------------------------------------------------------
+
     def on_response_complete(self, cycle: RequestCycle) -> None:
+        """Ends the connection, or makes it ready for the next request."""
         self.server_state.total_requests += 1
-        self._served += 1
         if self.access_log:
-            self._log_access(cycle)
+            logs.log_access(cycle.scope, cycle.status)
         if self.transport.is_closing():
             return
-        if not cycle.keep_alive:
-            self._cycle = None
-            self._close_gently(unread=not cycle.framing.done or bool(self._buffer))
+        if cycle.response.keep_alive:
+            self._skip_rest(cycle)
             return
-        self._skip_rest(cycle)
+        self._cycle = None
+        self._close_gently(unread=not cycle.body.framing.done or bool(self._buffer))
 
     def _skip_rest(self, cycle: RequestCycle) -> None:
-        """Reads the small rest of a body that nobody wanted, then goes on."""
-        if not cycle.framing.done and self._buffer:
-            data = bytes(self._buffer)
-            self._buffer.clear()
-            used = cycle.framing.decode(memoryview(data), _ignore)
-            self._buffer += data[used:]
-        if not cycle.framing.done:
-            self._deadline.set(LINGER_IDLE)
+        """Reads the small rest of a body that nobody wants, then goes on with the next request."""
+        if not cycle.body.skip():
+            self._deadline.set(SKIP_TIMEOUT)
             if self._eof:
                 self.flow.finish()
             else:
-                self._resume()
+                self.resume()
             return
         self._cycle = None
         if self._shutting_down:  # since its answer was sent
@@ -493,7 +353,7 @@ class DirectProtocol(asyncio.Protocol):
             self._deadline.set(self.limits.head_timeout)
             self.loop.call_soon(self._next_request)
         else:
-            self._resume()
+            self.resume()
 
     def _next_request(self) -> None:
         """A pipelined one. By way of the loop, so that a long pipeline is no deep recursion."""
@@ -502,45 +362,39 @@ class DirectProtocol(asyncio.Protocol):
             if self._cycle is None:
                 if self._eof:
                     self.flow.finish()
-                self._resume()
+                self.resume()
 
-    def _log_access(self, cycle: RequestCycle) -> None:
-        scope = cycle.scope
-        query = scope["query_string"]
-        target = scope["raw_path"] + (b"?" + query if query else b"")
-        access_logger.info(
-            '%s - "%s %s HTTP/%s" %d',
-            get_client_addr(cast(Any, scope)),
-            scope["method"],
-            target.decode("latin-1"),
-            scope["http_version"],
-            cycle.status,
-        )
+    # --- the end ---------------------------------------------------------------------------------
 
-    # --- the end -------------------------------------------------------------------------------
+    def refuse_body(self, error: MalformedBody) -> None:
+        """Answers a request whose body is malformed; breaks off when its response has started."""
+        cycle = self._cycle
+        if cycle is None or cycle.started:
+            self.transport.abort()
+        else:
+            cycle.started = cycle.complete = True
+            self._refuse(error, cycle.scope["headers"])
+
+    def _refuse_head(self, refused: HeadRefused | None) -> None:
+        if refused is not None:
+            self._refuse(refused.error, refused.fields)
 
     def _refuse(self, error: UploadError, request: Headers) -> None:
-        """An answer of the connection itself, to what is not a request; then the end.
+        """Answers what is not a request, without the application; then the connection ends.
 
         `request`: what is known of its fields.
         """
-        answer = render(error, self._accept)
-        lines = [STATUS_LINES[answer.status], self.default_head().lines]
-        for name, value in (*answer.headers, *cors.cors_of_connection(request)):
-            lines += (name, b": ", value, b"\r\n")
-        if cors.CHECKED:
-            cors.check_lines(answer.status, lines[1:])
-        lines += (b"connection: close\r\n\r\n", answer.body)
-        self.write(b"".join(lines))
-        self._cycle = self._long_head = None
+        answer = render(error, fields.first(request, b"accept"))
+        self.write(encode(answer, cors.cors_of_connection(request), self.default_head()))
+        self._cycle = None
         self._close_gently(unread=True)
 
     def _close_gently(self, *, unread: bool) -> None:
-        """Closes so that the peer can read the answer although it is still sending.
+        """Closes so that the client can read the answer even while it is still sending.
 
         Closing a socket with unread data resets the connection, and a reset throws away what
-        the peer has not read yet (RFC 9112, section 9.6). So: half-close, then read on for a
-        bounded time and amount.
+        the client has not read yet (RFC 9112, section 9.6). So this half-closes, then reads on for
+        a bounded time and amount.
         """
         self._buffer.clear()
         patient = self.limits.linger_timeout > 0
@@ -548,21 +402,26 @@ class DirectProtocol(asyncio.Protocol):
             self.flow.finish()
             return
         self._lingering = 0
-        self._deadline.set(self._linger_seconds())
+        seconds = self.limits.linger_timeout
+        self._deadline.set(min(seconds, SKIP_TIMEOUT) if self._shutting_down else seconds)
         if self.transport.can_write_eof():
             with contextlib.suppress(OSError, RuntimeError):
                 self.transport.write_eof()
-        self._resume()
+        self.resume()
 
-    def _linger_seconds(self) -> float:
-        seconds = self.limits.linger_timeout
-        return min(seconds, LINGER_IDLE) if self._shutting_down else seconds
+    def _drop(self, size: int) -> None:
+        """Counts what was read after the last answer. Of all lingering connections together, the
+        event loop reads only so much at once that others do not wait for it.
+        """
+        assert self._lingering is not None
+        self._lingering += size
+        if self._lingering > LINGER_BYTES:
+            self.transport.abort()
+        elif self._lingering > LINGER_AT_ONCE and not self._paused:
+            self.pause()
+            LoopQueue.of(self.loop).add(self.resume)
 
 
 async def _unavailable(scope: Any, receive: Any, send: Any) -> None:
-    leaving = cors.CorsSend(send, scope["headers"], cors.origins_of_process())
-    await service_unavailable(scope, receive, cast(Any, leaving))
-
-
-def _ignore(_: memoryview) -> None:
-    return None
+    send = cors.CorsSend(send, scope["headers"], cors.origins_of_process())
+    await service_unavailable(scope, receive, cast(Any, send))

@@ -6,12 +6,17 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any, cast
+
+from uvicorn.protocols.utils import get_client_addr
+
+_access_logger = logging.getLogger("uvicorn.access")
 
 _OWN = ("upload", "code", "status")
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time, level, logger, message, and what the record carries of ours."""
+    """One JSON object a line: time, level, logger, message, and the fields that Forebay adds."""
 
     def format(self, record: logging.LogRecord) -> str:
         value: dict[str, object] = {
@@ -28,7 +33,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Control characters that a client sent never reach a terminal."""
+    """Text, with control characters escaped: those of a client never reach a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -36,6 +41,20 @@ class TextFormatter(logging.Formatter):
         if upload:
             text += f" [{upload}]"
         return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+
+
+def log_access(scope: dict[str, Any], status: int) -> None:
+    """Logs one request as uvicorn does."""
+    query = scope["query_string"]
+    target = scope["raw_path"] + (b"?" + query if query else b"")
+    _access_logger.info(
+        '%s - "%s %s HTTP/%s" %d',
+        get_client_addr(cast(Any, scope)),
+        scope["method"],
+        target.decode("latin-1"),
+        scope["http_version"],
+        status,
+    )
 
 
 def set_up(level: str, form: str, *, access_log: bool) -> None:
@@ -50,7 +69,7 @@ def set_up(level: str, form: str, *, access_log: bool) -> None:
         logger.handlers = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
-    # Its own notices of start and stop say what ours say.
+    # uvicorn's lines about start and stop would repeat ours.
     logging.getLogger("uvicorn.error").setLevel(
         "WARNING" if level in ("info", "warning") else level.upper()
     )

@@ -161,7 +161,9 @@ class Tus:
     def _late(self, wish: AppendUpload, scope: dict[str, Any]) -> LateDigests:
         cycle = cycle_of(scope)
         expected = tus_checksum.content_checksums(scope["headers"], self._sizes)
-        return lambda: tus_checksum.trailer_checksums(cycle.framing.trailers, expected, self._sizes)
+        return lambda: tus_checksum.trailer_checksums(
+            cycle.body.framing.trailers, expected, self._sizes
+        )
 
     # --- errors ----------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Who sees the answer to a request leave, and so decides whether what it published stays.
+"""The verdict on what a request published: it stays if the final answer is a success.
 
-On our own server that is the cycle: no middleware is outside of it. On others it is
-`VerdictMiddleware`, as far out as an application lets us stand.
+On our own server the request cycle sees that answer: no middleware is outside of it. On other
+servers `VerdictMiddleware` does, as far outside as the application allows.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def verdict_of(scope: dict[str, Any]) -> Verdict | None:
-    """That on this request; None where nobody will see its answer leave."""
+    """The verdict on this request; None where nothing sees its final answer."""
     cycle = cycle_of(scope)
-    found: Verdict | None = scope.get(scope_keys.VERDICT) if cycle is None else cycle.judged()
+    found: Verdict | None = scope.get(scope_keys.VERDICT) if cycle is None else cycle.verdict()
     return found
 
 
 def set_verdict(scope: dict[str, Any], send: Send) -> None:
-    """Puts the verdict in the scope, but where nothing stands between that could change our own
-    answer: then that is one.
+    """Puts the verdict in the scope if middleware stands between that could change the answer.
+    Otherwise our own answer is final.
     """
     cycle = cycle_of(scope)
     if cycle is not None and not sends_directly(cycle, send):
-        scope[scope_keys.VERDICT] = cycle.judged()
+        scope[scope_keys.VERDICT] = cycle.verdict()
 
 
 def is_success(status: int) -> bool:
-    """Whether what was published stays with an answer of that status."""
+    """Whether a published file stays when the answer has this status."""
     return 0 < status < 400
 
 
 class VerdictMiddleware:
-    """An application, watched from outside. The head of its answer is held until its content
-    comes, so that the file is gone before a client is told of an error.
+    """Gives the verdict when an application answers. It holds the head of an answer until its
+    content comes, so that a file is taken back before the client gets an error.
     """
 
     def __init__(self, app: Application) -> None:
@@ -54,7 +54,7 @@ class VerdictMiddleware:
         head: Message | None = None
         status = 0
 
-        async def judged(message: Message) -> None:
+        async def watch(message: Message) -> None:
             nonlocal head, status
             if message["type"] == "http.response.start" and not status:
                 head, status = message, message["status"]
@@ -66,13 +66,13 @@ class VerdictMiddleware:
             await send(message)
 
         try:
-            await self.app(scope | {scope_keys.VERDICT: verdict}, receive, judged)
+            await self.app(scope | {scope_keys.VERDICT: verdict}, receive, watch)
         finally:
             await verdict.give(status != 0 and head is None and is_success(status))
 
 
-def judge(app: Any) -> None:
-    """Has an application of Starlette, FastAPI or Litestar watched, middleware and all."""
+def add_verdict(app: Any) -> None:
+    """Puts `VerdictMiddleware` outside of all middleware of Starlette, FastAPI or Litestar."""
     for name in ("middleware_stack", "asgi_handler"):
         found = getattr(app, name, None)
         if found is not None:
@@ -80,7 +80,7 @@ def judge(app: Any) -> None:
                 setattr(app, name, VerdictMiddleware(found))
             return
     build = getattr(app, "build_middleware_stack", None)
-    if callable(build):  # it is built with the first request
+    if callable(build):  # the stack is built with the first request
         app.build_middleware_stack = lambda: _once(build())
 
 

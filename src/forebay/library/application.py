@@ -15,7 +15,7 @@ from forebay.errors import UploadError
 from forebay.hooks.base import Access
 from forebay.http import scope_keys
 from forebay.http.answers import Receive
-from forebay.http.cors import leaving
+from forebay.http.cors import with_cors
 from forebay.library import declared, forms
 from forebay.library import hook_adapters as told
 from forebay.library import manual as by_hand
@@ -459,7 +459,7 @@ class Forebay(Contents):
         else:
             answer = await running.resumable.answer(scope, body, steps.no_send)
         allowed = self.settings.allow_origin
-        fields = leaving(answer.status, answer.headers, call.scope["headers"], allowed)
+        fields = with_cors(answer.status, answer.headers, call.scope["headers"], allowed)
         return call.respond(Answer(answer.status, tuple(fields), answer.body))
 
     # --- callbacks and errors --------------------------------------------------------------------

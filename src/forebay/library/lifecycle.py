@@ -17,7 +17,7 @@ from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
 from forebay.http import scope_keys
 from forebay.http.answers import Receive, Send
-from forebay.http.verdicts import judge
+from forebay.http.verdicts import add_verdict
 from forebay.library.mounts import Mounted, Places
 from forebay.library.runtime import Runtime
 
@@ -116,7 +116,7 @@ class Lifecycle:
             self._places.of_application(app)
             self._describe(app)
             self._check_routes(app)
-            judge(app)
+            add_verdict(app)
         await self.start()
         try:
             yield

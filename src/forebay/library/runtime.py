@@ -26,7 +26,7 @@ from forebay.errors import (
     UploadError,
 )
 from forebay.hooks.base import Hooks
-from forebay.http.cors import serves
+from forebay.http.cors import add_origins_of
 from forebay.http.dialects import dialects
 from forebay.http.files import FilesApp
 from forebay.http.ietf import Ietf
@@ -56,7 +56,7 @@ class Runtime:
             error.args = (error.message,)
             raise
         self.engine = Engine(settings, self.store, locks=make_locks(self.store), hooks=hooks)
-        serves(self.engine)
+        add_origins_of(self.engine)
         self.files = FilesApp(
             self.engine,
             creator=Ietf(self.engine),
