@@ -48,7 +48,7 @@ def batches(count: int) -> Iterator[list[str]]:
 
 def make_data(store: FileStore, ids: list[str]) -> None:
     for upload_id in ids:
-        store.create(upload_id).close()
+        store.begin(record(upload_id), None, sealable=True).close()
 
 
 async def begin(folder: str, count: int, ids_path: str) -> None:

@@ -33,6 +33,7 @@ from forebay.stores.compressed.seekable import zstd
 from forebay.stores.compressed.xattr import ATTRIBUTE
 from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.files.store import FileStore
+from stores.samples import begin, resume
 
 PACKED = "FOREBAY_TEST_PACKED"
 """With this in the environment, files are compressed at rest."""
@@ -69,7 +70,7 @@ class Place:
         state: UploadState = UploadState.OPEN,
     ) -> UploadRecord:
         """An upload with all its bytes, held by nobody."""
-        staged = self.store.create(upload_id)
+        staged = begin(self.store, upload_id)
         staged.write(memoryview(body), 0)
         staged.commit(flush=True)
         record = UploadRecord(
@@ -100,7 +101,7 @@ class Place:
         record = await completion.repair(await self.sessions.load(upload_id))
         if record.state is UploadState.COMPLETE:
             return record
-        staged = self.store.resume(upload_id, record.offset)
+        staged = resume(self.store, upload_id, record.offset)
         try:
             watched = Watched(staged, watch, ("publish", "discard"))
             record = await completion.complete(record, watched)
@@ -142,7 +143,7 @@ class Place:
         }
 
     def staged_ids(self) -> set[str]:
-        return set(self.store.staged_ids())
+        return set(self.store.remains())
 
 
 @contextlib.asynccontextmanager

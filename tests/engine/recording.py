@@ -60,4 +60,4 @@ async def sweep_twice(folder: Path) -> None:
         for _ in range(2):
             await sweeper.run(time.time())
             await call_all(uploads.notifier)
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []

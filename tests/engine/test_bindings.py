@@ -73,7 +73,7 @@ def test_a_beginning_that_brought_nothing_leaves_nothing(run: Callable[..., None
             )
         with pytest.raises(NotFound):
             await resumables(engine).bindings.find("f.bin", "append", {})
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
         assert (await begin(engine, b"0123456789")).state is UploadState.COMPLETE
 
     run(test)
@@ -94,7 +94,7 @@ def test_what_is_empty_but_held_is_left_alone(run: Callable[..., None]) -> None:
                 await begin(engine, b"0123456789")
         wire.send(b"abcdefghij", last=True)
         assert (await running_one).complete
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
 
     run(test)
 
@@ -105,7 +105,7 @@ def test_one_that_expired_makes_way(run: Callable[..., None]) -> None:
         await engine.sessions.update(old.id, expires_at=1.0)  # type: ignore[union-attr]
         new = await begin(engine, b"123")
         assert (await resumables(engine).bindings.find("f.bin", "append", {})).id == new.id
-        assert list(engine.store.staged_ids()) == [new.id]
+        assert list(engine.store.remains()) == [new.id]
 
     run(test)
 
@@ -118,7 +118,7 @@ def test_of_many_creations_one_wins(run: Callable[..., None]) -> None:
         winners = [found for found in outcomes if isinstance(found, UploadRecord)]
         assert len(winners) == 1
         assert sum(isinstance(found, UploadExists) for found in outcomes) == 9
-        assert list(engine.store.staged_ids()) == [winners[0].id]
+        assert list(engine.store.remains()) == [winners[0].id]
 
     run(test)
 

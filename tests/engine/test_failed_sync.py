@@ -49,7 +49,7 @@ async def strict(folder: Path) -> AsyncIterator[Engine]:
 async def assert_dead(engine: Engine, disk: Disk, upload_id: str) -> None:
     uploads = resumables(engine)
     assert (await uploads.peek(upload_id)).state is UploadState.FAILED
-    assert list(engine.store.staged_ids()) == []
+    assert list(engine.store.remains()) == []
     with pytest.raises(Gone):
         await uploads.append(at(upload_id, 0), body(b"abc"))
     with pytest.raises(Gone):
@@ -145,5 +145,5 @@ async def test_a_failed_sync_ends_what_is_being_made_of_parts(
         assert engine.sessions is not None
         [final] = [r for r in await engine.sessions.page() if r.id != part.id]
         assert final.state is UploadState.FAILED
-        assert list(engine.store.staged_ids()) == [part.id]
+        assert list(engine.store.remains()) == [part.id]
         assert disk.calls == 1

@@ -77,7 +77,7 @@ async def test_what_was_published_is_not_cancelled(
         await settled(resumables(engine).notifier)
         assert told == [record.id]
         assert (await resumables(engine).peek(record.id)).state is UploadState.COMPLETE
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
     assert (tmp_path / "f.bin").read_bytes() == b"abc"
 
 
@@ -112,7 +112,7 @@ async def test_what_was_published_is_told_of_at_its_expiry(
         await sweeper(engine).clean(record.expires_at + 1, Swept())
         await settled(resumables(engine).notifier)
         assert told == [record.id]
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
         await sweeper(engine).clean(record.expires_at + 1, Swept())
         with pytest.raises(NotFound):
             await resumables(engine).peek(record.id)
@@ -132,7 +132,7 @@ async def test_what_was_published_is_told_of_before_it_makes_way(
         other = await resumables(engine).create(wish(3, by_name=True))
         await settled(resumables(engine).notifier)
         assert told == [record.id]
-        assert list(engine.store.staged_ids()) == [other.id]
+        assert list(engine.store.remains()) == [other.id]
 
 
 # --- a start beside others ------------------------------------------------------------------------
@@ -152,8 +152,8 @@ async def test_a_start_beside_a_completion_that_ends_meanwhile(
         assert sessions is not None
         look = FileStore.published_from
 
-        def looked(self: FileStore, upload_id: str, name: str) -> Any:
-            found = look(self, upload_id, name)
+        def looked(self: FileStore, upload_id: str, name: str, identity: str) -> Any:
+            found = look(self, upload_id, name, identity)
             if ended == "failed":
                 change: Any = sessions.update(upload_id, state=UploadState.FAILED)
             else:
@@ -203,10 +203,10 @@ async def test_one_upload_that_cannot_be_looked_at_stops_no_sweep(
         ]
         look, bad = FileStore.published_from, made[1]
 
-        def looked(self: FileStore, upload_id: str, name: str) -> Any:
+        def looked(self: FileStore, upload_id: str, name: str, identity: str) -> Any:
             if upload_id == bad.id:
                 raise StorageDenied
-            return look(self, upload_id, name)
+            return look(self, upload_id, name, identity)
 
         with monkeypatch.context() as patch:
             patch.setattr(FileStore, "published_from", looked)
@@ -297,7 +297,7 @@ async def test_an_upload_that_is_ended_gives_room_for_the_note_of_it(
         delete = sessions.delete
 
         async def deleted(upload_id: str) -> None:
-            if list(engine.store.staged_ids()):
+            if list(engine.store.remains()):
                 raise DiskFull
             await delete(upload_id)
 
@@ -329,7 +329,7 @@ async def test_a_creation_that_is_cancelled_leaves_no_record_without_data(
             await creating
         await sessions.delete("another")  # which comes after all that was written before
         assert await sessions.count() == 0
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
 
 
 @on_a_loop
@@ -353,7 +353,7 @@ async def test_a_creation_of_which_nobody_knows_goes_with_its_request(tmp_path: 
             await request
         assert engine.sessions is not None
         assert await engine.sessions.count() == 0
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
 
 
 @on_a_loop
@@ -380,7 +380,7 @@ async def test_a_creation_that_published_its_file_is_told_of(
         assert (tmp_path / "f.bin").read_bytes() == b"abc"
         await settled(resumables(engine).notifier)
         assert len(told) == 1
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
 
 
 # --- files that are taken back --------------------------------------------------------------------
@@ -395,7 +395,7 @@ async def test_a_file_is_taken_back_before_its_upload_is_forgotten(
     noted: list[list[str]] = []
 
     def deleted(self: FileStore, name: str, *more: Any, **named: Any) -> None:
-        noted.append(list(self.staged_ids()))
+        noted.append(list(self.remains()))
         delete(self, name, *more, **named)
 
     monkeypatch.setattr(FileStore, "delete", deleted)
@@ -406,7 +406,7 @@ async def test_a_file_is_taken_back_before_its_upload_is_forgotten(
             async with engine.received_file(command, body(b"abc")) as (reception, _):
                 raise NotFound  # whatever somebody has against it
         assert noted == [[reception.id]]
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
         assert engine.sessions is not None
         assert (await engine.sessions.count(), told) == (0, [])
     assert not (tmp_path / "a.bin").exists()
@@ -428,6 +428,6 @@ async def test_a_crash_while_a_file_is_taken_back_leaves_all_or_nothing(
         reception._unnotified[1].close()  # as a process that dies lets go of its lock
         await sweeper(engine).run(time.time())
         await settled(resumables(engine).notifier)
-        assert list(engine.store.staged_ids()) == []
+        assert list(engine.store.remains()) == []
         assert told == ([] if taken_back else [reception.id])
     assert (tmp_path / "a.bin").exists() is not taken_back

@@ -210,7 +210,7 @@ async def test_another_process_that_asks_anything_gets_it(tmp_path: Path, comman
         else:
             rest = await resumables(one).append(at(made.id, 3), body(b"defghi"))
             assert rest.complete
-        assert list(one.store.staged_ids()) == []
+        assert list(one.store.remains()) == []
 
 
 @on_a_loop

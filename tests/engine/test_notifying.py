@@ -90,7 +90,7 @@ async def test_a_callback_that_fails_is_called_again_until_it_returns(
         assert callback.calls == ["f.bin"] * 3
         await call_all(resumables(engine).notifier)
         assert len(callback.calls) == 3
-        assert list(engine.store.staged_ids()) in ([], await parts_of(engine))
+        assert list(engine.store.remains()) in ([], await parts_of(engine))
 
 
 async def parts_of(engine: Engine) -> list[str]:

@@ -78,7 +78,7 @@ def test_it_leaves_no_record_and_a_refused_one_leaves_nothing(tmp_path: Path) ->
                 await engine.receive_file(other, body(BODY + b"."))
             assert len(heard) == 1
             assert await resumables(engine)._sessions.count() == 0
-            assert list(engine.store.staged_ids()) == []
+            assert list(engine.store.remains()) == []
             assert engine.context.admission.running == 0
 
     asyncio.run(main())
@@ -99,7 +99,7 @@ def test_a_name_taken_while_the_body_came_is_told_and_forgotten(tmp_path: Path) 
                 await engine.receive_file(WISH, body(BODY))
             assert heard == []
             assert await resumables(engine)._sessions.count() == 0
-            assert list(engine.store.staged_ids()) == []
+            assert list(engine.store.remains()) == []
 
     asyncio.run(main())
     assert files(tmp_path) == {"a.bin": b"quicker"}
@@ -129,7 +129,7 @@ def test_a_body_that_is_kept_is_told_of_at_least_once(tmp_path: Path) -> None:
             with pytest.raises(NameTaken):
                 await keep(b"another", "another-id-of-it")
             assert len(Told(tmp_path).lines()) == 1
-            assert list(engine.store.staged_ids()) == []
+            assert list(engine.store.remains()) == []
 
     asyncio.run(main())
     assert files(tmp_path) == {"a.bin": BODY}

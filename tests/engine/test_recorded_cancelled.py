@@ -47,7 +47,7 @@ def test_a_file_that_was_published_while_its_request_was_cancelled_was_told_to_n
             go_on.set()
             with pytest.raises(asyncio.CancelledError):
                 await request
-            assert list(engine.store.staged_ids()) == []
+            assert list(engine.store.remains()) == []
             await settled(resumables(engine).notifier)
             sessions = resumables(engine)._sessions
             assert await sessions.count() == 0

@@ -83,7 +83,7 @@ def test_a_name_that_is_taken_counts_for_its_file_or_for_all(
             expected = ["a.bin"] if policy is FormPolicy.EACH else []
             assert [each.stored.file.name for each in heard] == expected
             assert await resumables(engine)._sessions.count() == 0
-            assert list(engine.store.staged_ids()) == []
+            assert list(engine.store.remains()) == []
             assert engine.context.admission.running == 0
         assert set(files(tmp_path)) == {*expected, "b.bin"}
 
@@ -123,7 +123,7 @@ def test_a_request_that_is_cancelled_while_the_callback_runs_has_all_its_files_t
             ).run(time.time())
             await call_all(uploads.notifier)
             assert sorted(line.split()[1] for line in Told(tmp_path).lines()) == sorted(CONTENT)
-            assert list(engine.store.staged_ids()) == []
+            assert list(engine.store.remains()) == []
 
     asyncio.run(main())
 

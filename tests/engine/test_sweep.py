@@ -23,6 +23,7 @@ from forebay.errors import Forbidden, NotFound
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.stores.base import Publication
 from forebay.stores.reading import as_file
+from stores.samples import resume
 
 ID = "0123456789abcdef"
 OTHER = "fedcba9876543210"
@@ -220,7 +221,7 @@ async def test_each_candidate_is_recorded_before_it_is_linked(tmp_path: Path) ->
                 (tmp_path / how.name).write_bytes(b"quicker")
 
         completion = Completion(place.store, place.sessions, place.workers)
-        staged = place.store.resume(ID, len(BODY))
+        staged = resume(place.store, ID, len(BODY))
         done = await completion.complete(record, WatchedStaged(staged, look))  # type: ignore[arg-type]
         staged.close()
         assert tried == ["folder/a (2).bin", "folder/a (3).bin"]
@@ -259,13 +260,15 @@ async def test_expired_uploads_go_and_others_stay(tmp_path: Path) -> None:
         assert (await place.sessions.load(OTHER)).offset == len(BODY)
 
 
-HOLD = """
+HOLD = f"""
 import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from stores.samples import begin, resume
 from forebay.protocol.names import numbered
 from forebay.stores.files.store import FileStore
 store = FileStore(sys.argv[1], numbered=numbered)
 _, _, upload, offset = sys.argv
-staged = store.create(upload) if offset == "new" else store.resume(upload, int(offset))
+staged = begin(store, upload) if offset == "new" else resume(store, upload, int(offset))
 print("held", flush=True)
 sys.stdin.readline()
 """
@@ -345,7 +348,7 @@ async def test_data_stays_as_long_as_somebody_may_ask_for_it(
         assert place.staged_ids() == ({ID} if stays else set())
         assert (await place.sessions.load(ID)).state is state
         if stays:
-            staged = place.store.resume(ID, len(BODY))  # whole, and let go of
+            staged = resume(place.store, ID, len(BODY))  # whole, and let go of
             with as_file(staged.seal()) as file:
                 assert file.read() == BODY
             staged.close()
@@ -364,7 +367,7 @@ class ComingBack:
     async def expired(self, now: float, limit: int) -> Sequence[UploadRecord]:
         found = await self._place.sessions.expired(now, limit)
         for record in found:
-            staged = self._place.store.resume(record.id, record.offset)
+            staged = resume(self._place.store, record.id, record.offset)
             staged.write(memoryview(b"more"), record.offset)
             await self._place.sessions.advance(
                 record.id, staged.commit(flush=True).offset, self._later

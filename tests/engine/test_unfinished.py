@@ -78,7 +78,7 @@ def test_processes_that_create_at_once_keep_to_the_limit_together(
             for number in range(4 * limit):
                 with contextlib.suppress(TooManyUnfinished):
                     await engines[number % processes].uploads.create(wish(10, f"{number}.bin"))
-            return len(list(engines[0].store.staged_ids()))
+            return len(list(engines[0].store.remains()))
 
     made = asyncio.run(main())
     assert limit <= made < limit * 1.5

@@ -53,6 +53,7 @@ class StagedObject:
 
     dead = False
     commit_waits = True
+    prepare_waits = False
 
     def __init__(
         self,

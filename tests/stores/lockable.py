@@ -8,7 +8,21 @@ from forebay.errors import AlreadyExists, NotFound, OffsetMismatch, StorageFaile
 from forebay.stores.base import Store
 
 from .contract import StoreContract
-from .samples import ID, OTHER_ID, fill, get, how, publish, put, read, stage, staged_bytes
+from .samples import (
+    ID,
+    OTHER_ID,
+    begin,
+    fill,
+    get,
+    how,
+    publish,
+    put,
+    read,
+    record_of,
+    resume,
+    stage,
+    staged_bytes,
+)
 
 
 class LockableContract(StoreContract):
@@ -17,40 +31,40 @@ class LockableContract(StoreContract):
     """
 
     def test_resumable_data_stays_when_closed_and_goes_on(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"first ")
+        staged = fill(begin(store, ID), b"first ")
         assert staged.commit(flush=True).offset == 6
         staged.close()
-        assert list(store.staged_ids()) == [ID]
-        staged = store.resume(ID, 6)
+        assert list(store.remains()) == [ID]
+        staged = resume(store, ID, 6)
         assert staged.offset == 6
         fill(staged, b"second")
         assert staged.publish(how("a")).file.size == 12
         assert get(store, "a") == b"first second"
 
     def test_an_id_is_created_once(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
+        staged = fill(begin(store, ID), b"12345")
         with pytest.raises(AlreadyExists):
-            store.create(ID)
+            begin(store, ID)
         staged.close()
         with pytest.raises(AlreadyExists):
-            store.create(ID)
-        resumed = store.resume(ID, 5)
+            begin(store, ID)
+        resumed = resume(store, ID, 5)
         assert staged_bytes(resumed) == b"12345"
         resumed.discard()
-        store.create(ID).discard()
+        begin(store, ID).discard()
 
     def test_unknown_ids_are_not_found(self, store: Store) -> None:
         for unknown in (ID, "x", "", "..", "../names.lock", "a/b", "\0"):
             with pytest.raises(NotFound):
-                store.resume(unknown, 0)
+                resume(store, unknown, 0)
             with pytest.raises(NotFound):
                 store.claim(unknown)
             store.remove(unknown)
-            assert store.published_from(unknown, "a") is None
+            assert store.published_from(unknown, "a", "") is None
 
     def test_resuming_cuts_off_what_was_never_acknowledged(self, store: Store) -> None:
-        fill(store.create(ID), b"12345-not acknowledged").close()
-        staged = store.resume(ID, 5)
+        fill(begin(store, ID), b"12345-not acknowledged").close()
+        staged = resume(store, ID, 5)
         assert staged.offset == 5
         assert staged_bytes(staged) == b"12345"
         fill(staged, b"67").close()
@@ -61,21 +75,21 @@ class LockableContract(StoreContract):
     def test_resuming_where_data_is_missing_is_refused_and_changes_nothing(
         self, store: Store
     ) -> None:
-        fill(store.create(ID), b"12345").close()
+        fill(begin(store, ID), b"12345").close()
         with pytest.raises(StorageFailed, match="5 of 6"):
-            store.resume(ID, 6)
-        staged = store.resume(ID, 5)  # the lock was let go
+            resume(store, ID, 6)
+        staged = resume(store, ID, 5)  # the lock was let go
         assert staged_bytes(staged) == b"12345"
         staged.close()
 
     @pytest.mark.parametrize("holder", ["create", "resume", "claim"])
     def test_held_data_is_busy_for_everybody_else(self, store: Store, holder: str) -> None:
-        held = fill(store.create(ID), b"12345")
+        held = fill(begin(store, ID), b"12345")
         if holder != "create":
             held.close()
-            held = store.resume(ID, 5) if holder == "resume" else store.claim(ID)
+            held = resume(store, ID, 5) if holder == "resume" else store.claim(ID)
         for call in (
-            lambda: store.resume(ID, 0),
+            lambda: resume(store, ID, 0),
             lambda: store.claim(ID),
             lambda: store.remove(ID),
         ):
@@ -83,21 +97,21 @@ class LockableContract(StoreContract):
                 call()
             assert busy.value.detail["retry_after"] == 1
         assert staged_bytes(held) == b"12345"
-        store.create(OTHER_ID).close()  # another one is not held
+        begin(store, OTHER_ID).close()  # another one is not held
         held.close()
         store.remove(ID)
-        assert list(store.staged_ids()) == [OTHER_ID]
+        assert list(store.remains()) == [OTHER_ID]
 
     def test_removed_data_is_gone_and_removing_may_be_repeated(self, store: Store) -> None:
-        store.create(ID).close()
+        begin(store, ID).close()
         store.remove(ID)
         store.remove(ID)
-        assert list(store.staged_ids()) == []
+        assert list(store.remains()) == []
         with pytest.raises(NotFound):
             store.claim(ID)
 
     def test_claimed_data_is_all_there_and_may_go_on(self, store: Store) -> None:
-        fill(store.create(ID), b"12345-not acknowledged").close()
+        fill(begin(store, ID), b"12345-not acknowledged").close()
         claimed = store.claim(ID)
         assert claimed.offset == 22
         claimed.rollback(5)
@@ -107,41 +121,41 @@ class LockableContract(StoreContract):
         assert get(store, "a") == b"1234567"
 
     def test_claimed_data_may_be_discarded(self, store: Store) -> None:
-        store.create(ID).close()
+        begin(store, ID).close()
         store.claim(ID).discard()
-        assert list(store.staged_ids()) == []
+        assert list(store.remains()) == []
 
     def test_discarding_after_closing_leaves_what_another_holds(self, store: Store) -> None:
-        first = fill(store.create(ID), b"12345")
+        first = fill(begin(store, ID), b"12345")
         first.close()
-        second = store.resume(ID, 5)
+        second = resume(store, ID, 5)
         first.discard()
         first.close()
         with pytest.raises(UploadBusy):
             store.claim(ID)
         fill(second, b"67").close()
-        third = store.resume(ID, 7)
+        third = resume(store, ID, 7)
         assert staged_bytes(third) == b"1234567"
         third.discard()
 
     def test_a_restart_can_tell_whether_data_was_published(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
-        assert store.published_from(ID, "f/a") is None
+        staged = fill(begin(store, ID), b"12345")
+        assert store.published_from(ID, "f/a", "") is None
         put(store, "f/a", b"12345")
-        assert store.published_from(ID, "f/a") is None  # equal, but not the very data
+        assert store.published_from(ID, "f/a", "") is None  # equal, but not the very data
         published = publish(staged, "f/b")
-        assert store.published_from(ID, "f/b") == published.file
-        assert store.published_from(ID, "f/a") is None
-        assert store.published_from(ID, "f/a/b") is None
-        assert store.published_from(OTHER_ID, "f/b") is None
-        assert list(store.staged_ids()) == [ID]
+        assert store.published_from(ID, "f/b", "") == published.file
+        assert store.published_from(ID, "f/a", "") is None
+        assert store.published_from(ID, "f/a/b", "") is None
+        assert store.published_from(OTHER_ID, "f/b", "") is None
+        assert list(store.remains()) == [ID]
         store.remove(ID)
-        assert store.published_from(ID, "f/b") is None
+        assert store.published_from(ID, "f/b", "") is None
         assert get(store, "f/b") == b"12345"
         assert store.stat("f/b") == published.file
 
     def test_published_data_is_not_changed_through_its_id(self, store: Store) -> None:
-        published = publish(fill(store.create(ID), b"12345"), "a")
+        published = publish(fill(begin(store, ID), b"12345"), "a")
         staged = store.claim(ID)
         staged.end_writing()  # as whoever finds it published does
         reader = staged.seal()
@@ -159,7 +173,7 @@ class LockableContract(StoreContract):
         assert store.stat("a") == published.file
 
     def test_looking_at_published_data_leaves_its_tag(self, store: Store) -> None:
-        published = publish(fill(store.create(ID), b"12345"), "a")
+        published = publish(fill(begin(store, ID), b"12345"), "a")
         store.claim(ID).close()
         assert store.stat("a") == published.file
         store.claim(ID).discard()
@@ -167,16 +181,16 @@ class LockableContract(StoreContract):
         assert get(store, "a") == b"12345"
 
     def test_published_resumable_data_is_held_until_it_is_let_go_of(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
+        staged = fill(begin(store, ID), b"12345")
         staged.publish(how("a"))
         with pytest.raises(UploadBusy):
             store.claim(ID)
         with pytest.raises(StorageFailed):
             staged.write(memoryview(b"x"), 5)
         staged.discard()
-        assert list(store.staged_ids()) == []
+        assert list(store.remains()) == []
         assert get(store, "a") == b"12345"
-        staged = fill(store.create(ID), b"12345")
+        staged = fill(begin(store, ID), b"12345")
         staged.publish(how("b"))
         staged.close()
         store.claim(ID).close()
@@ -192,11 +206,11 @@ class LockableContract(StoreContract):
         fill(staged, b"67")
         assert staged_bytes(staged) == b"1234567"
         published = staged.publish(how("a"))
-        assert store.published_from(ID, "a") == published.file
+        assert store.published_from(ID, "a", "") == published.file
         staged.close()
         assert store.sweep_temporaries() == 0
         store.claim(ID).discard()
-        assert list(store.staged_ids()) == []
+        assert list(store.remains()) == []
         assert get(store, "a") == b"1234567"
 
     def test_kept_data_outlives_its_holder_and_goes_when_discarded(self, store: Store) -> None:
@@ -204,23 +218,23 @@ class LockableContract(StoreContract):
         staged.keep(ID)
         staged.close()
         store.sweep_temporaries()
-        again = store.resume(ID, 5)
+        again = resume(store, ID, 5)
         assert staged_bytes(again) == b"12345"
         again.discard()
-        assert list(store.staged_ids()) == []
+        assert list(store.remains()) == []
 
     def test_an_id_is_kept_once(self, store: Store) -> None:
-        store.create(ID).close()
+        begin(store, ID).close()
         staged = fill(store.stage(), b"12345")
         with pytest.raises(AlreadyExists):
             staged.keep(ID)
         assert staged.publish(how("a")).file.size == 5
-        assert list(store.staged_ids()) == [ID]
+        assert list(store.remains()) == [ID]
 
     def test_resumable_data_is_read_without_its_lock(self, store: Store) -> None:
-        fill(store.create(ID), b"12345").close()
-        reader = store.open_staged(ID)
-        staged = store.create(OTHER_ID)
+        fill(begin(store, ID), b"12345").close()
+        reader = store.open_staged(record_of(ID), ())
+        staged = begin(store, OTHER_ID)
         assert staged.append_from(reader, 0, 5) == 5
         store.remove(ID)
         assert read(reader) == b"12345"
@@ -228,7 +242,7 @@ class LockableContract(StoreContract):
         staged.discard()
         for unknown in (ID, "x", "", "../names.lock"):
             with pytest.raises(NotFound):
-                store.open_staged(unknown)
+                store.open_staged(record_of(unknown), ())
 
     def test_truncating_forgets_the_end_and_writing_goes_on_there(self, store: Store) -> None:
         staged = fill(stage(store), b"12345")
@@ -242,23 +256,23 @@ class LockableContract(StoreContract):
         assert get(store, "empty") == b""
 
     def test_a_reader_of_staged_data_keeps_it_after_its_end(self, store: Store) -> None:
-        staged = fill(store.create(ID), b"12345")
+        staged = fill(begin(store, ID), b"12345")
         reader = staged.seal()
         staged.discard()
         assert read(reader) == b"12345"
 
     def more_of_a_cycle(self, store: Store) -> None:
-        store.create(ID).close()
+        begin(store, ID).close()
         with pytest.raises(AlreadyExists):
-            store.create(ID)
+            begin(store, ID)
         with pytest.raises(StorageFailed):
-            store.resume(ID, 1)
-        staged = store.resume(ID, 0)
+            resume(store, ID, 1)
+        staged = resume(store, ID, 0)
         with pytest.raises(UploadBusy):
             store.claim(ID)
         with pytest.raises(OffsetMismatch):
             staged.write(memoryview(b""), 1)
         staged.discard()
         store.sweep_temporaries()
-        list(store.staged_ids())
+        list(store.remains())
         store.probe()

@@ -10,7 +10,7 @@ from forebay.errors import NameTaken, NotFound, OffsetMismatch, StorageFailed
 from forebay.stores.base import Store
 
 from .contract import StoreContract
-from .samples import OTHER_ID, Upload, fill, get, how, put, read, staged_bytes
+from .samples import OTHER_ID, REPLACE, Upload, fill, get, how, put, read, staged_bytes
 
 SIZES = (0, 5, 1024, 70_000)
 
@@ -126,6 +126,24 @@ class ResumableContract(StoreContract):
         upload.commit()
         assert staged_bytes(upload.staged) == b"12345" * 1000
         upload.close()
+
+    def test_a_file_is_known_by_the_identity_of_its_data(self, store: Store) -> None:
+        upload = Upload(store)
+        staged = fill(upload.begin(), b"12345")
+        upload.commit()
+        while not staged.prepare("f/a"):
+            pass
+        identity = staged.identity
+        assert upload.published_from("f/a", identity) is None
+        published = staged.publish(how("f/a")).file
+        assert upload.published_from("f/a", identity) == published
+        staged.discard()
+        if identity:  # else it goes by the id, which the file has
+            assert published.identity == identity
+        assert upload.published_from("f/a", identity) == published
+        assert upload.published_from("f/b", identity) is None
+        put(store, "f/a", b"12345", REPLACE)
+        assert upload.published_from("f/a", identity) is None
 
     def test_whether_it_was_published_can_be_told(self, store: Store) -> None:
         upload = Upload(store)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def file_store(folder: Path, kind: str = "relaxed", **options: Any) -> Iterator[
         store.close()
 
 
+def record_of(upload_id: str, offset: int = 0) -> UploadRecord:
+    return UploadRecord(
+        upload_id, "", "tus", UploadState.OPEN, offset, None, "a", time.time(), None
+    )
+
+
+def begin(store: Store, upload_id: str) -> Staged:
+    return store.begin(record_of(upload_id), None, sealable=True)
+
+
+def resume(store: Store, upload_id: str, offset: int) -> Staged:
+    return store.resume(record_of(upload_id, offset), (), None)
+
+
 def fill(staged: Staged, content: bytes) -> Staged:
     """Writes all of it, as there is room."""
     view = memoryview(content)
@@ -72,8 +87,6 @@ def how(
 
 def stage(store: Any, target: Publication | None = None, size: int | None = None) -> Staged:
     """Data of one request."""
-    if hasattr(store, "create"):
-        return store.stage()
     return store.stage(target or (how("a") if store.binds_names else None), size)
 
 
@@ -95,10 +108,7 @@ class Upload:
         return Lease(self.record.id, self.holders, f"t{self.holders}", range(start, start + 1000))
 
     def begin(self) -> Staged:
-        if hasattr(self.store, "create"):
-            self.staged: Staged = self.store.create(self.record.id)
-        else:
-            self.staged = self.store.begin(self.record, self._lease(), sealable=True)
+        self.staged: Staged = self.store.begin(self.record, self._lease(), sealable=True)
         return self.staged
 
     def commit(self) -> int:
@@ -115,29 +125,20 @@ class Upload:
         self.staged.close()
 
     def resume(self) -> Staged:
-        if hasattr(self.store, "create"):
-            self.staged = self.store.resume(self.record.id, self.record.offset)
-        else:
-            self.staged = self.store.resume(self.record, self.pieces, self._lease())
+        self.staged = self.store.resume(self.record, self.pieces, self._lease())
         return self.staged
 
     def open(self) -> Reader:
-        if hasattr(self.store, "create"):
-            opened: Reader = self.store.open_staged(self.record.id)
-        else:
-            opened = self.store.open_staged(self.record, self.pieces)
+        opened: Reader = self.store.open_staged(self.record, self.pieces)
         return opened
 
-    def published_from(self, name: str) -> FileInfo | None:
-        if hasattr(self.store, "create"):
-            found: FileInfo | None = self.store.published_from(self.record.id, name)
-        else:
-            found = self.store.published_from(self.record.id, name, "")
+    def published_from(self, name: str, identity: str = "") -> FileInfo | None:
+        found: FileInfo | None = self.store.published_from(self.record.id, name, identity)
         return found
 
 
 def iter_remains(store: Any) -> Iterator[str]:
-    found: Iterator[str] = (store.staged_ids if hasattr(store, "create") else store.remains)()
+    found: Iterator[str] = store.remains()
     return found
 
 

@@ -16,14 +16,27 @@ from forebay.stores.files.staged import StagedFile
 from forebay.stores.files.store import FileStore
 
 from .faults import Step, descriptors
-from .samples import ID, OTHER_ID, RENAME, REPLACE, file_store, fill, get, how, put
+from .samples import (
+    ID,
+    OTHER_ID,
+    RENAME,
+    REPLACE,
+    begin,
+    file_store,
+    fill,
+    get,
+    how,
+    put,
+    record_of,
+    resume,
+)
 
 Operation = Callable[[FileStore], Any]
 
 
 def published(conflict: Any = None, *, kept: bool = False) -> Operation:
     def act(store: FileStore) -> Any:
-        staged = store.create(OTHER_ID) if kept else store.stage()
+        staged = begin(store, OTHER_ID) if kept else store.stage()
         try:
             fill(staged, b"new")
             return staged.publish(how("f/new", *([conflict] if conflict else [])))
@@ -86,15 +99,15 @@ OPERATIONS: dict[str, Operation] = {
     "publish replacing": published(REPLACE),
     "publish kept": published(kept=True),
     "delete": lambda store: store.delete("old"),
-    "create": lambda store: store.create(OTHER_ID).close(),
+    "create": lambda store: begin(store, OTHER_ID).close(),
     "keep": kept,
     "claim": claimed,
-    "resume": lambda store: store.resume(ID, 5).close(),
+    "resume": lambda store: resume(store, ID, 5).close(),
     "cut": cut,
     "write again": written_again,
     "remove": lambda store: store.remove(ID),
-    "published from": lambda store: store.published_from(ID, "old"),
-    "open staged": lambda store: store.open_staged(ID).close(),
+    "published from": lambda store: store.published_from(ID, "old", ""),
+    "open staged": lambda store: store.open_staged(record_of(ID), ()).close(),
     "sweep": lambda store: store.sweep_temporaries(),
     "lock": locked,
     "probe": lambda store: store.probe(),
@@ -107,7 +120,7 @@ def prepare(folder: Path, kind: str) -> None:
     with file_store(folder, kind) as store:
         put(store, "old", b"old")
         put(store, "f/old", b"old")
-        fill(store.create(ID), b"12345").close()
+        fill(begin(store, ID), b"12345").close()
     os.link(folder / ".forebay" / "uploads" / ID, folder / ".forebay" / "backup")
     (folder / ".forebay" / "tmp" / "0123456789abcdef").touch()
     (folder / ".forebay" / "tmp" / "0123.new").touch()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from forebay.model import Durability
-from forebay.stores.base import Store
+from forebay.stores.base import Files, Lockable, Resumable, Roomy, Staging, Store, Sweepable
 from forebay.stores.files.store import FileStore
 
 from .joined import LocalStoreContract
@@ -43,8 +43,9 @@ class TestNamed(LocalContract):
     kind = "named"
 
 
-def test_what_the_capabilities_say(tmp_path: Path) -> None:
+def test_what_it_offers(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path), durability=Durability.RELAXED, numbered=lambda n, _: n)
-    assert store.capabilities.resumable
-    assert store.capabilities.durable
+    for offered in (Files, Staging, Resumable, Lockable, Sweepable, Roomy):
+        assert isinstance(store, offered)
+    assert not store.binds_names
     store.close()

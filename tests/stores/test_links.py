@@ -26,6 +26,7 @@ from .samples import (
     if_match,
     names_in,
     put,
+    resume,
 )
 
 
@@ -207,7 +208,7 @@ def test_foreign_things_among_the_staged_data(store: FileStore, root: Path) -> N
     with pytest.raises(StorageError):
         store.claim(ID)
     with pytest.raises(StorageError):
-        store.resume(ID, 0)
+        resume(store, ID, 0)
     assert sorted(os.listdir(own / "tmp")) == ["folder", "link"]
 
 

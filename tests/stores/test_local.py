@@ -29,6 +29,7 @@ from .samples import (
     ID,
     RENAME,
     REPLACE,
+    begin,
     file_store,
     fill,
     get,
@@ -59,7 +60,7 @@ def test_errors_of_the_disk_are_told_as_ours(
             lambda: store.stat("f/a"),
             lambda: store.delete("f/a"),
             lambda: store.check_target(how("f/b")),
-            lambda: store.published_from(ID, "f/a"),
+            lambda: store.published_from(ID, "f/a", ""),
             lambda: store.list_folder("f"),
             lambda: put(store, "f/b", b"", REPLACE),
         ):
@@ -70,10 +71,10 @@ def test_errors_of_the_disk_are_told_as_ours(
         for call in (
             store.stage,
             store.sweep_temporaries,
-            lambda: list(store.staged_ids()),
+            lambda: list(store.remains()),
             lambda: store.open("f/a"),
             lambda: store.claim(ID),
-            lambda: store.create(ID),
+            lambda: begin(store, ID),
         ):
             with pytest.raises(NoDescriptors):
                 call()
@@ -210,7 +211,7 @@ def test_a_sweep_in_the_middle_of_a_replacement_leaves_its_second_name(
 
 def test_modes_that_forbid_writing(tmp_path: Path) -> None:
     with file_store(tmp_path, "relaxed", file_mode=0o444, folder_mode=0o2755) as store:
-        staged = fill(store.create(ID), b"12345")
+        staged = fill(begin(store, ID), b"12345")
         data = tmp_path / ".forebay" / "uploads" / ID
         assert data.stat().st_mode & 0o7777 == 0o644
         publish(staged, "f/a")

@@ -11,7 +11,7 @@ from forebay.stores.base import Store
 from forebay.stores.memory import MemoryStore
 
 from .joined import LocalStoreContract
-from .samples import ID, REPLACE, at_once, fill, get, how, publish, put, read
+from .samples import ID, REPLACE, at_once, begin, fill, get, how, publish, put, read, resume
 
 
 class TestMemory(LocalStoreContract):
@@ -51,14 +51,14 @@ def test_a_full_store_takes_no_more_and_what_is_removed_counts_no_more() -> None
 
 def test_data_under_two_names_counts_once() -> None:
     store = MemoryStore(capacity=100, numbered=numbered)
-    publish(fill(store.create(ID), b"a" * 60), "a")
+    publish(fill(begin(store, ID), b"a" * 60), "a")
     assert store.space().free == 40
     store.delete("a")
     assert store.space().free == 40
     store.remove(ID)
     assert store.space().free == 100
-    fill(store.create(ID), b"a" * 60).close()
-    store.resume(ID, 20).close()
+    fill(begin(store, ID), b"a" * 60).close()
+    resume(store, ID, 20).close()
     assert store.space().free == 80
     store.claim(ID).discard()
     assert store.space().free == 100

@@ -18,7 +18,19 @@ from forebay.errors import PreconditionFailed, StorageBusy, StorageFailed, Uploa
 from forebay.stores.files import flock as locks
 from forebay.stores.files.store import FileStore
 
-from .samples import EVERY_KIND, ID, REPLACE, file_store, fill, get, how, put, staged_bytes
+from .samples import (
+    EVERY_KIND,
+    ID,
+    REPLACE,
+    begin,
+    file_store,
+    fill,
+    get,
+    how,
+    put,
+    resume,
+    staged_bytes,
+)
 
 
 @pytest.fixture(params=EVERY_KIND)
@@ -42,7 +54,7 @@ def backed_up(store: FileStore, target: Path) -> Path:
 
 def test_a_backup_of_links_leaves_an_upload_as_it_was(store: FileStore, tmp_path: Path) -> None:
     """Bug: a second name was taken for the published one, and nothing could be appended."""
-    fill(store.create(ID), b"12345").close()
+    fill(begin(store, ID), b"12345").close()
     backed_up(store, tmp_path / "backup")
     staged = store.claim(ID)
     assert staged.offset == 5
@@ -59,7 +71,7 @@ def test_a_backup_of_links_leaves_an_upload_as_it_was(store: FileStore, tmp_path
 def test_cutting_an_upload_leaves_the_file_of_a_backup_whole(
     store: FileStore, tmp_path: Path
 ) -> None:
-    fill(store.create(ID), b"12345-not acknowledged").close()
+    fill(begin(store, ID), b"12345-not acknowledged").close()
     kept = backed_up(store, tmp_path / "backup")
     staged = store.claim(ID)
     staged.rollback(5)
@@ -77,10 +89,10 @@ def test_cutting_an_upload_leaves_the_file_of_a_backup_whole(
 
 def test_a_published_file_is_not_cut_through_its_id(store: FileStore) -> None:
     """As a power loss leaves it under relaxed, when the record of the end was lost."""
-    staged = fill(store.create(ID), b"1234567890")
+    staged = fill(begin(store, ID), b"1234567890")
     staged.publish(how("a"))
     staged.close()
-    store.resume(ID, 5).close()
+    resume(store, ID, 5).close()
     assert get(store, "a") == b"1234567890"
 
 
@@ -88,7 +100,7 @@ def test_a_published_file_is_not_cut_through_its_id(store: FileStore) -> None:
 
 
 def test_touched_and_read_only_data_goes_on(store: FileStore) -> None:
-    fill(store.create(ID), b"12345").close()
+    fill(begin(store, ID), b"12345").close()
     os.utime(data_of(store), (1, 1))
     data_of(store).chmod(0o400)
     staged = fill(store.claim(ID), b"67")
@@ -104,13 +116,13 @@ def test_data_that_was_made_read_only_is_written_by_a_user_who_is_not_root(
     program = f"""
 import os, sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from stores.samples import ID, file_store, fill, get, how
+from stores.samples import ID, begin, file_store, fill, get, how
 from forebay.errors import UploadBusy
 from pathlib import Path
 os.setgid(65534); os.setuid(65534)  # the interpreter may be root's alone
 root = Path({str(tmp_path / "root")!r})
 with file_store(root, "relaxed") as store:
-    fill(store.create(ID), b"12345").close()
+    fill(begin(store, ID), b"12345").close()
     os.chmod(root / ".forebay" / "uploads" / ID, 0o400)
     staged = fill(store.claim(ID), b"67")
     try:
@@ -158,7 +170,7 @@ def test_another_file_of_the_same_inode_is_another(store: FileStore) -> None:
 
 
 def test_a_copy_put_over_held_data_is_not_published(store: FileStore, tmp_path: Path) -> None:
-    staged = fill(store.create(ID), b"12345")
+    staged = fill(begin(store, ID), b"12345")
     old = tmp_path / "old"
     old.write_bytes(b"123")
     os.rename(old, data_of(store))
@@ -170,12 +182,12 @@ def test_a_copy_put_over_held_data_is_not_published(store: FileStore, tmp_path: 
 
 
 def test_what_is_put_into_the_own_folders_is_left_alone(store: FileStore) -> None:
-    fill(store.create(ID), b"12345").close()
+    fill(begin(store, ID), b"12345").close()
     uploads = data_of(store).parent
     (uploads / "folder-of-somebody-else").mkdir()
     os.mkfifo(uploads / "a-pipe-of-somebody")
     (uploads / f"{ID}.bak").write_bytes(b"x")
-    assert ID in set(store.staged_ids())
+    assert ID in set(store.remains())
     store.sweep_temporaries()
     staged = store.claim(ID)
     assert staged.offset == 5
@@ -220,7 +232,7 @@ def test_a_lock_that_a_stopped_process_holds_is_given_up(
 
 
 def test_a_stranger_that_locks_data_only_holds_it_up(store: FileStore) -> None:
-    fill(store.create(ID), b"12345").close()
+    fill(begin(store, ID), b"12345").close()
     reader = os.open(data_of(store), os.O_RDONLY)
     fcntl.flock(reader, fcntl.LOCK_SH)
     with pytest.raises(UploadBusy):
@@ -246,8 +258,8 @@ def test_a_root_made_anew_is_gone_on_with(store: FileStore) -> None:
     assert [each.name for each in store.list_folder("")] == ["b"]
     put(store, "f/a", b"new")
     assert get(store, "f/a") == b"new"
-    fill(store.create(ID), b"12345").close()
-    assert list(store.staged_ids()) == [ID]
+    fill(begin(store, ID), b"12345").close()
+    assert list(store.remains()) == [ID]
 
 
 @pytest.mark.parametrize("removed", ["", ".forebay"])
@@ -264,8 +276,8 @@ def test_the_first_upload_after_a_folder_was_made_anew_is_taken(
         assert get(store, name) == b"new"
     shutil.rmtree(Path(store.root, removed))
     Path(store.root).mkdir(exist_ok=True)
-    fill(store.create(ID), b"12345").close()
-    assert list(store.staged_ids()) == [ID]
+    fill(begin(store, ID), b"12345").close()
+    assert list(store.remains()) == [ID]
 
 
 @pytest.mark.parametrize("removed", [".forebay", ".forebay/tmp", ".forebay/uploads"])
@@ -275,5 +287,5 @@ def test_an_own_folder_that_was_removed_is_made_anew(store: FileStore, removed: 
     store.probe()
     put(store, "b")
     put(store, "a", b"new", REPLACE)
-    fill(store.create(ID), b"12345").close()
+    fill(begin(store, ID), b"12345").close()
     assert data_of(store).read_bytes() == b"12345"

@@ -27,6 +27,7 @@ from .samples import (
     REFUSE,
     RENAME,
     REPLACE,
+    begin,
     file_store,
     fill,
     how,
@@ -150,15 +151,15 @@ def test_nothing_stays_open_or_on_the_disk(store: FileStore, tmp_path: Path):
 
 
 def test_resumable_data_is_known_by_its_mark_after_publication(store: FileStore):
-    staged = fill(store.create(ID), TEXT)
+    staged = fill(begin(store, ID), TEXT)
     staged.publish(how("a"))
-    found = store.published_from(ID, "a")
+    found = store.published_from(ID, "a", "")
     assert found == store.stat("a")
-    assert store.published_from(ID, "b") is None
+    assert store.published_from(ID, "b", "") is None
     staged.discard()
     put(store, "a", TEXT, REPLACE)  # another's, of the same content
-    again = store.create(ID)
-    assert store.published_from(ID, "a") is None
+    again = begin(store, ID)
+    assert store.published_from(ID, "a", "") is None
     again.discard()
 
 
@@ -168,7 +169,7 @@ def test_data_that_is_kept_after_it_was_prepared_is_known_all_the_same(store: Fi
         pass
     staged.keep(ID)
     staged.publish(how("a"))
-    assert store.published_from(ID, "a") == store.stat("a")
+    assert store.published_from(ID, "a", "") == store.stat("a")
     assert is_packed(store, "a")
     staged.discard()
 

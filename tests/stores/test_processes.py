@@ -16,11 +16,13 @@ from .samples import (
     ID,
     RENAME,
     REPLACE,
+    begin,
     file_store,
     fill,
     get,
     names_in,
     put,
+    resume,
     staged_bytes,
 )
 
@@ -28,39 +30,39 @@ KINDS = pytest.mark.parametrize("kind", list(EVERY_KIND))
 
 
 @KINDS
-@pytest.mark.parametrize("opening", ["create", "claim"])
+@pytest.mark.parametrize("opening", ["begin", "claim"])
 def test_what_a_living_process_holds_is_busy_and_free_when_it_is_killed(
     tmp_path: Path, kind: str, opening: str
 ) -> None:
     with file_store(tmp_path, kind) as store:
         if opening == "claim":
-            store.create(ID).close()
+            begin(store, ID).close()
         with worker(tmp_path, kind, "hold", opening, ID) as holder:
             assert line(holder) == "ready"
             for call in (
-                lambda: store.resume(ID, 0),
+                lambda: resume(store, ID, 0),
                 lambda: store.claim(ID),
                 lambda: store.remove(ID),
             ):
                 with pytest.raises(UploadBusy):
                     call()
             with pytest.raises(AlreadyExists):
-                store.create(ID)
+                begin(store, ID)
             assert store.sweep_temporaries() == 0
-            assert list(store.staged_ids()) == [ID]
+            assert list(store.remains()) == [ID]
             kill(holder)
-            staged = store.resume(ID, 5)
+            staged = resume(store, ID, 5)
             assert staged_bytes(staged) == b"12345"
             staged.close()
 
 
 @KINDS
 def test_what_is_let_go_is_free_for_another_process(tmp_path: Path, kind: str) -> None:
-    with file_store(tmp_path, kind) as store, worker(tmp_path, kind, "hold", "create", ID) as other:
+    with file_store(tmp_path, kind) as store, worker(tmp_path, kind, "hold", "begin", ID) as other:
         assert line(other) == "ready"
         nudge(other)
         assert line(other) == "closed"
-        store.resume(ID, 5).close()
+        resume(store, ID, 5).close()
         store.remove(ID)
 
 

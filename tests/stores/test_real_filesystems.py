@@ -16,7 +16,7 @@ from forebay.stores.files.store import FileStore
 
 from .filesystems import SIZES, MiB, filesystem, free, mounted, run, wait_for_free
 from .processes import line, nudge, start_together, worker
-from .samples import ID, REPLACE, at_once, file_store, fill, get, how, names_in, put
+from .samples import ID, REPLACE, at_once, begin, file_store, fill, get, how, names_in, put, resume
 
 SLACK = MiB
 """What a filesystem may keep for folders and journals of its own."""
@@ -94,13 +94,13 @@ def test_bytes_taken_over_until_the_disk_is_full(store: FileStore) -> None:
 
 def test_resumable_data_goes_on_when_there_is_room_again(store: FileStore, disk: Path) -> None:
     put(store, "ballast", b"x" * 4 * MiB)
-    staged = store.create(ID)
+    staged = begin(store, ID)
     fill_up(staged, 1_000_003)
     offset = staged.commit(flush=True).offset
     staged.close()
     store.delete("ballast")
     wait_for_free(disk, 3 * MiB)
-    staged = store.resume(ID, offset)
+    staged = resume(store, ID, offset)
     fill(staged, b"y" * 1_000_003)
     assert staged.publish(how("a")).file.size == offset + 1_000_003
 
@@ -136,7 +136,7 @@ def test_what_was_reserved_and_not_used_is_given_back(store: FileStore, disk: Pa
     staged.publish(how("a"))
     assert (disk / "root" / "a").stat().st_blocks * 512 <= 64 << 10
     for end in ("close", "resume", "claim"):
-        staged = fill(store.create(f"{ID}-{end}"), b"12345")
+        staged = fill(begin(store, f"{ID}-{end}"), b"12345")
         staged.reserve(2 * MiB)
         if end != "close":  # as after kill -9
             fd = os.dup(staged.fd)
@@ -144,7 +144,7 @@ def test_what_was_reserved_and_not_used_is_given_back(store: FileStore, disk: Pa
             staged.fd = -1
             os.close(fd)
             opened = (
-                store.resume(f"{ID}-{end}", 5) if end == "resume" else store.claim(f"{ID}-{end}")
+                resume(store, f"{ID}-{end}", 5) if end == "resume" else store.claim(f"{ID}-{end}")
             )
             opened.publish(how(end))
         else:
@@ -241,14 +241,14 @@ def test_what_must_stay_free_does(store: FileStore, disk: Path) -> None:
 
 def test_a_read_only_filesystem_denies_and_recovers(store: FileStore, disk: Path) -> None:
     put(store, "a", b"12345")
-    store.create(ID).close()
+    begin(store, ID).close()
     run("mount", "-o", "remount,ro", str(disk))
     try:
         for call in (
             store.stage,
             store.probe,
-            lambda: store.create(f"{ID}-new"),
-            lambda: store.resume(ID, 0),
+            lambda: begin(store, f"{ID}-new"),
+            lambda: resume(store, ID, 0),
             lambda: store.delete("a"),
             lambda: store.remove(ID),
             lambda: FileStore(str(disk / "new"), numbered=lambda n, _: n),

@@ -23,6 +23,7 @@ from .faults import break_call
 from .samples import (
     EVERY_KIND,
     ID,
+    begin,
     file_store,
     fill,
     get,
@@ -31,6 +32,7 @@ from .samples import (
     open_descriptors,
     put,
     read,
+    resume,
     staged_bytes,
 )
 
@@ -147,7 +149,7 @@ def test_named_temporaries_go_when_they_are_closed(store: FileStore) -> None:
 def test_discarding_never_raises(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug: an error of unlink hid the one that it followed, and kept the descriptor."""
     before = open_descriptors()
-    for staged in (store.stage(), store.create(ID)):
+    for staged in (store.stage(), begin(store, ID)):
         with monkeypatch.context() as patch:
             break_call(patch, "unlink", errno.EROFS)
             staged.discard()
@@ -159,7 +161,7 @@ def test_discarding_never_raises(store: FileStore, monkeypatch: pytest.MonkeyPat
 def test_what_is_forgotten_is_only_closed(store: FileStore) -> None:
     """Bug: __del__ cut and unlinked, in a forked child as well, under its parent."""
     before = open_descriptors()
-    staged = fill(store.create(ID), b"12345")
+    staged = fill(begin(store, ID), b"12345")
     staged.offset = 1
     del staged
     assert open_descriptors() == before
@@ -171,7 +173,7 @@ def test_a_file_whose_staging_name_goes_before_the_lock_is_nobodys_to_touch(
     store: FileStore, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """Bug: it was taken for an upload under way, and its time, so its tag, changed."""
-    staged = fill(store.create(ID), b"x" * 70_000)
+    staged = fill(begin(store, ID), b"x" * 70_000)
     before = staged.publish(how("f.bin")).file
     lock = fcntl.flock
 
@@ -184,7 +186,7 @@ def test_a_file_whose_staging_name_goes_before_the_lock_is_nobodys_to_touch(
         store.remove(ID)
     else:
         with pytest.raises(NotFound):
-            store.claim(ID) if method == "claim" else store.resume(ID, 70_000)
+            store.claim(ID) if method == "claim" else resume(store, ID, 70_000)
     assert store.stat("f.bin") == before
 
 
@@ -195,7 +197,7 @@ def test_a_creation_that_fails_leaves_nothing(
     """Bug: the descriptor, the lock and the data stayed."""
     with file_store(tmp_path, "strict-named") as store:
         before = open_descriptors()
-        for create in (lambda: store.create(ID), store.stage):
+        for create in (lambda: begin(store, ID), store.stage):
             if call == "fsync" and create == store.stage:
                 continue
             with monkeypatch.context() as patch:
@@ -203,7 +205,7 @@ def test_a_creation_that_fails_leaves_nothing(
                 with pytest.raises(StorageError):
                     create()
             assert open_descriptors() == before
-            assert list(store.staged_ids()) == []
+            assert list(store.remains()) == []
             assert os.listdir(store.tmp_fd) == []
 
 
@@ -242,7 +244,7 @@ def test_a_store_whose_own_folder_cannot_be_opened_is_read_and_tries_again(
 
 def test_what_a_killed_replacement_left_goes_though_its_upload_goes_on(store: FileStore) -> None:
     """Bug: its second name stayed, and with it the room that the file takes once it is deleted."""
-    staged = fill(store.create(ID), b"abc")
+    staged = fill(begin(store, ID), b"abc")
     for name in ("0123.new", "4567.old"):
         os.link(ID, name, src_dir_fd=store.uploads_fd, dst_dir_fd=store.tmp_fd)
     assert store.sweep_temporaries() == 2  # locked by whoever goes on with it
@@ -263,5 +265,5 @@ def test_data_whose_name_cannot_be_synced_has_none(
             with pytest.raises(SyncFailed):
                 staged.keep(ID)
             staged.discard()
-        assert list(store.staged_ids()) == []
+        assert list(store.remains()) == []
         assert os.listdir(store.tmp_fd) == []

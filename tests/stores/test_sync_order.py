@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .samples import ID, file_store, get, names_in, put
+from .samples import ID, begin, file_store, get, names_in, put
 from .tracing import traced
 
 STRICT = pytest.mark.parametrize("kind", ["strict", "strict-named"])
@@ -179,7 +179,7 @@ def test_a_name_that_is_found_after_a_crash_is_synced_before_it_counts(
     and removed the other name, and a power loss then took the file.
     """
     with file_store(root, kind) as store:
-        staged = store.create(ID)
+        staged = begin(store, ID)
         staged.write(memoryview(b"abc"), 0)
         os.link(root / ".forebay" / "uploads" / ID, root / "a")  # what the dead one did
         synced: list[str] = []
@@ -187,8 +187,8 @@ def test_a_name_that_is_found_after_a_crash_is_synced_before_it_counts(
         monkeypatch.setattr(
             os, "fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd))
         )
-        assert store.published_from(ID, "b") is None
+        assert store.published_from(ID, "b", "") is None
         assert synced == []
-        assert store.published_from(ID, "a") == store.stat("a")
+        assert store.published_from(ID, "a", "") == store.stat("a")
         assert synced == ([str(root)] if kind == "strict" else [])
         staged.close()

@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parent.parent))
 from forebay.errors import DiskFull, NameTaken, PreconditionFailed, UploadError
 from forebay.model import Conflict
 from forebay.stores.files.store import FileStore
-from stores.samples import at_once, file_store, fill, how, if_match, put
+from stores.samples import at_once, begin, file_store, fill, how, if_match, put
 
 
 def say(*words: object) -> None:
@@ -26,7 +26,7 @@ def pause() -> None:
 
 def hold(store: FileStore, opening: str, *arguments: str) -> None:
     """Holds data until the parent says so, or kills."""
-    staged = getattr(store, opening)(*arguments)
+    staged = begin(store, *arguments) if opening == "begin" else getattr(store, opening)(*arguments)
     fill(staged, b"12345")
     pause()
     staged.close()
@@ -104,7 +104,7 @@ def make(store: FileStore) -> None:
 
 def create(store: FileStore, upload_id: str) -> None:
     try:
-        store.create(upload_id)
+        begin(store, upload_id)
         say("done")
     except UploadError as error:
         say(type(error).__name__, *os.listdir(store.uploads_fd))

@@ -17,7 +17,7 @@ NotAFolder when a part of its path is not a folder (a symbolic link is none).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from forebay.model import (
@@ -28,26 +28,14 @@ from forebay.model import (
     Durability,
     FileInfo,
     Lease,
+    Piece,
     Preconditions,
     Stored,
+    UploadRecord,
 )
 
 ALWAYS_ROOM = 2**62
 """Bytes: what `Staged.room` returns where the disk itself is what refuses."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a backend can do; what is offered to clients follows from it (invariant 14)."""
-
-    descriptor: bool
-    """A published file can be opened as a plain descriptor (sendfile, mmap)."""
-    resumable: bool
-    """`create` and `resume` exist: staged data outlives its request."""
-    durable: bool
-    """`strict` means something here."""
-    prepares: bool = False
-    """`Staged.prepare` may have work to do, worth doing in turns before `publish`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,6 +122,14 @@ class Staged(Protocol):
         """Whether a sync has failed: nothing written can be trusted any more (invariant 12)."""
         ...
 
+    @property
+    def identity(self) -> str:
+        """What `published_from` will know the file by; "" where the id suffices. May wait.
+
+        To be asked before publication, after `prepare` returned True.
+        """
+        ...
+
     def room(self) -> int:
         """Bytes that `write` takes now; 0 means to wait for `on_room`. Does not wait itself."""
         ...
@@ -201,7 +197,7 @@ class Staged(Protocol):
         ...
 
     def keep(self, upload_id: str) -> None:
-        """Makes data from `Store.stage` resumable, as if `Store.create` had made it.
+        """Makes data from `stage` resumable, as if `begin` had made it.
 
         It is locked already, and outlives this process from then on. Once more under the same id
         changes nothing. Raises AlreadyExists and a StorageError, after which it is as it was.
@@ -213,6 +209,11 @@ class Staged(Protocol):
 
         Nothing is written while somebody verifies what is read.
         """
+        ...
+
+    @property
+    def prepare_waits(self) -> bool:
+        """False: there is nothing to prepare."""
         ...
 
     def prepare(self, name: str) -> bool:
@@ -251,80 +252,9 @@ class Staged(Protocol):
         ...
 
 
-class Store(Protocol):
-    """Where files are staged, published and read."""
-
-    capabilities: Capabilities
-    durability: Durability
-    min_free: int
-    """Bytes that a reservation must leave free; may be assigned at any time."""
-
-    def stage(self) -> Staged:
-        """An unnamed staged upload; it vanishes when closed, or when the process dies."""
-        ...
-
-    def create(self, upload_id: str) -> Staged:
-        """A resumable staged upload, locked by the caller. Raises AlreadyExists."""
-        ...
-
-    def resume(self, upload_id: str, offset: int) -> Staged:
-        """Opens resumable data for appending at `offset` and locks it.
-
-        Bytes beyond `offset` were never acknowledged and are cut off. Raises UploadBusy
-        when somebody else holds it, NotFound when there is none, StorageFailed when less
-        than `offset` bytes are there (the data was lost). Not for data that may be published.
-        """
-        ...
-
-    def remove(self, upload_id: str) -> None:
-        """Removes resumable data, if there is any. Raises UploadBusy while it is held."""
-        ...
-
-    def staged_ids(self) -> Iterator[str]:
-        """Ids of all resumable data here, in no order."""
-        ...
-
-    def claim(self, upload_id: str) -> Staged:
-        """Locks resumable data as it is, so that its state can be looked up under the lock.
-
-        Nothing is cut off; `offset` is what is there, acknowledged or not. What to do with it
-        (roll back and go on, publish, discard, close) follows from the state, which also tells
-        whether it is published: the data itself cannot, as other programs link and touch files.
-        Whoever finds that it is calls `end_writing` or discards it. Raises UploadBusy while a
-        living writer holds it, NotFound when there is none.
-        """
-        ...
-
-    def open_staged(self, upload_id: str) -> Reader:
-        """A reader of resumable data, without its lock.
-
-        For data that nobody writes to any more. It stays whole for those who have opened it
-        when it is removed. Raises NotFound.
-        """
-        ...
-
-    def sweep_temporaries(self) -> int:
-        """Removes what dead processes left (never what a living one holds); the count."""
-        ...
-
-    def published_from(self, upload_id: str, name: str) -> FileInfo | None:
-        """The file `name` if it is the very data staged as `upload_id`, else None.
-
-        Lets a restart tell whether a crash came before or after publication. Its name is as
-        durable, when this returns, as `publish` makes it: the crash may have come before that.
-        """
-        ...
-
-    def free_name(self, how: Publication) -> str:
-        """The name `publish` would give now: `how.name`, or under `rename` a free one like it.
-
-        Nothing is promised: another may take it first, and `publish` judges again.
-        """
-        ...
-
-    def check_target(self, how: Publication) -> None:
-        """Refuses early what `publish` would refuse now (it judges again). Raises the same."""
-        ...
+@runtime_checkable
+class Files(Protocol):
+    """Published files."""
 
     def stat(self, name: str) -> FileInfo:
         """A published file or folder ("" is the root). Raises NotFound."""
@@ -361,11 +291,116 @@ class Store(Protocol):
         """Files and folders in `name` in order of their names, from after `after`.
 
         Fewer than `limit` when there are no more. Each `FileInfo.name` is the name in that
-        folder. Hidden names and what is neither file nor folder are left out. With `since`,
-        names as they were at that `time.monotonic()` will do: for who goes on with a listing.
+        folder. Hidden names and what is neither file nor folder are left out. With `since`, names
+        as they were at that `time.monotonic()` will do: for a listing that goes on.
         Raises NotFound.
         """
         ...
+
+    def free_name(self, how: Publication) -> str:
+        """The name `publish` would give now: `how.name`, or under `rename` a free one like it.
+
+        Nothing is promised: another may take it first, and `publish` judges again.
+        """
+        ...
+
+    def check_target(self, how: Publication) -> None:
+        """Refuses early what `publish` would refuse now (it judges again). Raises the same."""
+        ...
+
+
+@runtime_checkable
+class Staging(Protocol):
+    """Makes staged data for single requests."""
+
+    durability: Durability
+    binds_names: bool
+    """The final name is fixed when data is begun; publication cannot choose another."""
+
+    def stage(self, how: Publication | None = None, size: int | None = None) -> Staged:
+        """Data of one request; it vanishes when closed, or when the process dies.
+
+        `how`: where it will go, as far as that is known; never None where the store binds names.
+        `size`: bytes that are announced.
+        """
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """Data that outlives its request. The leases are None where the store is `Lockable`."""
+
+    def begin(self, record: UploadRecord, lease: Lease | None, *, sealable: bool) -> Staged:
+        """New data, locked where the store is `Lockable`. `sealable`: `seal` may be asked of it.
+
+        Raises AlreadyExists.
+        """
+        ...
+
+    def resume(self, record: UploadRecord, pieces: Sequence[Piece], lease: Lease | None) -> Staged:
+        """Goes on at `record.offset`, locked where the store is `Lockable`.
+
+        Bytes beyond were never acknowledged and are cut off. Raises UploadBusy when somebody else
+        holds it, NotFound when there is none, StorageFailed when less than `offset` bytes are
+        there (the data was lost). Not for data that may be published.
+        """
+        ...
+
+    def open_staged(self, record: UploadRecord, pieces: Sequence[Piece]) -> Reader:
+        """A reader of data that nobody writes to any more, without its lock.
+
+        It stays whole for those who have opened it when it is removed. Raises NotFound.
+        """
+        ...
+
+    def published_from(self, upload_id: str, name: str, identity: str) -> FileInfo | None:
+        """The file `name` if it is the data of that upload, else None.
+
+        `identity`: `Staged.identity` as it was recorded; "" where none was. Lets a restart tell
+        whether a crash came before or after publication. The name is as durable, when this
+        returns, as `publish` makes it: the crash may have come before that.
+        """
+        ...
+
+
+@runtime_checkable
+class Lockable(Resumable, Protocol):
+    """Data that is locked through its own descriptor: local files."""
+
+    def claim(self, upload_id: str) -> Staged:
+        """Locks resumable data as it is, so that its state can be looked up under the lock.
+
+        Nothing is cut off; `offset` is what is there, acknowledged or not. What to do with it
+        (roll back and go on, publish, discard, close) follows from the state, which also tells
+        whether it is published: the data itself cannot, as other programs link and touch files.
+        Raises UploadBusy while a living writer holds it, NotFound when there is none.
+        """
+        ...
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """What dead processes left can be found and removed."""
+
+    def remains(self) -> Iterator[str]:
+        """Ids of all resumable data here, in no order."""
+        ...
+
+    def remove(self, upload_id: str) -> None:
+        """Removes resumable data, if there is any. Raises UploadBusy while it is held."""
+        ...
+
+    def sweep_temporaries(self) -> int:
+        """Removes what dead processes left, never what a living one holds; the count."""
+        ...
+
+
+@runtime_checkable
+class Roomy(Protocol):
+    """The store knows how much room there is."""
+
+    min_free: int
+    """Bytes that a reservation must leave free; may be assigned at any time."""
 
     def space(self) -> Space:
         """Room left for an unprivileged writer."""
@@ -374,5 +409,9 @@ class Store(Protocol):
     def probe(self) -> None:
         """Proves that the store can be written now. Raises StorageError."""
         ...
+
+
+class Store(Files, Staging, Lockable, Sweepable, Roomy, Protocol):
+    """Where files are staged, published and read."""
 
     def close(self) -> None: ...

@@ -10,7 +10,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from forebay.errors import (
     AlreadyExists,
@@ -31,11 +31,12 @@ from forebay.model import (
     FileInfo,
     Lease,
     MiB,
+    Piece,
     Preconditions,
+    UploadRecord,
 )
 from forebay.stores.base import (
     ALWAYS_ROOM,
-    Capabilities,
     Publication,
     Published,
     Reader,
@@ -51,10 +52,11 @@ _UNLIMITED = 2**63 - 1
 class _Data:
     """Bytes, and what they count for. Gone when no name and no writer keeps them."""
 
-    __slots__ = ("charged", "content", "held", "names")
+    __slots__ = ("charged", "content", "held", "identity", "names")
 
     def __init__(self) -> None:
         self.content = bytearray()
+        self.identity = secrets.token_hex(8)
         self.charged = 0
         self.names = 0
         self.held = True
@@ -66,6 +68,7 @@ class StagedMemory:
 
     dead = False
     commit_waits = False
+    prepare_waits = False
 
     def __init__(
         self,
@@ -138,6 +141,10 @@ class StagedMemory:
     def seal(self) -> Reader:
         return _reader(self._data.content)
 
+    @property
+    def identity(self) -> str:
+        return self._data.identity
+
     def prepare(self, name: str) -> bool:
         return True
 
@@ -177,7 +184,7 @@ class MemoryStore:
         numbered: makes `name (n).ext` of a name and a number.
     """
 
-    capabilities = Capabilities(descriptor=True, resumable=True, durable=False)
+    binds_names = False
     durability = Durability.RELAXED
 
     def __init__(
@@ -233,7 +240,7 @@ class MemoryStore:
                 name = self._free_name(folder, how.name, taken_now=True)
             self._make_folders(folder)
             tag = self._new_tag()
-            info = FileInfo(name, len(data.content), time.time_ns(), tag, identity=tag)
+            info = FileInfo(name, len(data.content), time.time_ns(), tag, identity=data.identity)
             if replaced:
                 self._drop_file(name)
             self._files[name] = info, data
@@ -292,19 +299,20 @@ class MemoryStore:
 
     # --- staging ------------------------------------------------------------------------------
 
-    def stage(self) -> Staged:
+    def stage(self, how: Publication | None = None, size: int | None = None) -> Staged:
         return StagedMemory(self, _Data())
 
-    def create(self, upload_id: str) -> Staged:
+    def begin(self, record: UploadRecord, lease: Lease | None, *, sealable: bool) -> Staged:
         data = _Data()
         data.names = 1
         with self._lock:
-            if upload_id in self._uploads:
+            if record.id in self._uploads:
                 raise AlreadyExists
-            self._uploads[upload_id] = data
-        return StagedMemory(self, data, upload_id)
+            self._uploads[record.id] = data
+        return StagedMemory(self, data, record.id)
 
-    def resume(self, upload_id: str, offset: int) -> Staged:
+    def resume(self, record: UploadRecord, pieces: Sequence[Piece], lease: Lease | None) -> Staged:
+        upload_id, offset = record.id, record.offset
         with self._lock:
             data = self._unheld(upload_id)
             size = len(data.content)
@@ -333,14 +341,14 @@ class MemoryStore:
             data.names -= 1
             self._free(data)
 
-    def open_staged(self, upload_id: str) -> Reader:
+    def open_staged(self, record: UploadRecord, pieces: Sequence[Piece]) -> Reader:
         with self._lock:
-            data = self._uploads.get(upload_id)
+            data = self._uploads.get(record.id)
             if data is None:
                 raise NotFound
             return _reader(data.content)
 
-    def staged_ids(self) -> Iterator[str]:
+    def remains(self) -> Iterator[str]:
         with self._lock:
             return iter(list(self._uploads))
 
@@ -353,10 +361,12 @@ class MemoryStore:
     def sweep_temporaries(self) -> int:
         return 0
 
-    def published_from(self, upload_id: str, name: str) -> FileInfo | None:
+    def published_from(self, upload_id: str, name: str, identity: str) -> FileInfo | None:
         check_path(name)
         with self._lock:
             file = self._files.get(name)
+            if file and identity:
+                return file[0] if file[1].identity == identity else None
             data = self._uploads.get(upload_id)
             return file[0] if file and file[1] is data else None
 

@@ -134,7 +134,7 @@ class Body:
         Never needed: who publishes without it does it then, at one go.
         """
         staged = self._spool.staged
-        if staged is not None and self._store.capabilities.prepares:
+        if staged is not None and staged.prepare_waits:
             while not await self._workers.run(staged.prepare, name):
                 pass
 

@@ -156,7 +156,7 @@ class SingleUpload:
             await self.check()
             await engine.hooks.verify(self._candidate())
         assert self.staged is not None
-        if engine.store.capabilities.prepares:
+        if self.staged.prepare_waits:
             await self.check()
             while not await engine.workers.run(self.staged.prepare, self.command.name):
                 pass  # in turns, fair to all others

@@ -202,7 +202,7 @@ class Sweeper:
 
     async def _remove_orphans(self, sessions: Sessions, swept: Swept) -> None:
         run = self._workers.run
-        ids = self._store.staged_ids()
+        ids = self._store.remains()
         while step := await run(lambda: list(itertools.islice(ids, _STEP))):
             # Only what looks unwanted is looked at closely: living uploads cost a row each.
             wanted = {r.id for r in await sessions.load_many(step) if not _may_have_ended(r)}
@@ -268,7 +268,7 @@ def open_sessions(settings: Settings, store: FileStore) -> Sessions:
 def has_state(store: FileStore) -> bool:
     """Whether this folder ever held resumable uploads. May wait for the disk."""
     own = os.path.join(store.root, OWN_FOLDER)
-    return os.path.exists(os.path.join(own, "state.db")) or any(True for _ in store.staged_ids())
+    return os.path.exists(os.path.join(own, "state.db")) or any(True for _ in store.remains())
 
 
 class Housekeeping:

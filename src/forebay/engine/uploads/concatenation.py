@@ -308,7 +308,7 @@ class Concatenation:
                     break  # goes on when it ends
                 end = start + part.offset
                 if end > staged.offset:
-                    await self._copy_part(part.id, staged, start, end, stop, commits)
+                    await self._copy_part(part, staged, start, end, stop, commits)
                 start = end
         except UploadError:
             await commits.settle()
@@ -321,11 +321,17 @@ class Concatenation:
         await commits.finish()
 
     async def _copy_part(
-        self, part_id: str, staged: Staged, start: int, end: int, stop: _Stop, commits: Commits
+        self,
+        part: UploadRecord,
+        staged: Staged,
+        start: int,
+        end: int,
+        stop: _Stop,
+        commits: Commits,
     ) -> None:
         """Appends what is missing of the part whose bytes are those from `start` to `end`."""
         run = self._engine.workers.run
-        source = await run(self._engine.store.open_staged, part_id, undo=_close)
+        source = await run(self._engine.store.open_staged, part, (), undo=_close)
         try:
             while staged.offset < end:
                 if stop.error is not None:

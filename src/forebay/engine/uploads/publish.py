@@ -118,7 +118,7 @@ class Completion:
         # Renaming is done here, a recorded name at a time; the store must not choose another.
         policy = Conflict.REFUSE if record.conflict is Conflict.RENAME else record.conflict
         how = Publication(record.final_name, policy, preconditions)
-        if self._store.capabilities.prepares:
+        if staged.prepare_waits:
             while not await self._workers.run(staged.prepare, how.name):
                 pass
         return await self._workers.run(staged.publish, how)
@@ -159,7 +159,7 @@ class Completion:
         """
         if record.state is not UploadState.COMPLETING or record.final_name is None:
             return record
-        file = await self._workers.run(self._store.published_from, record.id, record.final_name)
+        file = await self._workers.run(self._store.published_from, record.id, record.final_name, "")
         if file is not None:
             with contextlib.suppress(NotFound, WrongState):
                 return await self._record(record, file)

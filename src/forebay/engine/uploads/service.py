@@ -209,7 +209,7 @@ class UploadService:
         if not wish.partial:
             target = Publication(wish.name, wish.conflict, wish.preconditions)
             await run(engine.store.check_target, target)
-        staged = await run(engine.store.create, record.id, undo=_discard)
+        staged = await run(lambda: engine.store.begin(record, None, sealable=True), undo=_discard)
         try:
             if size:
                 await run(staged.reserve, size)

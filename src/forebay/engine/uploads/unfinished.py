@@ -89,4 +89,4 @@ class Unfinished:
         self._share = self._known + max(1, left // (2 * settings.workers))
 
     def _count_all(self) -> int:
-        return sum(1 for _ in self._engine.store.staged_ids())
+        return sum(1 for _ in self._engine.store.remains())

@@ -27,6 +27,7 @@ from forebay.stores.compressed.job import LEAST, CompressionJob, Incompressible
 from forebay.stores.compressed.xattr import Mark
 from forebay.stores.files.flock import try_lock
 from forebay.stores.files.folders import close_quietly, sync
+from forebay.stores.files.publish import identity_of
 from forebay.stores.files.syscalls import copy_range, reserve_blocks, start_writeback
 from forebay.stores.reading import DescriptorReader, read_bytes
 
@@ -350,6 +351,18 @@ class StagedFile:
         except OSError as error:
             raise from_os_error(error) from error
         return DescriptorReader(fd, FileInfo("", self.offset, 0, ""))
+
+    @property
+    def identity(self) -> str:
+        fd = self.fd if self._packing is None else self._packing.target.fd
+        try:
+            return identity_of(fd)
+        except OSError as error:
+            raise from_os_error(error) from error
+
+    @property
+    def prepare_waits(self) -> bool:
+        return self._store.packing
 
     def prepare(self, name: str) -> bool:
         if self.dead or self._stays or self.offset < LEAST or not self._store.packs(name):

@@ -18,7 +18,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from forebay.errors import (
     AlreadyExists,
@@ -33,8 +33,16 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import NO_PRECONDITIONS, Durability, FileInfo, Preconditions
-from forebay.stores.base import Capabilities, Publication, Reader, Space, Staged
+from forebay.model import (
+    NO_PRECONDITIONS,
+    Durability,
+    FileInfo,
+    Lease,
+    Piece,
+    Preconditions,
+    UploadRecord,
+)
+from forebay.stores.base import Publication, Reader, Space, Staged
 from forebay.stores.compressed.job import check_support
 from forebay.stores.compressed.reading import DecodedReader
 from forebay.stores.compressed.seekable import Unpacker
@@ -91,6 +99,7 @@ class FileStore:
         self.file_mode = file_mode
         self.staging_mode = file_mode | 0o600  # we must be able to open it again
         self.folder_mode = folder_mode
+        self.packing = packs is not None
         self.packs = packs or _never
         self._wants_unnamed = unnamed and bool(_TMPFILE)
         self._numbered = numbered
@@ -111,9 +120,6 @@ class FileStore:
         except BaseException:
             self.close()
             raise
-        self.capabilities = Capabilities(
-            descriptor=True, resumable=True, durable=True, prepares=packs is not None
-        )
 
     def _open(self) -> None:
         """The root, and the own folders unless only the disk's state is in the way."""
@@ -127,6 +133,8 @@ class FileStore:
         )
         with contextlib.suppress(DiskFull, QuotaExceeded, StorageDenied, NoDescriptors):
             _ = self.unnamed  # opens them too; else tried again whenever they are needed
+
+    binds_names = False
 
     @property
     def root_fd(self) -> int:
@@ -193,7 +201,7 @@ class FileStore:
 
     # --- staging -----------------------------------------------------------------------------
 
-    def stage(self) -> Staged:
+    def stage(self, how: Publication | None = None, size: int | None = None) -> Staged:
         return self.stage_file()
 
     def stage_file(self) -> StagedFile:
@@ -248,7 +256,8 @@ class FileStore:
                 raise
             close_quietly(fd)
 
-    def create(self, upload_id: str) -> Staged:
+    def begin(self, record: UploadRecord, lease: Lease | None, *, sealable: bool) -> Staged:
+        upload_id = record.id
         self._check_id(upload_id)
         try:
             fd = self._where_it_is(lambda: self.create_locked(upload_id, self.uploads_fd))
@@ -292,7 +301,8 @@ class FileStore:
                 os.unlink(upload_id, dir_fd=self.uploads_fd)
             raise
 
-    def resume(self, upload_id: str, offset: int) -> Staged:
+    def resume(self, record: UploadRecord, pieces: Sequence[Piece], lease: Lease | None) -> Staged:
+        upload_id, offset = record.id, record.offset
         fd = self._open_locked(upload_id, os.O_RDWR)
         try:
             status = os.fstat(fd)
@@ -380,11 +390,11 @@ class FileStore:
             allocated=0 if readonly or status.st_nlink > 1 else status.st_blocks * 512,
         )
 
-    def open_staged(self, upload_id: str) -> Reader:
-        self._check_id(upload_id)
+    def open_staged(self, record: UploadRecord, pieces: Sequence[Piece]) -> Reader:
+        self._check_id(record.id)
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(upload_id, flags, dir_fd=self.uploads_fd)
+            fd = os.open(record.id, flags, dir_fd=self.uploads_fd)
             try:
                 return DescriptorReader(fd, info_of("", os.fstat(fd)))
             except BaseException:
@@ -395,7 +405,7 @@ class FileStore:
         except OSError as error:
             raise from_os_error(error) from error
 
-    def staged_ids(self) -> Iterator[str]:
+    def remains(self) -> Iterator[str]:
         try:
             with scan(self.uploads_fd) as entries:
                 for entry in entries:
@@ -441,21 +451,25 @@ class FileStore:
         if not _ID.match(upload_id):
             raise NotFound
 
-    def published_from(self, upload_id: str, name: str) -> FileInfo | None:
+    def published_from(self, upload_id: str, name: str, identity: str) -> FileInfo | None:
         folder, base = split(name)
         try:
             self._check_id(upload_id)
-            staged = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
             with self.folders.opened(folder) as folder_fd:
                 final = os.stat(on_disk(base), dir_fd=folder_fd, follow_symlinks=False)
                 mark = mark_in(folder_fd, base, final.st_size)
-                marked = mark is not None and mark.origin == upload_id
-                if not marked and not os.path.samestat(staged, final):
+                found = identity_of(folder_fd, base)
+                if identity:
+                    same = found == identity
+                else:  # recorded by 0.1.0: the staging name is there as well
+                    staged = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
+                    same = mark is not None and mark.origin == upload_id
+                    same = same or os.path.samestat(staged, final)
+                if not same:
                     return None
                 if self.strict:
                     sync(folder_fd)
-                identity = identity_of(folder_fd, base)
-                return dataclasses.replace(info_of(name, final, mark), identity=identity)
+                return dataclasses.replace(info_of(name, final, mark), identity=found)
         except (FileNotFoundError, NotFound, NotAFolder):
             return None
         except OSError as error:
