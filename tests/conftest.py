@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import os
 import sys
@@ -18,6 +19,8 @@ from answer_fields import check_once
 # Without bytecode each server that a test starts compiles every module again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+pytest_plugins = ["e2e.fixtures"]
 
 # How long an example takes is no result: other tests run beside it.
 settings.register_profile("forebay", deadline=None)
@@ -41,5 +44,7 @@ def _checked_init(self: httpx.Response, *args: Any, **more: Any) -> None:
     check_once(self.headers.multi_items())
 
 
+# A context for TLS takes 35 ms to make, and else each `httpx.get` makes one.
+httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 http.client.HTTPConnection.response_class = CheckedResponse
 httpx.Response.__init__ = _checked_init  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The fixtures of `e2e`, and one that runs a test on each event loop that is served on."""
+"""A fixture that runs a test on each event loop that is served on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 import uvloop
-
-from e2e.conftest import server, start_server, store_folder
-
-__all__ = ["server", "start_server", "store_folder"]
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 

@@ -7,7 +7,6 @@ import gc
 import itertools
 import socket
 import ssl
-import subprocess
 import weakref
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import RST, answer, eventually, read_all, serving
-from durability.missing import need, no_program
+from certificates import self_signed
 from forebay.engine.transfer.pump import BodyWriter, pump
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import UploadError
@@ -328,11 +327,8 @@ def test_a_client_that_half_closed_gets_its_answer_also_from_who_waits_for_it_to
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> dict[str, str]:
-    need(no_program("openssl"))
-    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
-    made = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost")
-    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return {"ssl_keyfile": key, "ssl_certfile": certificate}
+    key, certificate = self_signed(tmp_path)
+    return {"ssl_keyfile": str(key), "ssl_certfile": str(certificate)}
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -14,36 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from durability.missing import need, no_program
+from certificates import self_signed
 from e2e.server import ServerProcess
 from lifecycle.uploading import eventually
 from raw_http import RawClient, head
 
 Start = Callable[..., ServerProcess]
 MiB = 1 << 20
-
-
-@pytest.fixture
-def start_tls(start_server: Start, tmp_path: Path) -> Start:
-    need(no_program("openssl", "curl"))
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    tls = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
-
-    def start(*options: str) -> ServerProcess:
-        server = start_server("--durability", "relaxed", *tls, *options)
-        assert server.scheme == "https"
-        return server
-
-    return start
 
 
 def curl(*arguments: str) -> tuple[int, bytes]:
@@ -136,19 +113,6 @@ def test_a_client_that_goes_away_leaves_nothing(start_tls: Start, source: Path) 
     assert curl("-T", str(source), f"{server.url}/files/again.bin")[0] == 201
 
 
-def renew(folder: Path, name: str) -> None:
-    """A new pair in the place of the one that is there."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
-            *("-subj", f"/CN={name}"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-
-
 def name_served(server: ServerProcess) -> str:
     """The subject of the certificate that a new connection gets."""
     pem = ssl.get_server_certificate((server.host, server.port), timeout=30)
@@ -174,7 +138,7 @@ def test_renewed_files_are_served_after_sighup_and_running_connections_stay(
         server.process.send_signal(signal.SIGHUP)
         eventually(said, lambda: server.log.count(said) >= count + workers)
 
-    renew(tmp_path, "renewed.example")
+    self_signed(tmp_path, "renewed.example")
     reload("settings read again")
     assert {name_served(server) for _ in range(4)} == {"renewed.example"}
     running.request("GET", "/healthz")
@@ -182,7 +146,7 @@ def test_renewed_files_are_served_after_sighup_and_running_connections_stay(
     running.close()
     # Half of a pair, and nonsense, leave what is served as it is.
     kept = (tmp_path / "key.pem").read_bytes()
-    renew(tmp_path, "third.example")
+    self_signed(tmp_path, "third.example")
     (tmp_path / "key.pem").write_bytes(kept)
     reload("the TLS files were not read again")
     assert {name_served(server) for _ in range(4)} == {"renewed.example"}

@@ -1,4 +1,4 @@
-"""The fixtures of `e2e`; any server is ours or another, one of each kind."""
+"""Any server is ours or another, one of each kind."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.conftest import _reused, reuse_server, server, start_server, store_folder
 from e2e.server import ServerProcess
-
-__all__ = ["_reused", "reuse_server", "server", "start_server", "store_folder"]
 
 
 @pytest.fixture(params=["forebay", "hypercorn"])

@@ -1,4 +1,4 @@
-"""Real servers for tests: each is stopped by the test that started it."""
+"""Real servers for tests, in any folder of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import self_signed
 from e2e.server import ServerProcess
 from e2e.shells import SHELLS
 
@@ -54,28 +55,41 @@ def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     return start_server("--durability", "relaxed")
 
 
-class _Reused:
-    """Servers that wait for the next test with the same options."""
+MOST_REUSED = 12
+"""Servers that wait for their next test. Each costs memory, and wakes up ten times a second."""
+
+
+class ReusedServers:
+    """Servers that wait for the next test with the same options, those used last."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
-        self._running: dict[tuple[str, ...], ServerProcess] = {}
+        self._running: dict[tuple[str, ...], ServerProcess] = {}  # used last: at the end
         self._count = 0
 
     def start(self, *options: str, shell: str = "forebay") -> ServerProcess:
         key = (shell, *options)
-        server = self._running.get(key)
-        if server is not None:
-            server.check_answers()
-            if self._emptied(server):
-                return server
-            server.kill()
-        self._count += 1
-        folder = self._base / str(self._count)
-        folder.mkdir()
-        server = SHELLS[shell](folder, "--durability", "relaxed", *options)
+        server = self._running.pop(key, None)
+        if server is None or not self._is_as_new(server):
+            while len(self._running) >= MOST_REUSED:
+                self._stop(self._running.pop(next(iter(self._running))))
+            self._count += 1
+            folder = self._base / str(self._count)
+            folder.mkdir()
+            server = SHELLS[shell](folder, "--durability", "relaxed", *options)
         self._running[key] = server
         return server
+
+    def _is_as_new(self, server: ServerProcess) -> bool:
+        server.check_answers()
+        if self._emptied(server):
+            return True
+        self._stop(server)
+        return False
+
+    def _stop(self, server: ServerProcess) -> None:
+        server.kill()
+        shutil.rmtree(server.folder, ignore_errors=True)
 
     def _emptied(self, server: ServerProcess) -> bool:
         """Whether it runs, and has nothing of its last test any more."""
@@ -101,19 +115,19 @@ class _Reused:
 
     def stop(self) -> None:
         for server in self._running.values():
-            server.kill()
+            self._stop(server)
 
 
 @pytest.fixture(scope="session")
-def _reused() -> Iterator[_Reused]:
+def _reused() -> Iterator[ReusedServers]:
     with tempfile.TemporaryDirectory(prefix="forebay-test-", dir=Path.cwd()) as name:
-        reused = _Reused(Path(name))
+        reused = ReusedServers(Path(name))
         yield reused
         reused.stop()
 
 
 @pytest.fixture
-def reuse_server(_reused: _Reused) -> Callable[..., ServerProcess]:
+def reuse_server(_reused: ReusedServers) -> Callable[..., ServerProcess]:
     """As `start_server` and relaxed, but one that an earlier test may have used, emptied.
 
     For tests that leave it as they found it: running, and with no memory of what they did.
@@ -122,6 +136,24 @@ def reuse_server(_reused: _Reused) -> Callable[..., ServerProcess]:
 
 
 @pytest.fixture(params=SHELLS)
-def start_any(request: pytest.FixtureRequest, _reused: _Reused) -> Callable[..., ServerProcess]:
+def start_any(
+    request: pytest.FixtureRequest, _reused: ReusedServers
+) -> Callable[..., ServerProcess]:
     """As `reuse_server`, once on each ASGI server (`having(...)` chooses among them)."""
     return functools.partial(_reused.start, shell=request.param)
+
+
+@pytest.fixture
+def start_tls(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> Callable[..., ServerProcess]:
+    """As `start_server` and relaxed, with TLS by the files in `tmp_path`."""
+    key, certificate = self_signed(tmp_path)
+    tls = ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
+
+    def start(*options: str) -> ServerProcess:
+        server = start_server("--durability", "relaxed", *tls, *options)
+        assert server.scheme == "https"
+        return server
+
+    return start
