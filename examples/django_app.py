@@ -65,8 +65,8 @@ app = uploads.in_front_of(
     {
         "/uploads": uploads.resumable,
         "/files": uploads.files,
-        "/videos": uploads.wish(to="videos/", types=["video/*"], digest="sha256"),
-        "/form": uploads.form_wish({"clip": "clips/"}, required=["title", "clip"]),
-        "/checked": uploads.wish(to=place, max_size=1 * GB),
+        "/videos": uploads.options(to="videos/", types=["video/*"], digest="sha256"),
+        "/form": uploads.form_options({"clip": "clips/"}, required=["title", "clip"]),
+        "/checked": uploads.options(to=place, max_size=1 * GB),
     },
 )

@@ -229,14 +229,14 @@ async def swallowed(request: Request) -> dict[str, Any]:
 
 @app.post("/nowhere-by-hand")
 async def nowhere_by_hand(request: Request) -> dict[str, Any]:
-    async with uploads.create_upload(request, uploads.wish(digest="sha256")) as upload:
+    async with uploads.create_upload(request, uploads.options(digest="sha256")) as upload:
         await upload.body()
         return {**describe(upload), "length": len(await upload.read())}
 
 
 @app.post("/moved-by-hand/{folder}")
 async def moved_by_hand(request: Request, folder: str) -> dict[str, Any]:
-    async with uploads.create_upload(request, uploads.wish()) as upload:
+    async with uploads.create_upload(request, uploads.options()) as upload:
         async for _ in upload.stream():
             pass
         with contextlib.suppress(UploadError):

@@ -93,7 +93,7 @@ def by_user(head: RequestHead) -> str:
     return f"of/{head.headers.get('x-user', 'nobody')}/"
 
 
-resumable = uploads.wish(by_user, digest="sha256")
+resumable = uploads.options(by_user, digest="sha256")
 
 
 @app.post("/own")

@@ -106,8 +106,8 @@ def test_a_file_that_looks_like_a_folder_is_warned_of(
 ):
     uploads = Forebay(tmp_path / "data")
     for to in ("videos", "in/videos", "a.bin", "in/", "in/b.txt"):
-        uploads.wish(to)
-    uploads.form_wish({"f": "clips"})
+        uploads.options(to)
+    uploads.form_options({"f": "clips"})
     with caplog.at_level(logging.WARNING, "forebay"):
         started(uploads)
     told = [record.getMessage() for record in caplog.records]
@@ -135,7 +135,7 @@ def test_a_name_that_is_first_given_with_a_request_is_warned_of_once(
 def test_a_file_that_is_a_folder_is_refused(tmp_path: Path):
     (tmp_path / "data/videos").mkdir(parents=True)
     uploads = Forebay(tmp_path / "data")
-    uploads.wish("videos")
+    uploads.options("videos")
     with pytest.raises(ConfigError, match="'videos/'"):
         started(uploads)
     uploads.close()

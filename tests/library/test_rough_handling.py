@@ -201,7 +201,7 @@ def test_files_beside_django_come_and_go_through_every_two_middlewares(
     async def current(scope: Any, receive: Any, send: Any) -> None:
         await inner[-1](scope, receive, send)
 
-    app = uploads.in_front_of(current, {"/in": uploads.wish("in/"), "/files": uploads.files})
+    app = uploads.in_front_of(current, {"/in": uploads.options("in/"), "/files": uploads.files})
     with serving(app, server) as found, httpx.Client(base_url=found.url) as client:
         for number, stack in enumerate(stacks):
             with contextlib.ExitStack() as changed:

@@ -239,7 +239,7 @@ def test_litestar_takes_back_too(tmp_path: Path, server: str):
 
 
 @pytest.mark.parametrize("server", ["direct", "uvicorn", "hypercorn"])
-@pytest.mark.parametrize("path", ["/wish", "/form"])
+@pytest.mark.parametrize("path", ["/options", "/form"])
 def test_in_front_of_an_application_the_file_is_gone_before_the_client_sees_the_error(
     tmp_path: Path, server: str, path: str
 ):
@@ -255,7 +255,7 @@ def test_in_front_of_an_application_the_file_is_gone_before_the_client_sees_the_
 
     app = case.uploads.in_front_of(
         inner,
-        {"/wish": case.uploads.wish("in/"), "/form": case.uploads.form_wish({"f": "in/"})},
+        {"/options": case.uploads.options("in/"), "/form": case.uploads.form_options({"f": "in/"})},
     )
     with running(case, app, server):
         assert case.post(path) == 409

@@ -52,7 +52,7 @@ class Application:
             {
                 "/files": self.uploads.files,
                 "/uploads": self.uploads.resumable,
-                "/wish": self.uploads.wish("in/"),
+                "/options": self.uploads.options("in/"),
             },
         )
         self.serving: Serving
@@ -209,7 +209,7 @@ def raising(error: Exception) -> Callable[[], Any]:
         (StopIteration(), 500),
     ],
 )
-@pytest.mark.parametrize("path", ["/files/", "/uploads/", "/wish"])
+@pytest.mark.parametrize("path", ["/files/", "/uploads/", "/options"])
 def test_a_refusal_in_a_frameworks_terms_keeps_its_status(
     app: Application, error: Exception, status: int, path: str
 ):
@@ -290,7 +290,7 @@ def test_the_name_of_a_folder_ends_with_a_slash(app: Application):
 @pytest.mark.parametrize("path", [None, "", "/", 7, ["in/"], "../", "in//", b"in/"])
 def test_a_destination_that_is_none_is_never_the_root(tmp_path: Path, path: Any):
     uploads = Forebay(tmp_path / "data", durability="relaxed")
-    app = uploads.in_front_of(None, {"/in": uploads.wish(lambda head: path)})
+    app = uploads.in_front_of(None, {"/in": uploads.options(lambda head: path)})
     with serving(app) as found:
         answer = httpx.post(f"{found.url}/in", content=b"x")
     assert answer.status_code == (400 if path in ("/", "../", "in//") else 500)

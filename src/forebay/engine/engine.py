@@ -327,7 +327,10 @@ class Engine:
         return await self._readiness.why_not()
 
     def close(self) -> None:
-        """Takes no more jobs in the worker threads."""
+        """Closes what is still open, and the worker threads: from any thread. Blocks when the event
+        loop was closed before `close_uploads`.
+        """
+        self.state.close_now()
         self.context.close()
 
 

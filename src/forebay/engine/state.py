@@ -70,3 +70,12 @@ class State:
         sessions, self.sessions = self.sessions, None
         if sessions is not None:
             await sessions.close()
+
+    def close_now(self) -> None:
+        """As `close`, from any thread, after the event loop was closed. Blocks."""
+        uploads, self._uploads = self._uploads, None
+        if uploads is not None:
+            uploads.holders.close_now()
+        sessions, self.sessions = self.sessions, None
+        if sessions is not None:
+            sessions.close_now()

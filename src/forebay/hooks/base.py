@@ -1,8 +1,8 @@
-"""The port of hooks: who is asked before something happens, and told after.
+"""The port of hooks: callbacks before something happens, which may refuse it, and after it.
 
-A hook may take its time: the engine awaits it, nothing else waits. A hook refuses by raising
-an `UploadError` (NotAuthenticated, Forbidden, VerificationRefused, ...); any other exception
-is a failure of the hook and ends the request without storing anything.
+A hook may be slow: only its own request waits for it. A hook refuses by raising an `UploadError`
+(NotAuthenticated, Forbidden, VerificationRefused, ...); any other exception is a failure of the
+hook and ends the request; nothing is stored.
 """
 
 from __future__ import annotations
@@ -17,50 +17,51 @@ from forebay.model import NOTHING_SAID, About, Digest, FileInfo, Metadata, Princ
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Access:
-    """What somebody wants to do, before a byte of the body was read."""
+    """What a client wants to do, before a byte of the body is read."""
 
     action: str
-    """`create`, `read`, `list` or `delete`; of an unfinished upload `append`, `offset` or
+    """`create`, `read`, `list` or `delete`; for an unfinished upload `append`, `offset` or
     `cancel`.
     """
     name: str
-    """The path under the folder of Forebay, which for a folder ends with a slash ("/" is the
-    whole); "" where a file has no place yet.
+    """The path under Forebay's folder. For a folder it ends with a slash ("/" is the whole
+    folder); "" for a file that has no path yet.
     """
     context: Mapping[str, Any]
-    """What the outer layer knows of the request; for HTTP the ASGI scope."""
+    """The request, as the outer layer describes it; for HTTP the ASGI scope."""
     upload_id: str = ""
-    """Of an upload that has begun; "" before."""
+    """The id of an upload that exists already, else ""."""
     describe: Callable[[], About] = lambda: NOTHING_SAID
-    """Gives `about`."""
+    """Returns `about`; called only when that is needed."""
 
     @property
     def about(self) -> About:
-        """What the client says of the file, as far as it has."""
+        """The client's description of the file, as far as it is known."""
         return self.describe()
 
     @property
     def filename(self) -> str | None:
-        """What the client calls the file; None when it does not say. Not judged."""
+        """The client's name for the file, unchecked; None when there is none."""
         return self.about.filename
 
     @property
     def length(self) -> int | None:
-        """Bytes that the file will have; None when nobody knows yet."""
+        """Bytes of the whole file; None when they are not known yet."""
         return self.about.length
 
     @property
     def media_type(self) -> str | None:
+        """The client's media type of the file; None when there is none."""
         return self.about.media_type
 
     @property
     def metadata(self) -> Metadata:
-        """Upload-Metadata of tus, decoded."""
+        """Upload-Metadata of tus, decoded: text when it is UTF-8, else bytes."""
         return self.about.metadata
 
     @property
     def fields(self) -> tuple[tuple[str, str], ...]:
-        """The text fields of the file's form, in their order; none before the form is here."""
+        """The text fields of the file's form, in their order; empty before the form arrives."""
         return self.about.fields
 
     @property
@@ -70,36 +71,38 @@ class Access:
 
     @property
     def method(self) -> str:
+        """The request's method."""
         return self.request.method
 
     @property
     def path(self) -> str:
-        """The path of the URL, decoded, with any mount."""
+        """The path of the URL, decoded, including mounts."""
         return self.request.path
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By lower-case name; a field that came several times is joined by commas."""
+        """By lower-case name; several fields of one name are joined by commas."""
         return self.request.headers
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The query of the URL; of a name that came several times the last."""
+        """The query of the URL; of several values of one name, the last."""
         return self.request.query
 
     @property
     def cookies(self) -> Mapping[str, str]:
+        """By name; those that cannot be parsed are left out."""
         return self.request.cookies
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """Address and port of the peer; None where nobody knows."""
+        """Address and port of the peer; None when they are not known."""
         return self.request.client
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Candidate:
-    """A received file before publication; whoever verifies it may read it."""
+    """A received file before publication. Hooks may read it. `size` is in bytes."""
 
     name: str
     size: int
@@ -107,19 +110,19 @@ class Candidate:
     digests: tuple[Digest, ...]
     principal: Principal
     open: Callable[[], BinaryIO]
-    """A new reader at its start; the caller closes it. May wait for the disk."""
+    """Returns a new reader at its start, which the caller closes. May wait for the disk."""
     id: str = ""
-    """The one that its Completion will have."""
+    """The id that its Completion will have."""
     about: About = NOTHING_SAID
     context: Mapping[str, Any] | None = None
-    """That of the request at hand; None where there is none."""
+    """That of the current request; None when there is none."""
     received: int | None = None
-    """Bytes that came, for a file that was decoded; None for one stored as it came."""
+    """Bytes received, for a file that was decoded (Content-Encoding); else None."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
-    """An upload that is on its way. `length` and `received` are of all of it, in bytes."""
+    """An upload that is arriving. `length` and `received` count the whole upload, in bytes."""
 
     id: str
     name: str
@@ -129,12 +132,12 @@ class Arrival:
     received: int = 0
     about: About = NOTHING_SAID
     context: Mapping[str, Any] | None = None
-    """That of the request at hand; None where there is none."""
+    """That of the current request; None when there is none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completion:
-    """A published file. `id` is the same each time this is told (at least once)."""
+    """A published file. Each call about it (at least one) has the same `id`."""
 
     id: str
     stored: Stored
@@ -142,59 +145,62 @@ class Completion:
     principal: Principal
     about: About = NOTHING_SAID
     context: Mapping[str, Any] | None = None
-    """That of the request at hand; None when it is called later, or after a restart."""
+    """That of the current request; None when it is called later, or after a restart."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deletion:
-    """A file that was removed, as it was; `file.name` is its whole path."""
+    """A file that was removed, as it was before; `file.name` is its whole path."""
 
     file: FileInfo
     principal: Principal
     context: Mapping[str, Any]
-    """What the outer layer knows of the request; empty when the application removed it."""
+    """The request, as the outer layer describes it; empty when the application removed it."""
 
 
 class Hooks(Protocol):
+    """What the engine calls."""
+
     async def authorise(self, access: Access) -> Principal:
-        """Who this is. Raises NotAuthenticated or Forbidden."""
+        """The client. Raises NotAuthenticated, Forbidden, HookFailed."""
         ...
 
     @property
     def verifies(self) -> bool:
-        """Whether `verify` has anything to ask; when not, it is not called."""
+        """Whether there are `verify` callbacks; when false, it is not called."""
         ...
 
     async def verify(self, candidate: Candidate) -> None:
-        """Before publication. Raises VerificationRefused to refuse the file."""
+        """Called before publication. Raises VerificationRefused to refuse the file."""
         ...
 
     @property
     def completes(self) -> bool:
-        """Whether `complete` has anybody to tell; when not, it is not called."""
+        """Whether there are `complete` callbacks; when false, it is not called."""
         ...
 
     async def complete(self, completion: Completion, returned: set[str]) -> None:
-        """After publication. When it raises, the file stays, and it is called again later.
+        """Called after publication. When it raises, the file stays, and it is called again later.
 
-        Whose names are in `returned` are left out; names of those that return are added.
+        Callbacks whose names are in `returned` are not called; names of callbacks that return are
+        added to it.
         """
         ...
 
     @property
     def progresses(self) -> bool:
-        """Whether `progress` has anybody to tell; when not, it is not called."""
+        """Whether there are `progress` callbacks; when false, it is not called."""
         ...
 
     async def progress(self, arrival: Arrival) -> None:
-        """While bytes arrive, at most ten times a second. What it raises is logged."""
+        """Called while bytes arrive, at most ten times a second. An exception is logged."""
         ...
 
     @property
     def deletes(self) -> bool:
-        """Whether `delete` has anybody to tell; when not, it is not called."""
+        """Whether there are `delete` callbacks; when false, it is not called."""
         ...
 
     async def delete(self, deletion: Deletion) -> None:
-        """After a file was removed. What it raises is logged."""
+        """Called after a file was removed. An exception is logged."""
         ...

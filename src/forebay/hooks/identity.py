@@ -1,4 +1,4 @@
-"""Who an `authorise` of the application lets in: what it may return, and whom that means."""
+"""What an `authorise` callback may return, and which client that means."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ _EXPECTED = (
 
 
 def principal_of(answer: object) -> Principal:
-    """Whom the answer of `authorise` means. Ids are compared as text: 7 and "7" are one owner.
+    """The client that the answer of `authorise` means. Ids are compared as text: 7 and "7" are one
+    client.
 
-    Raises Forbidden for False, and HookFailed for what is not clearly a yes.
+    Raises Forbidden for False, and HookFailed for anything that is not clearly a yes.
     """
     if answer is False:
         raise Forbidden
     if answer is True:
         return Principal.anonymous
     if isinstance(answer, Principal):
-        # Made without an id it has none, and "" is what that compares equal to.
+        # One that was made without an id has an id that compares equal to "".
         return answer if answer.id == "" else Principal(_id_of(answer.id, answer))
     return Principal(_id_of(answer, answer))
 
@@ -36,7 +37,7 @@ def principal_of(answer: object) -> Principal:
 def _id_of(value: object, answer: object) -> str:
     text: str | None = None
     if isinstance(value, str):
-        text = str.__str__(value)  # of an enumeration too, whose own `str` is its member's name
+        text = str.__str__(value)  # for an enumeration, too, whose own `str` is its member's name
     elif isinstance(value, UUID):
         text = str(value)
     elif isinstance(value, int) and not isinstance(value, bool | HTTPStatus):
@@ -55,10 +56,10 @@ def _storable(text: str) -> bool:
 
 
 def refused(hook: str, answer: Any, expected: str) -> HookFailed:
-    """The error for an answer that is not clearly a yes; the log says what it was."""
+    """The error for an answer that is not clearly a yes; logs the answer."""
     if hasattr(answer, "close") and hasattr(answer, "cr_frame"):
-        answer.close()  # a coroutine in a coroutine: nobody will await it
-    told = repr(answer)
-    told = told if len(told) <= 200 else f"{told[:197]}..."
-    logger.error("%s returned %s: refused, nothing is stored. %s", hook, told, expected)
+        answer.close()  # a coroutine that a coroutine returned: it is never awaited
+    shown = repr(answer)
+    shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
+    logger.error("%s returned %s: refused, nothing is stored. %s", hook, shown, expected)
     return HookFailed()

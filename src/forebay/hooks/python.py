@@ -16,9 +16,9 @@ from forebay.model import Principal
 class PythonHooks:
     """See `forebay.hooks.base.Hooks`. Callables may be added at any time.
 
-    `authorise` returns a Principal, an id (text, an int or a UUID), or True for somebody
-    without a name; False refuses. Anything else, None above all, is a mistake of the
-    application and refuses too (HookFailed).
+    `authorise` returns a Principal, an id (text, an int or a UUID), or True for a client without
+    a name; False refuses. Anything else, such as None, is a mistake of the application and
+    refuses too (HookFailed).
     """
 
     def __init__(self, authorise: Callable[[Access], Any] | None = None) -> None:
@@ -54,7 +54,7 @@ class PythonHooks:
                 try:
                     await call(completer, completion)
                     returned.add(name)
-                except Exception as error:  # the others are called all the same
+                except Exception as error:  # the others are still called
                     errors.append(error)
         if errors:
             raise errors[0]
@@ -76,16 +76,16 @@ class PythonHooks:
         for deleter in self.deleters:
             try:
                 await call(deleter, deletion)
-            except Exception as error:  # the others are called all the same
+            except Exception as error:  # the others are still called
                 errors.append(error)
         if errors:
             raise errors[0]
 
 
 def judge_verdict(answer: object) -> None:
-    """What an `on_verify` returned: nothing and True take the file.
+    """Judges what an `on_verify` returned: None and True accept the file.
 
-    Raises VerificationRefused for False, and HookFailed for what is not clearly a yes.
+    Raises VerificationRefused for False, and HookFailed for anything else.
     """
     if answer is False:
         raise VerificationRefused
@@ -96,7 +96,7 @@ def judge_verdict(answer: object) -> None:
 
 
 def check_callable(name: str, function: object) -> None:
-    """Raises ConfigError for what can never be called, or would never run when it is."""
+    """Raises ConfigError for a value that cannot be called, or whose call would run nothing."""
     if not callable(function):
         raise ConfigError(f"{name} must be a function, not {function!r}.")
     kinds = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
@@ -108,7 +108,9 @@ def check_callable(name: str, function: object) -> None:
 
 
 def named(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Each with a name that it has after a restart, too; a number where several share one."""
+    """Each function with a name that stays the same across restarts; numbered when several share
+    one.
+    """
     seen: dict[str, int] = {}
     for function in functions:
         inner = inspect.unwrap(function)
@@ -119,7 +121,7 @@ def named(functions: Iterable[Callable[..., Any]]) -> Iterator[tuple[str, Callab
 
 
 async def call(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a hook where it may wait: async ones here, plain ones in a thread."""
+    """Calls a hook: an async one on the event loop, a plain one in a thread, as it may wait."""
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004
     ):
@@ -131,5 +133,5 @@ async def call(function: Callable[..., Any], *args: Any) -> Any:
 def _called(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
-    except StopIteration as error:  # which no future takes: whoever waits would wait for ever
+    except StopIteration as error:  # no future can have it: its awaiter would wait for ever
         raise RuntimeError(f"{function!r} raised StopIteration") from error

@@ -1,4 +1,4 @@
-"""The head of a request, as callbacks are given it."""
+"""The head of a request, as callbacks get it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 PATH = "forebay.path"
-"""The key in an ASGI scope for the path that was asked for, where the scope has another one."""
+"""The key in an ASGI scope for the requested path, when the scope's own path is another one."""
 _MOST_PARAMETERS = 1000
 
 
 class Request:
-    """What is known of a request before its body is read, from an ASGI scope."""
+    """The head of a request, from an ASGI scope."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self.scope = scope
-        """The ASGI scope; what the framework put there (user, path parameters) is there too."""
+        """The ASGI scope, with what the framework put there (user, path parameters)."""
         self.method: str = scope.get("method", "")
         self.path: str = scope.get(PATH) or scope.get("path", "")
         self.headers: Mapping[str, str] = _joined(scope.get("headers", ()))
-        """By lower-case name; a field that came several times is joined by commas."""
+        """By lower-case name; several fields of one name are joined by commas."""
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The query of the URL; of a name that came several times the last."""
+        """The query of the URL; of several values of one name, the last."""
         raw: bytes = self.scope.get("query_string", b"")
         try:
             return dict(
@@ -38,7 +38,7 @@ class Request:
 
     @property
     def cookies(self) -> Mapping[str, str]:
-        """By name; those that cannot be read are left out."""
+        """By name; those that cannot be parsed are left out."""
         found: dict[str, str] = {}
         for pair in self.headers.get("cookie", "").split(";"):
             try:
@@ -50,7 +50,7 @@ class Request:
 
     @property
     def client(self) -> tuple[str, int] | None:
-        """Address and port of the peer; None where nobody knows."""
+        """Address and port of the peer; None when they are not known."""
         known = self.scope.get("client")
         return (str(known[0]), int(known[1] or 0)) if known else None
 

@@ -1,7 +1,7 @@
 """Threads for callbacks that are plain functions.
 
-A callback may hang. The pool of asyncio would be full of such ones after a few, and the process
-would wait for them when it ends; this one neither.
+A callback may hang. A few hanging callbacks would fill the pool of asyncio, and the process would
+wait for them at exit. Neither happens here.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 MOST = 512
-"""Threads at once; a callback waits for one beyond that."""
+"""Most threads at once; further callbacks wait for a free one."""
 
 _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
 class Threads:
-    """Daemon threads, made when they are needed and used again."""
+    """Daemon threads, started when needed and reused."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -32,23 +32,23 @@ class Threads:
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """`function(*args)` in a thread, in the context of the caller.
+        """Runs `function(*args)` in a thread, in the context of the caller.
 
-        When the awaiting task is cancelled, the thread goes on, and nobody hears of it.
+        When the awaiting task is cancelled, the thread goes on, and its result is dropped.
         """
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
         answer: asyncio.Future[Any] = loop.create_future()
         self._jobs.put((loop, answer, functools.partial(context.run, function, *args)))
-        self._have_one()
+        self._ensure_thread()
         return await answer
 
-    def _have_one(self) -> None:
+    def _ensure_thread(self) -> None:
         if self._idle.acquire(blocking=False):
             return
         with self._lock:
             if self._made >= self._most:
-                return  # the first that is free takes it
+                return  # the first free thread takes the job
             self._made += 1
         threading.Thread(target=self._work, name="forebay-callback", daemon=True).start()
 
@@ -60,7 +60,7 @@ class Threads:
                 value = job()
             except BaseException as raised:
                 error = raised
-            # What is not kept is let go of before the next job is waited for.
+            # Drops all references before it waits for the next job.
             deliver = functools.partial(_deliver, answer, value, error)
             del job, value, error
             with contextlib.suppress(RuntimeError):  # its loop is closed
@@ -81,4 +81,4 @@ def _deliver(answer: asyncio.Future[Any], value: Any, error: BaseException | Non
 
 
 shared = Threads()
-"""Those of this process."""
+"""The threads of this process."""

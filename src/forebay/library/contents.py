@@ -1,4 +1,4 @@
-"""What is in the folder, for the application itself: files, and uploads on their way."""
+"""The part of `Forebay` that gives the application its stored files and its unfinished uploads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.outcome import is_recorded
 from forebay.errors import NotFound
 from forebay.library.lifecycle import Lifecycle
-from forebay.library.upload import Upload
-from forebay.media_types import media_type_of
+from forebay.library.upload import Upload, upload_of_file
 from forebay.model import (
     NO_PRECONDITIONS,
     UNFINISHED,
@@ -36,15 +35,14 @@ _STEP = 500
 
 
 class FilePage(list[FileInfo]):
-    """Files and folders in order of their names, each by its whole path. `next` is what to give
-    as `after` for the page that follows; None: there is none.
-    """
+    """Files and folders in order of their names, each with its whole path."""
 
     next: str | None = None
+    """The value of `after` for the next page; None after the last one."""
 
 
 class Listing:
-    """`await` it for one page, or go through all of them with `async for`."""
+    """`await` it for one page, or iterate over all files with `async for`."""
 
     def __init__(self, read: Callable[[str], Awaitable[FilePage]], after: str) -> None:
         self._read = read
@@ -64,27 +62,31 @@ class Listing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UnfinishedUpload:
-    """A resumable upload that is not yet a file. Sizes are bytes."""
+    """A resumable upload that is not a file yet."""
 
     id: str
     name: str
-    """The path that it will have, unless that is taken meanwhile."""
+    """The path that it will have, unless that is taken by then."""
     protocol: str
     """`tus`, `ietf` or `content-range`."""
     offset: int
-    """What is committed; what has arrived since is not counted."""
+    """Bytes that are committed; more may have arrived."""
     length: int | None
+    """Bytes of the whole upload; None when they are not known yet."""
     media_type: str | None
     principal: Principal
+    """The client that created it."""
     created: datetime
+    """UTC."""
     expires: datetime | None
+    """UTC; None: never."""
     metadata: Metadata
-    """Upload-Metadata of tus, as `Upload.metadata` has it."""
+    """Upload-Metadata of tus, as in `Upload.metadata`."""
 
 
 class Contents(Lifecycle):
-    """The part of `Forebay` that lists, reads and removes. It is for the application: nobody is
-    authorised, and `allow_delete` is for clients alone.
+    """Lists, reads and removes files and uploads for the application itself: `authorise` is not
+    called, and `allow_delete`, which is for clients, does not matter.
     """
 
     # --- files -----------------------------------------------------------------------------------
@@ -93,11 +95,11 @@ class Contents(Lifecycle):
         """The files and folders of a folder, in order of their names.
 
             page = await uploads.list("videos/", limit=100)  # page.next: the next `after`
-            async for file in uploads.list("videos/"):  # all of them, page by page
+            async for file in uploads.list("videos/"):  # all files, page by page
                 print(file.name, file.size)
 
-        `limit` is the size of a page, 1 to 10,000 (else ValueError). Raises NotFound,
-        InvalidName, StorageError when it is awaited.
+        `limit` is the size of a page, 1 to 10,000, else it raises ValueError. Awaiting it raises
+        NotFound, InvalidName, StorageError.
         """
         if not 1 <= limit <= LARGEST_PAGE:
             raise ValueError(f"limit must be from 1 to {LARGEST_PAGE}, not {limit}.")
@@ -107,7 +109,7 @@ class Contents(Lifecycle):
         async def read(after: str) -> FilePage:
             if path:
                 names.validate_path(path.split("/"))
-            engine = await self.running_engine()
+            engine = await self.started_engine()
             found, following = await engine.workers.run(
                 lambda: read_folder(engine.store, path, after=after, limit=limit)
             )
@@ -118,25 +120,21 @@ class Contents(Lifecycle):
         return Listing(read, after.removesuffix("/").rpartition("/")[2])
 
     async def stat(self, name: str) -> FileInfo:
-        """A file, or a folder. Raises NotFound, InvalidName, StorageError."""
+        """A file or folder: its size and tag. Raises NotFound, InvalidName, StorageError."""
         path = _judged(name)
-        engine = await self.running_engine()
+        engine = await self.started_engine()
         file = await engine.workers.run(engine.store.stat, path)
         return dataclasses.replace(file, name=path)
 
     async def open(self, name: str) -> Upload:
-        """A stored file, to be read as an `Upload` is: `await file.read()`, `async for piece in
-        file`, `file.open()` in a thread. Raises NotFound, InvalidName, StorageError.
+        """A stored file as an `Upload`, to read it: `await file.read()`, `async for piece in file`,
+        or `file.open()` in a thread. Raises NotFound, InvalidName, StorageError.
         """
         file = await self.stat(name)
         if file.is_folder:
             raise NotFound("There is no such file.", folder=True)
-        upload = Upload(
-            filename=file.name.rpartition("/")[2],
-            media_type=media_type_of(file.name),
-            engine=self.engine,
-        )
-        upload.published(Stored(file, renamed=False, replaced=False))
+        upload = upload_of_file(self.engine, file)
+        upload.set_published(Stored(file, renamed=False, replaced=False))
         return upload
 
     async def delete(
@@ -146,11 +144,11 @@ class Contents(Lifecycle):
         tag: str | None = None,
         principal: Principal | str | int | UUID | None = None,
     ) -> FileInfo:
-        """Removes a file; what it was. `on_delete` is told of it.
+        """Removes a file and returns what it was. `on_delete` is called.
 
-        With `tag` (`FileInfo.tag`) only if it is still that one, else PreconditionFailed.
-        `principal` is who wants it, for `on_delete`: ids are text there, 0 as any other.
-        Raises NotFound, also for a folder, InvalidName, StorageError.
+        With `tag` (`FileInfo.tag`) it is removed only if it still has that tag, else
+        PreconditionFailed. `on_delete` is given `principal`; an id is text there. Raises NotFound,
+        also for a folder, InvalidName, StorageError.
         """
         path = _judged(name)
         conditions = NO_PRECONDITIONS
@@ -158,16 +156,16 @@ class Contents(Lifecycle):
             conditions = Preconditions(if_match=(EntityTag(tag),))
         if not isinstance(principal, Principal):
             principal = Principal("" if principal is None else str(principal))
-        engine = await self.running_engine()
+        engine = await self.started_engine()
         file = await engine.removal.remove(path, conditions, principal=principal)
         return dataclasses.replace(file, name=path)
 
-    # --- uploads on their way --------------------------------------------------------------------
+    # --- unfinished uploads ----------------------------------------------------------------------
 
     async def unfinished(self) -> AsyncIterator[UnfinishedUpload]:
-        """Resumable uploads that are under way or given up and not yet expired, in any process.
+        """All unfinished resumable uploads that are not expired, of all processes.
 
-        Nobody who writes to one is disturbed. Raises StorageError.
+        Running appends are not disturbed. Raises StorageError.
         """
         sessions = await self._sessions()
         for state in UNFINISHED if sessions is not None else ():
@@ -179,8 +177,8 @@ class Contents(Lifecycle):
                 after = page[-1].id
 
     async def cancel(self, upload_id: str) -> UnfinishedUpload:
-        """Ends an upload that is not finished, whoever it belongs to and whoever writes to it;
-        as it stood. Its data goes.
+        """Cancels an unfinished upload of any client, also while it is written to, and removes its
+        data. Returns its last state.
 
         Raises NotFound, WrongState (it has ended), Gone, UploadBusy, StorageError.
         """
@@ -191,15 +189,15 @@ class Contents(Lifecycle):
         return _described(record)
 
     async def _sessions(self) -> Sessions | None:
-        """The state of uploads; None when this folder has, and makes, none."""
-        running = await self._run()
-        if not running.engine.offers_uploads:
-            if not running.engine.settings.resumable:
+        """The session store; None when this folder has none and needs none."""
+        runtime = await self._started()
+        if not runtime.engine.offers_uploads:
+            if not runtime.engine.settings.resumable:
                 return None
-            if not await running.engine.workers.run(has_state, running.store):
+            if not await runtime.engine.workers.run(has_state, runtime.store):
                 return None
-            await running.open_uploads()
-        return running.engine.sessions
+            await runtime.open_uploads()
+        return runtime.engine.sessions
 
 
 async def _page(

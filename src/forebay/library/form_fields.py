@@ -1,6 +1,6 @@
-"""Text fields of a form with types: a pydantic model, or names and types that become one.
+"""Typed text fields of a form: a pydantic model, or names and types from which one is made.
 
-pydantic is no dependency of Forebay. It is needed, and imported, only where types are given.
+pydantic is not a dependency of Forebay. It is imported only when types are given.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from forebay.engine.forms.parts import MultiDict
 from forebay.errors import ConfigError
 
 Problem = dict[str, Any]
-"""What is wrong with one field: `type`, `loc`, `msg`, `input`, as pydantic writes it."""
+"""One problem with a field: `type`, `loc`, `msg` and `input`, as pydantic writes them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TypedField:
-    """One field of the model. `names` are those that clients may send it by, the first of them
-    is told in the documentation; `attribute` is its name in the model.
-    """
+    """One field of the model."""
 
     attribute: str
+    """Its name in the model."""
     names: tuple[str, ...]
+    """The names that clients may send; the first one is in the documentation."""
     is_list: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TypedFields:
-    """The text fields that a form declares."""
+    """The typed text fields that a form declares."""
 
     model: Any
     """A class made by pydantic."""
@@ -40,13 +40,14 @@ class TypedFields:
 
     @property
     def names(self) -> frozenset[str]:
+        """All names that clients may send."""
         return frozenset(name for field in self.fields for name in field.names)
 
     def validate(self, texts: MultiDict[str]) -> tuple[Any, list[Problem]]:
-        """The model made of `texts`, or None and what is wrong. Runs the model's validators.
+        """The model made of `texts`, or None and the problems. Runs the model's validators.
 
-        An empty text counts as not given, as FastAPI has it: browsers send one for each input
-        that nobody filled in.
+        Empty text counts as not given, as in FastAPI: browsers send it for every input that was
+        not filled in.
         """
         import pydantic
 
@@ -54,12 +55,12 @@ class TypedFields:
         try:
             model = self.model.model_validate(given)
         except pydantic.ValidationError as error:
-            told: list[Problem] = [
+            found_by_model: list[Problem] = [
                 {**found, "loc": ("body", *found["loc"])}
                 for found in error.errors(include_url=False)
             ]
             known = fields_of(problems)
-            return None, problems + [one for one in told if not fields_of([one]) & known]
+            return None, problems + [one for one in found_by_model if not fields_of([one]) & known]
         return (None, problems) if problems else (model, [])
 
     def _given(self, texts: MultiDict[str]) -> tuple[dict[str, Any], list[Problem]]:
@@ -76,33 +77,35 @@ class TypedFields:
                     )
                 elif values and not field.is_list:
                     given[name] = values[0]
-        for name in texts:  # for models that forbid, or keep, what they do not declare
+        for name in texts:  # for models that forbid, or accept, undeclared fields
             if name not in self.names:
                 values = texts.getall(name)
                 given[name] = values if len(values) > 1 else values[0]
         return given, problems
 
     def values(self, model: Any) -> dict[str, Any]:
-        """The values of a model, by the first name of each field."""
+        """The values of `model`, by the first name of each field."""
         return {field.names[0]: getattr(model, field.attribute) for field in self.fields}
 
 
 def problem(kind: str, field: str, message: str, value: object = None) -> Problem:
+    """One problem of type `kind` with a field."""
     return {"type": kind, "loc": ("body", field), "msg": message, "input": value}
 
 
 def fields_of(problems: Iterable[Problem]) -> set[Any]:
-    """The names of the fields with which something is wrong."""
+    """The names of the fields that have problems."""
     return {found["loc"][1] for found in problems if len(found["loc"]) > 1}
 
 
 def missing(field: str) -> Problem:
+    """The problem of a required field that was not sent."""
     return problem("missing", field, "Field required")
 
 
 def make_fields(given: Any) -> TypedFields | None:
-    """From a pydantic model, or a mapping of names to types (`int`, `list[str]`), or to pairs of
-    type and default. Raises ConfigError.
+    """From a pydantic model, or from a mapping of names to types (`int`, `list[str]`) or to pairs
+    of type and default. Raises ConfigError.
     """
     if given is None or isinstance(given, TypedFields):
         return given
@@ -127,7 +130,7 @@ def _model_of(given: Mapping[str, Any], pydantic: Any) -> Any:
         kind, default = declared if isinstance(declared, tuple) else (declared, ...)
         if name.isidentifier() and name[0] != "_" and not hasattr(pydantic.BaseModel, name):
             kinds[name] = (kind, default)
-        else:  # a name that an attribute of a model cannot have
+        else:  # a name that no attribute of a model can have
             kinds[f"field_{number}"] = (typing.Annotated[kind, pydantic.Field(alias=name)], default)
     try:
         return pydantic.create_model("Fields", **kinds)
@@ -155,7 +158,7 @@ def _is_json(metadata: Any) -> bool:
 
 
 def is_sequence(annotation: Any) -> bool:
-    """Whether values of that type are several: `list[int]`, `set[str] | None`, ..."""
+    """Whether a type holds several values: `list[int]`, `set[str] | None`, ..."""
     origin = typing.get_origin(annotation) or annotation
     if origin is typing.Annotated:
         return is_sequence(typing.get_args(annotation)[0])

@@ -1,4 +1,4 @@
-"""The life of a `Forebay`: made, started, serving what is mounted, stopped, started again."""
+"""The lifecycle of a `Forebay`: made, started, serving its mounts, stopped, started again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 class Lifecycle:
-    """What `Forebay` is built on: one run at a time, in one event loop."""
+    """The base of `Forebay`: one runtime at a time, in one event loop."""
 
     def _set_up(
         self,
@@ -38,18 +38,18 @@ class Lifecycle:
         self._folders: set[str] = set()
         self._doubtful: set[str] = set()
         self._resumable_wanted = False
-        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Task[Runtime]] | None = None
-        self._owner: asyncio.AbstractEventLoop | None = None
-        """The loop that it runs in, or begins to."""
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that it runs in, or is starting in."""
         self._claiming = threading.Lock()
-        self._running = Runtime(settings, self._hooks)
+        self._runtime = Runtime(settings, self._hooks)
         places.files = self.files = Mounted(
             self._serve_files, places, lambda: self.settings.allow_origin
         )
         """An ASGI application to mount: raw uploads, downloads, listings."""
         self._resumable = Mounted(self._serve_resumable, places, lambda: self.settings.allow_origin)
         if places.knows_resumable:
-            self.resumable  # noqa: B018 (said to be mounted, so it is wanted)
+            self.resumable  # noqa: B018 (its mount is named, so it is wanted)
 
     @property
     def resumable(self) -> Mounted:
@@ -60,19 +60,19 @@ class Lifecycle:
 
     @property
     def engine(self) -> Engine:
-        """Of the current run; another one after a stop and a start."""
-        return self._running.engine
+        """The engine of the current run; another one after a stop and a start."""
+        return self._runtime.engine
 
     @property
     def settings(self) -> Settings:
+        """The current settings. Assign others, made by `settings.replace(...)`, to change them for
+        requests that start from then on.
+        """
         return self.engine.settings
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        """Replaces the settings whole; `settings.replace(...)` makes new ones. Takes effect
-        for requests that start from now on. Raises ConfigError for settings, such as the folder,
-        that only a new Forebay can have.
-        """
+        """Raises ConfigError for a change, such as of the folder, that needs a new Forebay."""
         if not isinstance(settings, Settings):
             raise ConfigError(
                 f"settings cannot be {settings!r}. Assign uploads.settings.replace(max_size=...)."
@@ -87,28 +87,28 @@ class Lifecycle:
 
     @contextlib.contextmanager
     def with_settings(self, settings: Settings) -> Iterator[None]:
-        """Works by other settings for the block, another folder too, as tests want it.
+        """Uses other settings for the block, also another folder; for tests.
 
-        Around the start and the stop; raises RuntimeError when it runs.
+        Start and stop it within the block. Raises RuntimeError when it is running.
         """
-        before = self._running
+        before = self._runtime
         if before.loop is not None and not before.closed:
             raise RuntimeError("This Forebay is running; stop it before its folder is changed.")
         instead = Runtime(settings, self._hooks)
-        before.close()  # a start makes it anew
-        self._running = instead
+        before.close()  # the next start replaces it
+        self._runtime = instead
         try:
             instead.check_destinations(self._folders)
             yield
         finally:
-            self._running.close()
-            self._running, self._owner = before, None
+            self._runtime.close()
+            self._runtime, self._loop = before, None
 
     # --- start and stop --------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """For the application's `lifespan`: starts, and lets go of everything at the end.
+        """The application's `lifespan`: starts, and closes everything at the end.
 
         Raises ConfigError when a destination cannot be used, StorageError.
         """
@@ -124,7 +124,7 @@ class Lifecycle:
             await self.stop()
 
     def lifespan_with(self, other: Lifespan) -> Lifespan:
-        """A lifespan that runs `other`, the application's own, inside that of Forebay."""
+        """A lifespan that runs `other`, the application's own, inside Forebay's."""
 
         @contextlib.asynccontextmanager
         async def both(app: Any) -> AsyncIterator[Any]:
@@ -134,102 +134,97 @@ class Lifecycle:
         return both
 
     async def start(self) -> None:
-        """Sweeps what a crash left, and is ready then. Idempotent.
+        """Removes what a crash left behind, and is ready then. Idempotent.
 
-        For frameworks without lifespan events; without either, the first request does it.
+        For frameworks without lifespan events. Without either, the first request starts it.
+        Raises ConfigError, StorageError.
         """
-        running = await self._run()
-        if self._state_wanted:
-            await running.open_uploads()
-
-    @property
-    def _state_wanted(self) -> bool:
-        """Whether uploads leave a record: to be resumed, or told of after a crash."""
-        return self._resumable_wanted or (self._hooks.completes and self.settings.resumable)
+        runtime = await self._started()
+        if self._resumable_wanted:
+            await runtime.open_uploads()
 
     async def stop(self) -> None:
-        """Waits for what is being written and closes everything. Idempotent; `start` may come
-        again after it.
-        """
+        """Waits for running writes and closes everything. Idempotent; it may be started again."""
         self._starting = None
-        running = self._running
-        if running.loop in (None, asyncio.get_running_loop()):
-            await running.stop()
-        else:
-            await running.abandon()
-        self._owner = None
+        await self._runtime.stop()
+        self._loop = None
 
     def close(self) -> None:
-        """What `stop` does, for an application that was never started."""
-        self._running.close()
-        self._owner = None
+        """Closes everything, without an event loop: for an application that was never started."""
+        self._runtime.close()
+        self._loop = None
 
-    async def _run(self) -> Runtime:
-        """The run of this event loop, started if need be."""
-        running, loop = self._running, _asyncio_loop()
-        if running.loop is loop and not running.closed:
-            if self._hooks.completes and self.settings.resumable:
-                await running.open_uploads()
-            return running
-        self._claim(loop)
-        if self._starting is None or self._starting[0] is not loop:
-            self._starting = (loop, asyncio.ensure_future(self._start(loop)))
-        try:
-            await asyncio.shield(self._starting[1])
-        finally:
-            if self._starting is not None and self._starting[1].done():
-                self._starting = None
-        return await self._run()
+    async def _started(self) -> Runtime:
+        """The runtime of this event loop; starts it when needed."""
+        runtime, loop = self._runtime, _asyncio_loop()
+        while runtime.loop is not loop or runtime.closed:
+            self._claim(loop)
+            if self._starting is None or self._starting[0] is not loop:
+                self._starting = (loop, asyncio.ensure_future(self._start(loop)))
+            try:
+                await asyncio.shield(self._starting[1])
+            finally:
+                if self._starting is not None and self._starting[1].done():
+                    self._starting = None
+            runtime = self._runtime
+        if self._hooks.completes and self.settings.resumable:
+            await runtime.open_uploads()  # to call `on_complete` again after a crash
+        return runtime
 
     def _claim(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Before the start, so that two loops in two threads cannot both begin one."""
+        """Before the start, so that two loops in two threads cannot both start it."""
         with self._claiming:
-            owner = self._owner
-            if owner is not None and owner is not loop and not owner.is_closed():
+            other = self._loop
+            if other is not None and other is not loop and not other.is_closed():
                 raise RuntimeError("This Forebay runs in another event loop; make one for each.")
-            self._owner = loop
+            self._loop = loop
 
-    async def _start(self, loop: asyncio.AbstractEventLoop) -> Runtime:
-        running = self._running
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        runtime = self._runtime
         try:
-            if running.loop is not None and running.loop is not loop and not running.closed:
-                await running.abandon()
-            if running.closed:
-                running = self._running = Runtime(running.engine.settings, self._hooks)
-            await running.start(self._folders, self._doubtful)
+            if runtime.loop not in (None, loop):  # its loop was closed before it was stopped
+                await runtime.stop()
+            if runtime.closed:
+                runtime = self._runtime = Runtime(runtime.engine.settings, self._hooks)
+            await runtime.start(self._folders, self._doubtful)
         except BaseException:
-            self._owner = None
+            self._loop = None
             raise
-        return running
 
     # --- mounted applications --------------------------------------------------------------------
 
+    def mounted_at(self, mounted: object, path: str) -> None:
+        """Names the path at which `files` or `resumable` is mounted, as `Forebay(files_at=...)`
+        does.
+        """
+        self._places.set(mounted, path)
+
     async def _serve_files(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        running = await self._run()
+        runtime = await self._started()
         if self._resumable_wanted and scope["method"] != "GET":
-            await running.open_uploads()
-        scope[scope_keys.SETTINGS] = running.engine.settings
-        await running.files(scope, receive, send)
+            await runtime.open_uploads()
+        scope[scope_keys.SETTINGS] = runtime.engine.settings
+        await runtime.files(scope, receive, send)
 
     async def _serve_resumable(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        running = await self._run()
-        await running.open_uploads()
-        scope[scope_keys.SETTINGS] = running.engine.settings
-        await running.resumable(scope, receive, send)
+        runtime = await self._started()
+        await runtime.open_uploads()
+        scope[scope_keys.SETTINGS] = runtime.engine.settings
+        await runtime.resumable(scope, receive, send)
 
-    async def running_engine(self) -> Engine:
-        """The engine, started if need be."""
-        return (await self._run()).engine
+    async def started_engine(self) -> Engine:
+        """The engine of this event loop; starts it when needed."""
+        return (await self._started()).engine
 
     def _check_routes(self, app: Any) -> None:
         if "fastapi" in sys.modules and hasattr(app, "routes"):
-            from forebay.library.fastapi import check_routes
+            from forebay.library.fastapi_routes import check_routes
 
             check_routes(app.routes)
 
     def _describe(self, app: object) -> None:
         if hasattr(app, "openapi") and hasattr(app, "openapi_schema"):
-            from forebay.library.fastapi import describe_bodies
+            from forebay.library.fastapi_routes import describe_bodies
 
             describe_bodies(app)
 

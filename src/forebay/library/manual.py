@@ -1,4 +1,4 @@
-"""An upload by hand: the application looks at the head, decides, and lets the body flow."""
+"""Manual uploads: the application looks at the head, decides, and then receives the body."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from forebay.engine.transfer.progress import ProgressFeed
 from forebay.errors import InvalidRequest
 from forebay.http.answers import describe
 from forebay.http.verdicts import verdict_of
-from forebay.library.calls import Call
-from forebay.library.foreign import kind_of
+from forebay.library.asgi_request import AsgiRequest
+from forebay.library.framework_errors import error_class_of
 from forebay.library.options import UploadOptions
 from forebay.library.upload import RequestHead, Upload
 from forebay.model import Conflict, MiB, Stored
@@ -32,45 +32,46 @@ logger = logging.getLogger("forebay")
 
 
 class IncomingUpload(Upload):
-    """An upload whose body the application has yet to ask for, once and in one way of three:
-    `stream`, `chunks` or `body`. Made by `create_upload`.
+    """An upload whose body is not received yet. The application receives it once, by one of
+    `stream`, `chunks` and `body`. Made by `create_upload`.
     """
 
     head: RequestHead
 
-    def __init__(self, engine: Engine, call: Call, reception: SingleUpload) -> None:
-        command, head = reception.command, RequestHead(call.scope)
+    def __init__(self, engine: Engine, request: AsgiRequest, single: SingleUpload) -> None:
+        command, head = single.command, RequestHead(request.scope)
         super().__init__(
-            id=reception.id,
+            id=single.id,
             name=command.name or head.filename or "",
             about=command.about,
-            length=reception.source.length,
+            length=single.source.length,
             media_type=command.media_type,
-            principal=reception.principal,
+            principal=single.principal,
             head=head,
             engine=engine,
         )
-        self._call = call
-        self._reception = reception
+        self._request = request
+        self._single = single
         self._receiving: asyncio.Task[None] | None = None
         self._whole = False
         self._ended = False
-        self.kept = False
-        """Moved, so that nothing takes it back any more."""
+        self.moved = False
+        """Whether `move_to` published it: then it stays, whatever the block does."""
         self.rejected = False
+        """Whether `reject` refused it."""
         self.stored: Stored | None = None
-        """What it came to, once it is published."""
+        """The published file; None before."""
 
     # --- the body --------------------------------------------------------------------------------
 
     async def stream(self) -> AsyncIterator[int]:
-        """Stores the body; gives the bytes received so far, at most ten times a second, and at
-        the end. Raises what breaks the body off. Go through it to its end: a block that is left
-        before that raises RuntimeError.
+        """Stores the body; yields the bytes received so far, at most ten times a second, and at
+        the end. Raises UploadError when the body is refused or breaks off. Iterate to the end: a
+        block that ends before that raises RuntimeError.
         """
         feed = ProgressFeed(self.length)
         reports = aiter(feed)
-        receiving = self._begin(self._reception.receive(feed))
+        receiving = self._begin(self._single.receive(feed))
         receiving.add_done_callback(lambda _: feed.finish())
         try:
             async for progress in reports:
@@ -79,28 +80,28 @@ class IncomingUpload(Upload):
             await receiving
         finally:
             await _end(receiving)
-        await self._settle()
+        await self._check_received()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Stores the body; gives each piece of it, at most 1 MiB, as it has been stored.
+        """Stores the body; yields its pieces, at most 1 MiB each, once they are stored.
 
-        The storing does not wait for who reads here. Raises what breaks the body off. As with
-        `stream`, go through it to its end.
+        Storing does not wait for the consumer. Raises UploadError when the body is refused or
+        breaks off. As with `stream`, iterate to the end.
         """
         assert self._engine is not None
         run = self._engine.workers.run
         arrived = asyncio.Event()
-        receiving = self._begin(self._reception.receive(after_turn=arrived.set))
+        receiving = self._begin(self._single.receive(after_turn=arrived.set))
         receiving.add_done_callback(lambda _: arrived.set())
-        assert self._reception.staged is not None
-        reader = await run(self._reception.staged.seal, undo=_close)
+        assert self._single.staged is not None
+        reader = await run(self._single.staged.seal, undo=_close)
         try:
-            while not (receiving.done() and self.size == self._reception.stored_size):
-                if self.size == self._reception.stored_size:
+            while not (receiving.done() and self.size == self._single.stored_size):
+                if self.size == self._single.stored_size:
                     await arrived.wait()
                     arrived.clear()
-                while self.size < self._reception.stored_size:
-                    left = self._reception.stored_size - self.size
+                while self.size < self._single.stored_size:
+                    left = self._single.stored_size - self.size
                     piece = await run(read_bytes, reader, self.size, min(MiB, left))
                     self.size += len(piece)
                     yield piece
@@ -108,16 +109,16 @@ class IncomingUpload(Upload):
         finally:
             await _end(receiving)
             await run(reader.close)
-        await self._settle()
+        await self._check_received()
 
     async def body(self) -> Upload:
-        """Stores the whole body; its content may be read then (`open`, `read`, `async for`)."""
-        receiving = self._begin(self._reception.receive())
+        """Stores the whole body; then its content is readable (`open`, `read`, `async for`)."""
+        receiving = self._begin(self._single.receive())
         try:
             await receiving
         finally:
             await _end(receiving)
-        await self._settle()
+        await self._check_received()
         return self
 
     def _begin(self, receiving: Any) -> asyncio.Task[None]:
@@ -127,37 +128,37 @@ class IncomingUpload(Upload):
         self._receiving = asyncio.ensure_future(receiving)
         return self._receiving
 
-    async def _settle(self) -> None:
-        await self._reception.check()
-        self.size = self.length = self._reception.stored_size
-        self.digests = self._reception.digests()
-        self._reader = self._reception.open_read
+    async def _check_received(self) -> None:
+        await self._single.check()
+        self.size = self.length = self._single.stored_size
+        self.digests = self._single.digests()
+        self._reader = self._single.open_read
         self._whole = True
 
     # --- the end ---------------------------------------------------------------------------------
 
     async def publish(self) -> Upload:
-        """Publishes it now, and not at the end of the block. Raises what refuses it."""
+        """Publishes it now instead of at the end of the block. Raises UploadError."""
         self._check_whole()
-        if not self._reception.command.name:
+        if not self._single.command.name:
             raise InvalidRequest("It has no destination; `move_to` gives it one.")
         if self.path is None:
-            self.stored = await self._reception.publish()
-            self.published(self.stored)
+            self.stored = await self._single.publish()
+            self.set_published(self.stored)
         return self
 
     async def move_to(self, to: str, *, conflict: Conflict | str = Conflict.REFUSE) -> Upload:
-        """Publishes it there now, when it was received; it is kept from then on, whatever the
-        block does. See `Upload.move_to`.
+        """Publishes it now, after it was received; it stays, whatever the block does then. See
+        `Upload.move_to`.
         """
         self._check_whole()
         if self.path is not None:
             raise InvalidRequest(f"The upload is published already, as {self.name!r}.")
-        self._reception.place(self._name_at(to), Conflict(conflict))
+        self._single.place(self._name_at(to), Conflict(conflict))
         await self.publish()
-        self.kept = True
+        self.moved = True
         assert self.stored is not None
-        await self._reception.notify(self.stored)
+        await self._single.notify(self.stored)
         return self
 
     def _check_whole(self) -> None:
@@ -165,27 +166,28 @@ class IncomingUpload(Upload):
             raise InvalidRequest("The body has not been received; there is nothing to publish.")
 
     async def reject(self, status: int, message: str) -> Any:
-        """Refuses it: the answer to return, a response of the framework (an ASGI application in
-        plain ASGI). Nothing more of the body is read, and nothing of it stays.
+        """Refuses the upload. Returns the answer for the handler to return: a response of the
+        framework (in plain ASGI an ASGI application). No more of the body is read, and nothing of
+        it stays.
 
-        `status` is 400 to 599; ValueError else.
+        Raises ValueError when `status` is not 400 to 599.
         """
         if not 400 <= status <= 599:
             raise ValueError(f"{status} refuses nothing; give a status of 400 to 599.")
         self.rejected = True
         await self.halt()
-        error = kind_of(status)(message)
-        accept = fields.first(self._call.scope["headers"], b"accept")
+        error = error_class_of(status)(message)
+        accept = fields.first(self._request.scope["headers"], b"accept")
         answer = restated(render(error, accept, upload_id=self.id), status)
-        logger.info("rejected %s: %d %s", describe(self._call.scope), status, message)
-        return self._call.respond(answer)
+        logger.info("rejected %s: %d %s", describe(self._request.scope), status, message)
+        return self._request.respond(answer)
 
     async def finish(self) -> None:
-        """At the end of the block: what is whole, and has a destination, is published.
+        """The end of the block: publishes a whole upload that has a destination.
 
-        Raises what broke the body off, also when the application has caught that, and
-        RuntimeError when the body was not asked for, or not to its end: the answer would tell of
-        a file that is not there.
+        Raises the error that broke the body off, even when the application has caught it; raises
+        RuntimeError when the body was not received to its end: the answer would claim a file that
+        is not there.
         """
         await self.halt()
         if self.rejected:
@@ -199,51 +201,53 @@ class IncomingUpload(Upload):
                 "stored. Go through `stream()` or `chunks()` to their end, await `body()`, or "
                 "return `await upload.reject(status, message)`."
             )
-        if self._reception.command.name:
+        if self._single.command.name:
             await self.publish()
 
     async def halt(self) -> None:
-        """Nothing more is read."""
+        """Stops receiving."""
         self._ended = True
         if self._receiving is not None:
             await _end(self._receiving)
 
 
 @contextlib.asynccontextmanager
-async def created(engine: Engine, call: Call, wish: UploadOptions) -> AsyncIterator[IncomingUpload]:
-    """The upload, before a byte of it is read. Published when the block ends well and the body
-    was received; else nothing of it stays. Without a destination it is kept only by `move_to`.
+async def create_upload(
+    engine: Engine, request: AsgiRequest, options: UploadOptions
+) -> AsyncIterator[IncomingUpload]:
+    """The upload, before its body is read. It is published when the block ends well and the body
+    was received; otherwise nothing of it stays. Without a destination only `move_to` publishes it.
     """
-    command = await wish.command(call.scope, engine.settings)
-    if wish.to is None:
+    command = await options.command(request.scope, engine.settings)
+    if options.to is None:
         command = dataclasses.replace(command, name="")
-    source = call.source()
-    verdict = verdict_of(call.scope)
-    async with engine.single_upload(command, source, context=call.scope) as reception:
-        await reception.open()
-        upload = IncomingUpload(engine, call, reception)
+    source = request.source()
+    verdict = verdict_of(request.scope)
+    async with engine.single_upload(command, source, context=request.scope) as single:
+        await single.open()
+        upload = IncomingUpload(engine, request, single)
         try:
             yield upload
         except BaseException:
             await upload.halt()
-            if upload.stored is not None and not upload.kept:
-                await reception.take_back(upload.stored)
+            if upload.stored is not None and not upload.moved:
+                await single.take_back(upload.stored)
             raise
         await upload.finish()
-    if upload.stored is None or upload.kept:
+    if upload.stored is None or upload.moved:
         return
     if upload.rejected:
-        await reception.take_back(upload.stored)
+        await single.take_back(upload.stored)
         return
-    notify = functools.partial(reception.notify, upload.stored)
-    undo = functools.partial(reception.take_back, upload.stored)
+    notify = functools.partial(single.notify, upload.stored)
+    undo = functools.partial(single.take_back, upload.stored)
     async with until_answered(verdict, notify, undo):
         pass
 
 
 async def _end(receiving: asyncio.Task[None]) -> None:
-    """Ends the task and waits until no thread uses its file any more, even when cancelled. What
-    it raised is for who awaits it.
+    """Cancels the task and waits until no thread uses its file any more, also when cancelled
+    itself. The task's own error is left to whoever awaits the task.
     """
     receiving.cancel()
     cancelled = False
@@ -253,7 +257,7 @@ async def _end(receiving: asyncio.Task[None]) -> None:
         except asyncio.CancelledError:
             cancelled = True
     if not receiving.cancelled():
-        receiving.exception()  # noted as seen
+        receiving.exception()  # marks it as retrieved
     if cancelled:
         raise asyncio.CancelledError
 

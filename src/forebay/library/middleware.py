@@ -1,17 +1,17 @@
 """`await request.form()` and `UploadFile` of Starlette and FastAPI, by the engine.
 
-For applications whose handlers are to stay as they are. A pure ASGI middleware marks the
-requests with a form; `Request.form`, for those alone, has the engine receive it when the
-application asks for it. Files are written once, on the filesystem of Forebay's folder, by
-worker threads, and `UploadFile.file` is a reader of that.
+For applications whose handlers stay as they are. A pure ASGI middleware marks requests that have
+a form. `Request.form` then lets the engine receive the form of a marked request. Files are written
+once, on the filesystem of Forebay's folder, by worker threads; `UploadFile.file` reads them.
 
-What it cannot do is in `docs/guides/migrate-from-uploadfile.md`.
+`docs/guides/migrate-from-uploadfile.md` lists the limits.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
@@ -25,8 +25,10 @@ from forebay.engine.forms.form import limits_of
 from forebay.engine.forms.parts import AsField, AsFile, FormFile, Placement
 from forebay.errors import UploadError
 from forebay.http.answers import Receive, Send
-from forebay.library.calls import Call
-from forebay.library.forms import check_head, upload_of
+from forebay.library.asgi_request import AsgiRequest
+from forebay.library.framework_errors import as_framework_errors
+from forebay.library.lifecycle import Lifecycle
+from forebay.library.receive_form import check_head, upload_of
 from forebay.library.upload import Upload
 from forebay.model import FormPolicy, Principal
 from forebay.protocol import checksums
@@ -36,14 +38,14 @@ from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.status import status_of
 
 if TYPE_CHECKING:
-    from forebay.library.application import Forebay
+    from forebay.engine.engine import Engine
 
-_KEY = "forebay.form_taker"
+_KEY = "forebay.form_receiver"
 _original = Request.form
 
 
 class StoredUploadFile(UploadFile):
-    """An `UploadFile` whose content is where Forebay can publish it without a copy."""
+    """An `UploadFile` that Forebay can publish without copying it."""
 
     upload: Upload
 
@@ -55,7 +57,7 @@ class StoredUploadFile(UploadFile):
 class FormMiddleware:
     """Made by `app.add_middleware(uploads.form_middleware)`."""
 
-    def __init__(self, app: Any, uploads: Forebay) -> None:
+    def __init__(self, app: Any, uploads: Lifecycle) -> None:
         self._app = app
         self._uploads = uploads
         Request.form = _form  # type: ignore[method-assign,assignment]
@@ -64,68 +66,74 @@ class FormMiddleware:
         if scope["type"] != "http" or not is_form_data(scope["headers"]):
             await self._app(scope, receive, send)
             return
-        async with contextlib.AsyncExitStack() as kept:
-            scope[_KEY] = _Taker(self._uploads, kept)
+        async with contextlib.AsyncExitStack() as stack:
+            scope[_KEY] = _FormReceiver(self._uploads, stack)
             await self._app(scope, receive, send)
 
 
-class _Taker:
-    """Receives the form of one request, once, and keeps it until the request has ended."""
+class _FormReceiver:
+    """Receives the form of one request, once; its files stay until `stack` is closed."""
 
-    def __init__(self, uploads: Forebay, kept: contextlib.AsyncExitStack) -> None:
+    def __init__(self, uploads: Lifecycle, stack: contextlib.AsyncExitStack) -> None:
         self._uploads = uploads
-        self._kept = kept
+        self._stack = stack
         self._form: FormData | None = None
 
-    async def take(self, request: Request, limits: dict[str, Any]) -> FormData:
+    async def form(self, request: Request, limits: dict[str, Any]) -> FormData:
+        """What `request.form(**limits)` returns."""
         if self._form is None:
-            call = Call(cast(dict[str, Any], request.scope), request.receive, "starlette")
-            engine = await self._uploads.running_engine()
+            asgi = AsgiRequest(cast(dict[str, Any], request.scope), request.receive, "starlette")
+            engine = await self._uploads.started_engine()
             try:
-                with call.in_own_terms(engine.settings):
-                    self._form = await self._receive(call, limits)
-            except UploadError as error:  # which the application handles by itself
-                raise _http_exception(error) from error
+                with as_framework_errors(asgi, engine.settings):
+                    self._form = await self._receive(engine, asgi, limits)
+            except UploadError as error:  # the application has a handler for it
+                _make_http_exception(error)
+                raise
         request._form = self._form
         return self._form
 
-    async def _receive(self, call: Call, limits: dict[str, Any]) -> FormData:
-        engine = await self._uploads.running_engine()
-        content_type, coding = check_head(call.scope, engine.settings)
-        received = await self._kept.enter_async_context(
+    async def _receive(
+        self, engine: Engine, request: AsgiRequest, limits: dict[str, Any]
+    ) -> FormData:
+        content_type, coding = check_head(request.scope, engine.settings)
+        received = await self._stack.enter_async_context(
             engine.receive_form(
-                call.source(),
+                request.source(),
                 content_type,
                 coding=coding,
-                expected=checksums.all_digests(call.scope["headers"]),
+                expected=checksums.all_digests(request.scope["headers"]),
                 limits=_limits(limits_of(engine.settings), limits),
                 place=_place,
                 empty_inputs=True,
                 policy=FormPolicy.ALL,
-                context=call.scope,
+                context=request.scope,
                 authorises=False,
             )
         )
         items: list[tuple[str, str | UploadFile]] = list(received.fields.multi_items())
         for field, file in received.files.multi_items():
             reader = await engine.workers.run(file.open)
-            items.append(
-                (field, _upload_file(upload_of(engine, file, None, Principal()), file, reader))
-            )
+            upload = upload_of(engine, file, None, Principal())
+            items.append((field, _upload_file(upload, file, reader)))
         return FormData(items)
 
 
-def _http_exception(error: UploadError) -> UploadError:
-    """The same error, that is an HTTPException too: of any other that comes while a form is
-    parsed FastAPI makes a 400 without a reason.
+def _make_http_exception(error: UploadError) -> None:
+    """Makes the error an HTTPException, too.
+
+    FastAPI turns any other exception that is raised while it parses a form into a 400 without a
+    reason. The error must keep its class as well, by which the application's handlers are found:
+    so each class of errors needs a subclass of both.
     """
-    kind = type(error)
-    both = type(kind.__name__, (kind, HTTPException), {"__str__": kind.__str__})
-    made = both.__new__(both, *error.args)
-    made.args = error.args
-    made.__dict__.update(vars(error), status_code=status_of(error), headers=None)
-    assert isinstance(made, UploadError)
-    return made
+    kind: Any = type(error)
+    vars(error).update(status_code=status_of(error), headers=None)
+    error.__class__ = _http_class(kind)
+
+
+@functools.cache
+def _http_class(kind: type) -> Any:
+    return type(kind.__name__, (kind, HTTPException), {"__str__": kind.__str__})
 
 
 def _place(head: PartHead) -> Placement:
@@ -133,7 +141,7 @@ def _place(head: PartHead) -> Placement:
 
 
 def _limits(own: FormLimits, asked: dict[str, Any]) -> FormLimits:
-    """The settings', and what the application gives to `form(...)`, the smaller of each."""
+    """The smaller of each limit: that of the settings, and that which is given to `form(...)`."""
     names = {
         "max_files": "max_files",
         "max_fields": "max_fields",
@@ -155,10 +163,10 @@ def _upload_file(upload: Upload, file: FormFile, reader: Any) -> StoredUploadFil
 
 
 def _form(self: Request, **limits: Any) -> Any:
-    """In the place of `Request.form`: for a marked request whose body nobody has read yet."""
-    taker: _Taker | None = self.scope.get(_KEY)
+    """Replaces `Request.form`; only for a marked request whose body is not read yet."""
+    receiver: _FormReceiver | None = self.scope.get(_KEY)
     read = getattr(self, "_stream_consumed", False) or hasattr(self, "_body")
-    if taker is None or read or getattr(self, "_form", None) is not None:
+    if receiver is None or read or getattr(self, "_form", None) is not None:
         return _original(self, **limits)
-    taking: Coroutine[Any, Any, FormData] = taker.take(self, limits)
-    return AwaitableOrContextManagerWrapper(taking)
+    receiving: Coroutine[Any, Any, FormData] = receiver.form(self, limits)
+    return AwaitableOrContextManagerWrapper(receiving)

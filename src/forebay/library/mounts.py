@@ -1,7 +1,7 @@
-"""Where the applications are mounted, so that the links of one can lead to the other.
+"""The mountable applications, and where they are mounted, so that one can link to the other.
 
-Starlette and FastAPI say it in their routes. Elsewhere the application says it once
-(`Forebay(files_at=..., resumable_at=...)`); what is not known is not linked to.
+With Starlette and FastAPI the mounts are found in the routes. Elsewhere the application names
+them (`Forebay(files_at=..., resumable_at=...)`). Nothing links to a mount that is not known.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from forebay.http import scope_keys
 from forebay.http.answers import Receive, Send, answer_error, send_answer
 from forebay.http.bypass import WatchedReceive
 from forebay.http.cors import CorsSend
-from forebay.library import in_litestar
-from forebay.library.calls import answers_itself
-from forebay.library.foreign import answer_of
+from forebay.library import litestar
+from forebay.library.framework_errors import answer_of, answers_itself
 from forebay.protocol import names
 
 Serve = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 class Mounted:
-    """An ASGI application that finds itself at any place, behind any proxy."""
+    """An ASGI application that works at any mount, also behind a proxy that rewrites paths.
+
+    `serve` gets the scope with the paths that ASGI asks for; `allow_origins`: the origins whose
+    pages may read every answer, also a 500.
+    """
 
     def __init__(
         self, serve: Serve, places: Places, allow_origins: Callable[[], Collection[str]] = tuple
@@ -32,12 +35,12 @@ class Mounted:
         self._allow_origins = allow_origins
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        # Any: each framework has types of its own for the three.
+        # Any: each framework has its own types for these.
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
         found = self._places.arrange(scope, self)
-        if "litestar_app" in scope and in_litestar.codes_parts(scope):
-            found = in_litestar.without_range(found)
+        if "litestar_app" in scope and litestar.codes_parts(scope):
+            found = litestar.without_range(found)
         entering = WatchedReceive(receive)
         leaving = CorsSend(send, scope.get("headers", ()), self._allow_origins())
         try:
@@ -50,13 +53,13 @@ class Mounted:
                 await reply(scope, receive, leaving)
                 return
             if error is not entering.raised and not answers_itself(scope, error):
-                # An application's own 500 could not be read by the pages that we allow.
+                # The framework's own 500 has no CORS fields, so allowed pages could not read it.
                 await send_answer(leaving, answer_error(error, scope))
-            raise  # for the application and its server to see, as Starlette does it
+            raise  # the application and its server see it too, as in Starlette
 
 
 class Places:
-    """Where `files` and `resumable` are, as paths within the application, as `/files`."""
+    """The paths of `files` and `resumable` within the application, such as `/files`."""
 
     def __init__(self, files_at: str | None, resumable_at: str | None) -> None:
         self._files_at, self._resumable_at = _clean(files_at), _clean(resumable_at)
@@ -66,22 +69,24 @@ class Places:
         self._found: dict[int, str | None] = {}
 
     def of_application(self, app: object) -> None:
-        """The outermost application, when a framework tells it."""
+        """Sets the outermost application, whose routes are searched for mounts."""
         self._app = app
         self._found.clear()
 
     @property
     def knows_resumable(self) -> bool:
-        """Whether the application said where resumable uploads are."""
+        """Whether the application named the mount of resumable uploads."""
         return self._resumable_at is not None
 
     def set(self, mounted: object, path: str) -> None:
+        """Names the mount of `files` or `resumable`; anything else is ignored."""
         if mounted is self.files:
             self._files_at = _clean(path)
         elif mounted is self.resumable:
             self._resumable_at = _clean(path)
 
     def path_of(self, mounted: Mounted | None, scope: dict[str, Any]) -> str | None:
+        """The path of a mount, as named or as found in the routes; None when it is not known."""
         given = self._files_at if mounted is self.files else self._resumable_at
         if given is not None or mounted is None:
             return given
@@ -91,7 +96,9 @@ class Places:
         return self._found[id(mounted)]
 
     def arrange(self, scope: dict[str, Any], mounted: Mounted) -> dict[str, Any]:
-        """The scope with `root_path` and paths as ASGI has them, and what links need."""
+        """The scope with `root_path`, `path` and `raw_path` as ASGI defines them, and with the
+        bases of links.
+        """
         own = self.path_of(mounted, scope)
         root, below = split_at_mount(scope, own)
         base = scope.get("app_root_path", "")
@@ -111,10 +118,10 @@ class Places:
 
 
 def split_at_mount(scope: dict[str, Any], own: str | None) -> tuple[str, bytes]:
-    """The whole path of the mount, and what comes below it, still percent-encoded.
+    """The whole path of the mount, and the rest of the path below it, still percent-encoded.
 
-    A proxy may have taken the front of the path away, and some frameworks take the mount away
-    without saying so in `root_path`.
+    A proxy may have removed the first part of the path, and some frameworks remove the mount from
+    `path` without adding it to `root_path`.
     """
     root = scope.get("root_path", "").rstrip("/")
     path: str = scope["path"]
@@ -139,7 +146,7 @@ def split_at_mount(scope: dict[str, Any], own: str | None) -> tuple[str, bytes]:
 
 
 def _below(raw: bytes, mount: str) -> bytes | None:
-    """What comes after `mount` in a path as it was sent; None when it is not there."""
+    """The part of a percent-encoded path after `mount`; None when it is not below `mount`."""
     depth = mount.strip("/").count("/") + 1
     parts = raw.split(b"/")
     if names.unescape(b"/".join(parts[: depth + 1])) != mount.encode("utf-8", "surrogateescape"):
@@ -148,9 +155,9 @@ def _below(raw: bytes, mount: str) -> bytes | None:
 
 
 def find_mount(app: object, target: object) -> str | None:
-    """The path of `target` among the mounts of a Starlette application, however deep.
+    """The path of `target` among the mounts of a Starlette application, at any depth.
 
-    None when it is not there, or under a path with parameters.
+    None when it is not mounted, or only below a path with parameters.
     """
     for route in getattr(app, "routes", None) or ():
         inner = getattr(route, "_base_app", None) or getattr(route, "app", None)

@@ -1,10 +1,10 @@
-"""What an OpenAPI document says of a route that takes an upload or a form."""
+"""Describes routes that take an upload or a form in an OpenAPI document."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from forebay.library.options import FormWish, UploadOptions
+from forebay.library.options import FormOptions, UploadOptions
 from forebay.model import Conflict
 from forebay.protocol.status import phrase
 
@@ -18,43 +18,43 @@ _ANY = ("application/octet-stream", "*/*")  # the first is what Swagger UI sends
 def describe_operation(
     document: Schema,
     operation: Schema,
-    wish: UploadOptions | FormWish,
+    options: UploadOptions | FormOptions,
     *,
     problem_documents: bool = False,
 ) -> None:
-    """Adds body, parameters and refusals to an operation of `document`; what the application says
-    of them itself is left. `problem_documents`: errors are told as RFC 9457 has them.
+    """Adds body, parameters and error responses to an operation of `document`; those that the
+    application has described itself stay. `problem_documents`: errors are RFC 9457 documents.
     """
-    if isinstance(wish, FormWish):
-        operation.setdefault("requestBody", form_body(wish, document))
-        statuses = _form_refusals(wish)
+    if isinstance(options, FormOptions):
+        operation.setdefault("requestBody", form_body(options, document))
+        statuses = _form_refusals(options)
     else:
-        operation.setdefault("requestBody", upload_body(wish))
-        if not (isinstance(wish.to, str) and wish.to and not wish.to.endswith("/")):
+        operation.setdefault("requestBody", upload_body(options))
+        if not _is_one_file(options):
             _add_parameter(operation, _FILENAME)
-        statuses = _refusals(wish)
+        statuses = _refusals(options)
     responses = operation.setdefault("responses", {})
     for status in statuses:
-        if status == 422 and isinstance(wish, FormWish):
+        if status == 422 and isinstance(options, FormOptions):
             answer = _validation_answer(document)
         else:
             answer = _answer(document, status, problem_documents)
         responses.setdefault(str(status), answer)
 
 
-def upload_body(wish: UploadOptions) -> Schema:
+def upload_body(options: UploadOptions) -> Schema:
     """The request body: the file itself."""
-    content = {kind: {"schema": dict(_BINARY)} for kind in wish.types or _ANY}
+    content = {kind: {"schema": dict(_BINARY)} for kind in options.types or _ANY}
     return {"required": True, "content": content}
 
 
-def form_body(wish: FormWish, document: Schema) -> Schema:
-    """The request body: a form. Schemas that the model refers to go to the document's own."""
+def form_body(options: FormOptions, document: Schema) -> Schema:
+    """The request body: a form. Schemas that the model refers to are added to the document's."""
     properties: Schema = {}
     schema: Schema = {"type": "object", "properties": properties}
     required: list[str] = []
-    if wish.fields is not None:
-        model = wish.fields.model.model_json_schema(ref_template=_REF + "{model}")
+    if options.fields is not None:
+        model = options.fields.model.model_json_schema(ref_template=_REF + "{model}")
         model = _adopt(model, document)
         for name, one in model.get("properties", {}).items():
             properties[name] = _as_text(one)
@@ -62,24 +62,24 @@ def form_body(wish: FormWish, document: Schema) -> Schema:
         schema.update({key: model[key] for key in ("title", "description") if key in model})
         if "additionalProperties" in model:
             schema["additionalProperties"] = model["additionalProperties"]
-    for name in wish.required:
-        if name not in properties and name not in wish.named:
+    for name in options.required:
+        if name not in properties and name not in options.named:
             properties[name] = {"type": "string", "title": _title(name)}
     encoding: Schema = {}
-    for name, one in wish.files.items():
+    for name, one in options.files.items():
         shown = "files" if name == "*" else name
-        several = name == "*" or name in wish.lists
+        several = name == "*" or name in options.lists
         if shown not in properties:
             properties[shown] = {**_BINARY, "title": _title(shown)}
             if several:
                 properties[shown] = {"type": "array", "items": dict(_BINARY)}
-                if name not in wish.required:
+                if name not in options.required:
                     properties[shown]["default"] = []  # Swagger UI begins with that many
             if one.types:
                 encoding[shown] = {"contentType": ", ".join(one.types)}
-    if "*" in wish.files:
+    if "*" in options.files:
         schema["additionalProperties"] = {"type": "array", "items": dict(_BINARY)}
-    if required := list(dict.fromkeys([*required, *wish.required])):
+    if required := list(dict.fromkeys([*required, *options.required])):
         schema["required"] = required
     content: Schema = {"schema": schema}
     if encoding:
@@ -88,8 +88,8 @@ def form_body(wish: FormWish, document: Schema) -> Schema:
 
 
 def _as_text(schema: Schema) -> Schema:
-    """A property without null: no text stands for it. A field that has no value is left out, and
-    Swagger UI would send the word.
+    """A property without null, which no text can express. A field without a value is not sent;
+    Swagger UI would send the word "null".
     """
     found = {key: one for key, one in schema.items() if (key, one) != ("default", None)}
     kinds = [one for one in found.get("anyOf", ()) if one != {"type": "null"}]
@@ -109,8 +109,8 @@ def _title(name: str) -> str:
 
 
 def _adopt(model: Schema, document: Schema) -> Schema:
-    """`model` without definitions of its own: they are schemas of the document now, under other
-    names where there are others of their names.
+    """`model` with its definitions moved to the schemas of the document, under other names when
+    their names are taken.
     """
     definitions: Schema = model.pop("$defs", {})
     known: Schema = document.setdefault("components", {}).setdefault("schemas", {})
@@ -154,15 +154,21 @@ def _add_parameter(operation: Schema, parameter: Schema) -> None:
         there.append(dict(parameter))
 
 
-def _refusals(wish: UploadOptions) -> list[int]:
-    """The statuses of 400 to 499 by which such a request may be refused."""
-    fixed = isinstance(wish.to, str) and bool(wish.to) and not wish.to.endswith("/")
-    taken = wish.conflict is Conflict.REFUSE or (fixed and wish.conflict in (None, Conflict.AUTO))
+def _is_one_file(options: UploadOptions) -> bool:
+    """Whether `to` is the path of one file."""
+    return isinstance(options.to, str) and bool(options.to) and not options.to.endswith("/")
+
+
+def _refusals(options: UploadOptions) -> list[int]:
+    """The statuses, 400 to 499, by which such a request may be refused."""
+    taken = options.conflict is Conflict.REFUSE
+    if options.conflict in (None, Conflict.AUTO):
+        taken = _is_one_file(options)
     return [400, 401, 403, 408, *([409] if taken else []), 413, 415, 422]
 
 
-def _form_refusals(wish: FormWish) -> list[int]:
-    found = {status for one in wish.files.values() for status in _refusals(one)}
+def _form_refusals(options: FormOptions) -> list[int]:
+    found = {status for one in options.files.values() for status in _refusals(one)}
     return sorted(found | {400, 401, 403, 408, 413, 415, 422})
 
 
@@ -219,7 +225,7 @@ _VALIDATION: Schema = {
         },
     },
 }
-"""As FastAPI writes them; where it has them already, its own stay."""
+"""As FastAPI writes them; those that are there already stay."""
 
 
 def _answer(document: Schema, status: int, problem_documents: bool) -> Schema:

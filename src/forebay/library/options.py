@@ -1,4 +1,7 @@
-"""What a route of an application takes: where to, how large, of which types; judged once."""
+"""The options of a route that takes an upload or a form: destination, sizes, types.
+
+They are checked once, when they are made.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,16 @@ from forebay.units import parse_size
 if TYPE_CHECKING:
     from forebay.config import Settings
 
-To = str | Callable[[RequestHead], str | Awaitable[str]]
 Bytes = int | str
 """A size: a number of bytes, or text such as "2GB"."""
+To = str | Callable[[RequestHead], str | Awaitable[str]]
+"""A destination: a path under Forebay's folder, or a function of the request's head that returns
+one.
+"""
 
 
-class Wanted(TypedDict, total=False):
-    """The arguments of `receive` beside `to`."""
+class UploadArguments(TypedDict, total=False):
+    """The arguments of `receive` besides `to`."""
 
     max_size: Bytes | None
     types: Iterable[str]
@@ -37,28 +43,32 @@ class Wanted(TypedDict, total=False):
     threshold: Bytes | None
 
 
-class FormWanted(Wanted, total=False):
-    """The arguments of `form` beside `files` and `fields`."""
+class FormArguments(UploadArguments, total=False):
+    """The arguments of `form` besides `files` and `fields`."""
 
     required: Iterable[str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UploadOptions:
-    """One body and where it goes. Checked when made: raises ConfigError.
-
-    `to` is a folder with a slash at its end, in which the file gets the name that the client
-    gives (a free one like it when that is taken), or the name of the file itself. A function
-    of the request's head says it for each request ("./" is the root), or raises what refuses it;
-    a plain one runs in a thread. None: nowhere, it is only looked at.
-    """
+    """The options of one upload. Raises ConfigError for a value that can never work."""
 
     to: To | None = None
+    """A folder with a slash at its end, or the path of one file. In a folder the file gets the
+    name that the client gives, or a free name like it. A function returns one of these for each
+    request ("./" is the root), or raises to refuse it; a plain function runs in a thread. None: the
+    upload is not published.
+    """
     max_size: int | None = None
+    """Bytes; None: only `settings.max_size` limits it."""
     types: tuple[str, ...] = ()
+    """Media types that are accepted, in lower case; empty: those of `settings.accept_types`."""
     conflict: Conflict | None = None
+    """When the name is taken; None: as `settings.on_conflict` says."""
     digest: str | None = None
+    """An algorithm to compute, such as `sha256`."""
     threshold: int | None = None
+    """Bytes up to which a body without destination may stay in memory; None: the setting."""
 
     def __post_init__(self) -> None:
         if isinstance(self.to, str):
@@ -81,7 +91,7 @@ class UploadOptions:
             )
 
     async def command(self, scope: Mapping[str, Any], settings: Settings) -> Receive:
-        """What the head asks for, and that it may. Raises what refuses it."""
+        """The command for a request with this head. Raises UploadError when it is refused."""
         headers = scope["headers"]
         content_type.file_type(headers, "Send the file itself as the body; this is no form.")
         segments, folder = await self.place(scope)
@@ -90,17 +100,17 @@ class UploadOptions:
             "POST" if folder else "PUT",
             segments,
             headers,
-            {},  # a query is the application's own
+            {},  # the query belongs to the application
             folder=folder,
             on_conflict=conflict,
             accept_types=self.types or settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
-            # Digests are of the bytes as they came, and a handler wants that of its file.
+            # Digests are of the bytes as received; a handler wants the digest of its file.
             decodable=() if self.digest else offered(settings),
             sent=scope["method"],
         )
         wanted = (self.digest,) if self.digest else ()
-        # Conditions are about the route's own resource, which the application alone knows.
+        # Preconditions are about the route's own resource, which only the application knows.
         return dataclasses.replace(
             command, preconditions=NO_PRECONDITIONS, wanted=wanted, max_size=self.max_size
         )
@@ -108,12 +118,12 @@ class UploadOptions:
     async def place(
         self, scope: Mapping[str, Any], head: type[RequestHead] = RequestHead
     ) -> tuple[tuple[str, ...], bool]:
-        """The judged path that a request's file goes to, and whether that is a folder."""
+        """The path of a request's destination, checked, and whether it is a folder."""
         to: Any = self.to
         if callable(to):
             to = await call(to, head(scope))
             if not isinstance(to, str) or not to:
-                # A mistake of the application: not to be taken for "nowhere", nor for the root.
+                # A mistake of the application: it means neither "not published" nor the root.
                 raise refused(
                     "The function for `to`",
                     to,
@@ -130,25 +140,27 @@ class UploadOptions:
 
     @property
     def doubtful_name(self) -> str | None:
-        """`to` where it is the name of a file and looks like that of a folder."""
+        """`to` where it names a file but looks like a folder without its slash; else None."""
         to = self.to if isinstance(self.to, str) else ""
         name = to.rpartition("/")[2]
         return to if name and "." not in name else None
 
     @property
     def static_folder(self) -> str | None:
-        """The folder that is known before any request; None when there is none."""
+        """The folder that is known before any request; None when there is none, or when `to` is a
+        function.
+        """
         return folder_of(self.to) if isinstance(self.to, str) else None
 
     async def destination(self, scope: Mapping[str, Any]) -> Destination:
-        """The same for a resumable upload, whose `to` must be a folder."""
+        """The destination of a resumable upload, whose `to` must be a folder, else ConfigError."""
         segments, folder = await self.place(scope, CreationHead)
         if not folder or self.to is None:
             raise ConfigError("A resumable upload needs a folder: end `to` with a slash.")
         return Destination(segments, self.max_size, self.types, self.conflict, self.digest)
 
 
-def make_wish(
+def make_options(
     to: To | UploadOptions | None = None,
     *,
     max_size: Bytes | None = None,
@@ -157,7 +169,10 @@ def make_wish(
     digest: str | None = None,
     threshold: Bytes | None = None,
 ) -> UploadOptions:
-    """A wish from what a developer writes, or the one given. Raises ConfigError."""
+    """From the arguments of `Forebay.options`; UploadOptions are returned as they are.
+
+    Raises ConfigError.
+    """
     if isinstance(to, UploadOptions):
         return to
     if isinstance(types, str):
@@ -179,7 +194,7 @@ def make_wish(
 
 
 def size_of(name: str, value: Bytes | None, *, least: int = 0) -> int | None:
-    """Bytes. Raises ConfigError."""
+    """A size in bytes, as number or text, as a number. Raises ConfigError that calls it `name`."""
     try:
         size = parse_size(value) if isinstance(value, str) else value
         if size is None or (isinstance(size, int) and size >= least):
@@ -211,40 +226,46 @@ def folder_of(to: str) -> str:
 
 
 FileTo = To | UploadOptions | None
+"""The destination of one field's files."""
 Files = Mapping[str, FileTo | Sequence[FileTo]] | To
+"""The destinations of a form's files, by field; or one for all of them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FormWish:
-    """A form: where each of its files goes. `files` by the names of the fields, `*` for all
-    others; without that, a file in another field is refused. A field of `lists` takes any
-    number of files, another that is named one. `fields` are the text fields that have types.
-    """
+class FormOptions:
+    """The options of one form."""
 
     files: Mapping[str, UploadOptions]
+    """By the names of the fields; `*` is for all other fields. Without `*`, a file in another
+    field is refused.
+    """
     required: tuple[str, ...] = ()
+    """Fields that must be there and not be empty."""
     max_size: int | None = None
+    """Bytes of the whole form; None: only `settings.form_max_size` limits it."""
     lists: frozenset[str] = frozenset()
+    """The fields of `files` that take any number of files; the others take one."""
     fields: TypedFields | None = None
+    """The text fields that have types."""
 
     @property
     def named(self) -> frozenset[str]:
-        """The fields that hold files, as far as they are known by name."""
+        """The file fields that have a name of their own: without `*`."""
         return frozenset(self.files) - {"*"}
 
 
-def make_form_wish(
-    files: Files | FormWish,
+def make_form_options(
+    files: Files | FormOptions,
     *,
     fields: Any = None,
     required: Iterable[str] = (),
     max_size: Bytes | None = None,
-    **wanted: Any,
-) -> FormWish:
-    """From what a developer writes (`wanted` is for every file), or the one given. Raises
-    ConfigError.
+    **options: Any,
+) -> FormOptions:
+    """From the arguments of `Forebay.form_options`, of which `options` are for every file;
+    FormOptions are returned as they are. Raises ConfigError.
     """
-    if isinstance(files, FormWish):
+    if isinstance(files, FormOptions):
         return files
     if isinstance(files, str) or callable(files):
         files = {"*": files}
@@ -254,17 +275,17 @@ def make_form_wish(
             "such as {'clip': 'videos/'}."
         )
     lists = frozenset(field for field, to in files.items() if isinstance(to, list | tuple))
-    wishes = {}
+    by_field = {}
     for field, to in files.items():
         one: Any = _only(field, to) if isinstance(to, list | tuple) else to
-        wishes[field] = one if isinstance(one, UploadOptions) else make_wish(one, **wanted)
+        by_field[field] = one if isinstance(one, UploadOptions) else make_options(one, **options)
     typed = make_fields(fields)
-    both = typed.names & wishes.keys() if typed is not None else ()
+    both = typed.names & by_field.keys() if typed is not None else ()
     if both:
         raise ConfigError(f"The field {min(both)!r} is declared as a file and as text.")
     needed = (required,) if isinstance(required, str) else tuple(required)
     size = size_of("max_size", max_size, least=1)
-    return FormWish(wishes, needed, size, lists - {"*"}, typed)
+    return FormOptions(by_field, needed, size, lists - {"*"}, typed)
 
 
 def _only(field: str, to: Sequence[Any]) -> Any:

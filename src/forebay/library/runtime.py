@@ -1,7 +1,8 @@
-"""What runs behind a `Forebay`: store, engine, sessions, housekeeping; from start to stop.
+"""The running parts of a `Forebay`: store, engine, sessions, housekeeping; from start to stop.
 
-An application may be started again after it was stopped, in another event loop too, as tests
-do. So everything that a loop owns is made at the start and not before.
+An application may be started again after it was stopped, also in another event loop, as tests do.
+So everything that belongs to a loop is made at the start, not earlier. A loop may also be closed
+while the runtime is running; then `stop`, from another loop, closes everything without it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from forebay.http.ietf import Ietf
 from forebay.http.partial import Partial
 from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
-from forebay.sessions.sqlite.sessions import SqliteSessions
 from forebay.stores.files.destinations import check_folder
 
 if TYPE_CHECKING:
@@ -42,11 +42,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("forebay")
 
 _LAST_JOBS = 10.0
-"""Seconds that the last writes may take when everything is closed."""
+"""Seconds to wait for the last writes when everything is closed."""
 
 
 class Runtime:
-    """One run, in one event loop. Raises StorageError when the folder cannot be used."""
+    """One run, from start to stop, in one event loop. Raises StorageError when the folder cannot
+    be used.
+    """
 
     def __init__(self, settings: Settings, hooks: Hooks) -> None:
         try:
@@ -65,19 +67,19 @@ class Runtime:
         )
         self.resumable = UploadsApp(self.engine, dialects(self.engine))
         self.loop: asyncio.AbstractEventLoop | None = None
-        """The one it runs in; None before the start."""
+        """The loop that it runs in; None before the start."""
         self.closed = False
         self._background = Background(self.engine.context, self.engine.state, self.store)
 
     def check_destinations(self, folders: Iterable[str]) -> None:
-        """May wait for the disk. Raises ConfigError that says which cannot be used, and why."""
+        """Raises ConfigError for a folder that cannot be used. May wait for the disk."""
         for folder in folders:
             try:
                 check_folder(self.store, folder)
             except (DiskFull, QuotaExceeded, NoDescriptors, StorageBusy) as error:
                 logger.error("The destination %r cannot be used now: %s", folder, error.message)
             except UploadError as error:
-                if error.detail.get("errno") == errno.EROFS:  # served all the same
+                if error.detail.get("errno") == errno.EROFS:  # files can still be read
                     logger.error("The destination %r cannot be used now: %s", folder, error.message)
                     continue
                 raise ConfigError(
@@ -85,7 +87,9 @@ class Runtime:
                 ) from error
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Those that may have been meant as folders. Raises ConfigError for what is one."""
+        """Checks names of files that may have been meant as folders. Raises ConfigError for a name
+        that is a folder.
+        """
         for name in names:
             if os.path.isdir(os.path.join(self.store.root, name)):
                 raise ConfigError(
@@ -104,35 +108,29 @@ class Runtime:
         self.loop = asyncio.get_running_loop()
 
     async def open_uploads(self) -> None:
-        """Has the state of resumable uploads opened, as soon as that can be."""
+        """Opens the state of resumable uploads, now or as soon as possible."""
         await self._background.open_state()
 
     async def stop(self) -> None:
-        """Idempotent; waits for what is being written."""
-        await self._background.stop()
-        await self.engine.close_uploads()
+        """Waits for running writes and closes everything. Idempotent. From another loop, when its
+        own was closed, only what needs no loop is left to close.
+        """
+        if self.loop in (None, asyncio.get_running_loop()):
+            await self._background.stop()
+            await self.engine.close_uploads()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Ends the worker threads, waiting for what they do, and closes the store."""
+        """Closes what is still open, without the event loop. Waits for the worker threads."""
         if not self.closed:
             self.closed = True
             self.engine.close()
-            self.engine.workers.join(_LAST_JOBS)  # they work with the store's descriptors
+            self.engine.workers.join(_LAST_JOBS)  # they use the store's descriptors
             self.store.close()
-
-    async def abandon(self) -> None:
-        """Ends a run whose event loop was closed under it, as well as that can be done."""
-        sessions = self.engine.sessions
-        if sessions is not None:
-            await asyncio.to_thread(self.engine.uploads.holders.abandon)
-        if isinstance(sessions, SqliteSessions):
-            await asyncio.to_thread(sessions.abandon)
-        await asyncio.to_thread(self.close)
 
 
 def warn_of(name: str) -> None:
-    """Of a file's name that may have been meant as a folder."""
+    """Warns of a file's name that may have been meant as a folder."""
     logger.warning(
         "The destination %r is the name of one file, which every upload would get. For files in "
         "a folder of that name end it with a slash: %r",

@@ -1,4 +1,4 @@
-"""`Upload`: one file that a client sends, as an application sees it at every moment."""
+"""`Upload`: one file that a client sends, as handlers and callbacks are given it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from forebay.engine.forms.parts import MultiDict
 from forebay.errors import InvalidName, InvalidRequest
 from forebay.hooks.base import Candidate
 from forebay.hooks.request import Request
-from forebay.model import NOTHING_SAID, About, Conflict, Digest, Metadata, MiB, Principal, Stored
+from forebay.media_types import media_type_of
+from forebay.model import (
+    NOTHING_SAID,
+    About,
+    Conflict,
+    Digest,
+    FileInfo,
+    Metadata,
+    MiB,
+    Principal,
+    Stored,
+)
 from forebay.protocol import fields, ietf, names, raw, tus
 from forebay.stores.base import Publication
 from forebay.stores.reading import as_file
@@ -23,15 +34,16 @@ _PIECE = MiB
 
 
 class RequestHead(Request):
-    """What is known of a request before its body is read."""
+    """The head of a request, before its body is read."""
 
     @property
     def length(self) -> int | None:
-        """Bytes of the body as announced; None when the body tells its own end."""
+        """Bytes of the body (Content-Length); None when the length is not announced."""
         return fields.content_length(self.scope["headers"])
 
     @property
     def media_type(self) -> str | None:
+        """Content-Type; None when there is none."""
         return self.headers.get("content-type")
 
     @property
@@ -41,15 +53,15 @@ class RequestHead(Request):
 
     @property
     def filename(self) -> str | None:
-        """What the client calls the file (Content-Disposition, X-Filename); None when it says
-        nothing that can be a name.
+        """The client's name for the file (Content-Disposition, X-Filename); None when there is
+        none, or it cannot be the name of a file.
         """
         return usable(raw.client_filename(self.scope["headers"]))
 
 
 class CreationHead(RequestHead):
-    """The head of a request that begins a resumable upload: what it says is of the upload, and
-    not of the request's own body.
+    """The head of a request that creates a resumable upload. Its attributes describe the upload,
+    not the request's own body.
     """
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
@@ -73,24 +85,24 @@ class CreationHead(RequestHead):
 
     @property
     def media_type(self) -> str | None:
-        """Of the upload: `filetype` of tus, Content-Type of the IETF's protocol."""
+        """Of the upload: `filetype` of tus, Content-Type of the IETF protocol."""
         return self._about.media_type
 
     @property
     def metadata(self) -> Metadata:
-        """Upload-Metadata of tus, decoded: text where it is UTF-8, else bytes."""
+        """Upload-Metadata of tus, decoded: text when it is UTF-8, else bytes."""
         return self._about.metadata
 
     @property
     def filename(self) -> str | None:
-        """What the client calls the file (Upload-Metadata, Content-Disposition); None when it
-        says nothing that can be a name.
+        """The client's name for the file (Upload-Metadata, Content-Disposition); None when there
+        is none, or it cannot be the name of a file.
         """
         return usable(self._about.filename)
 
 
 def usable(filename: str | None) -> str | None:
-    """A client's name for a file, if it can be one."""
+    """A client's name for a file; None when it cannot be the name of a file."""
     try:
         return names.from_client_name(filename or "")
     except InvalidName:
@@ -98,15 +110,15 @@ def usable(filename: str | None) -> str | None:
 
 
 class Upload:
-    """A file on its way, received, or published; which of them depends on who is given it.
+    """A file that is being received, was received, or is published.
 
     | given to | `name` | `path` | content |
     |---|---|---|---|
-    | a handler, with a destination | as published | the file | may be read |
-    | a handler, without one | what the client calls it | None | may be read, until it ends |
-    | `on_progress` | as asked for | None | not yet |
-    | `on_verify` | as asked for | None | may be read |
-    | `on_complete` | as published | the file | may be read |
+    | a handler, with a destination | as published | the file | readable |
+    | a handler, without one | the client's name | None | readable until the handler ends |
+    | `on_progress` | as requested | None | not readable yet |
+    | `on_verify` | as requested | None | readable |
+    | `on_complete` | as published | the file | readable |
     """
 
     def __init__(
@@ -126,37 +138,40 @@ class Upload:
         reader: Callable[[], BinaryIO] | None = None,
     ) -> None:
         self.id = id
-        """The same in all that is told of one upload, also after a crash."""
+        """The same in every callback about this upload, also after a crash."""
         self.name = name
-        """The file's path under the folder of Forebay, with `/` between folders."""
+        """The file's path under Forebay's folder, with `/` between folders."""
         self.path: str | None = None
-        """The file's absolute path on the disk, once it is published there. What is compressed at
-        rest has frames of zstd there; the upload itself is always read as its content.
+        """The file's absolute path on disk, once it is published. A file that is compressed at rest
+        has zstd frames there; reading the upload always gives its content.
         """
         self.filename = about.filename if filename is None else filename
-        """What the client called the file, whatever name it got: the last part of a path, as text
-        that is safe to show; it may be hidden, reserved or too long. None when it did not say.
+        """The client's name for the file, whatever name it got: the last part of a path, as text
+        that is safe to show. It may be hidden, reserved or too long. None when there was none.
         """
         self.size = size
         """Bytes received."""
         self.length = length
-        """Bytes that it will have in all; None when nobody knows yet."""
+        """Bytes of the whole file; None when they are not known yet."""
         self.media_type = media_type
+        """As the client sent it; None when it sent none."""
         self.metadata = about.metadata
-        """Upload-Metadata of tus, by its keys: text where it is UTF-8, else bytes."""
+        """Upload-Metadata of tus, by its keys: text when it is UTF-8, else bytes."""
         self.fields: MultiDict[str] = MultiDict(about.fields)
-        """The text fields of the form that it came in, as far as they have come."""
+        """The text fields of its form, as far as they have arrived."""
         self.encoded_size: int | None = None
-        """Bytes that came, where they were decoded on the way; else None."""
+        """Bytes received, when they were decoded (Content-Encoding); else None."""
         self.digests = digests
+        """The digests that were requested (`digest="sha256"`)."""
         self.principal = principal or Principal()
+        """The client that `authorise` let in."""
         self.renamed = False
-        """Its name was taken, so that it got another one."""
+        """Whether it got another name because its own was taken."""
         self.replaced = False
-        """It took the place of a file of its name."""
+        """Whether it replaced a file of the same name."""
         self.head = head
-        """That of the request at hand; None where there is none: when a callback is called again,
-        or after a restart.
+        """The head of the current request; None when a callback runs without one: when it is
+        called again, or after a restart.
         """
         self._engine = engine
         self._reader = reader
@@ -168,13 +183,15 @@ class Upload:
 
     @property
     def digest(self) -> str | None:
-        """The digest that was asked for (`digest="sha256"`), in hexadecimal; else None."""
+        """The digest that was requested (`digest="sha256"`), in hexadecimal; else None."""
         return self.digests[0].value.hex() if self.digests else None
 
     # --- content ---------------------------------------------------------------------------------
 
     def open(self) -> BinaryIO:
-        """A reader at the start; close it. It may wait for the disk: not for the event loop."""
+        """A new reader at the start; close it. It may wait for the disk, so do not use it on the
+        event loop. Raises InvalidRequest when the content is not readable.
+        """
         if self._reader is None:
             raise InvalidRequest("The content of this upload cannot be read, or not yet.")
         return self._reader()
@@ -191,15 +208,15 @@ class Upload:
             await run(reader.close)
 
     async def read(self) -> bytes:
-        """All of it, in memory. Think of its size first."""
+        """The whole content, in memory. Check `size` first."""
         return b"".join([piece async for piece in self])
 
     async def move_to(self, to: str, *, conflict: Conflict | str = Conflict.REFUSE) -> Upload:
-        """Publishes an upload that was received without a destination; it is kept from then on.
-        `on_verify` is asked before, `on_complete` told after it.
+        """Publishes an upload that was received without a destination: it stays after the handler.
+        `on_verify` is called before, `on_complete` after it.
 
-        `to` is a path under the folder of Forebay; with a slash at its end a folder, in which
-        the file gets the name that the client gave. Raises InvalidName, NameTaken, NotAFolder,
+        `to` is a path under Forebay's folder; with a slash at its end it is a folder, in which
+        the file gets the client's name. Raises InvalidName, NameTaken, NotAFolder,
         VerificationRefused, StorageError; the upload is still there then.
         """
         if self._body is None:
@@ -218,35 +235,35 @@ class Upload:
                     self.principal,
                     body.open,
                     self.id,
-                    self._said,
+                    self._about,
                     context,
                 )
             )
         how = Publication(name, Conflict(conflict))
         await self._engine.publish_body(
-            body, how, self.id, self.principal, self._became, context, self._said
+            body, how, self.id, self.principal, self._moved, context, self._about
         )
         return self
 
     def _name_at(self, to: str) -> str:
-        """The judged path of the file for `move_to`. Raises InvalidName."""
+        """The checked path of the file for `move_to`. Raises InvalidName."""
         if to.endswith("/"):
             to += usable(self.filename) or f"upload-{self.id[:16]}"
         return names.validate_path(to.split("/"))
 
-    def _became(self, stored: Stored) -> None:
+    def _moved(self, stored: Stored) -> None:
         self._body = None
-        self.published(stored)
+        self.set_published(stored)
 
     @property
-    def _said(self) -> About:
+    def _about(self) -> About:
         fields = tuple(self.fields.multi_items())
         return About(self.filename, self.metadata, fields, self.length, self.media_type)
 
-    # --- for the modules beside this one ---------------------------------------------------------
+    # --- for the other modules of this package ---------------------------------------------------
 
-    def published(self, stored: Stored) -> None:
-        """It is a file from now on."""
+    def set_published(self, stored: Stored) -> None:
+        """Notes that it is published: a file from now on."""
         assert self._engine is not None
         store, name = self._engine.store, stored.file.name
         self.name = name
@@ -257,8 +274,8 @@ class Upload:
         self.renamed, self.replaced = stored.renamed, stored.replaced
         self._reader = lambda: as_file(store.open(name))
 
-    def held(self, body: Body) -> None:
-        """Its content is a body without a name."""
+    def set_body(self, body: Body) -> None:
+        """Notes its received content, which is not published."""
         self._body = body
         self._reader = body.open
         self.size = self.length = body.size
@@ -266,3 +283,16 @@ class Upload:
 
 def _close(reader: BinaryIO) -> None:
     reader.close()
+
+
+def upload_of_file(engine: Engine, file: FileInfo, principal: Principal | None = None) -> Upload:
+    """A stored file as an `Upload`; its content is readable once it is `set_published`."""
+    return Upload(
+        name=file.name,
+        filename=file.name.rpartition("/")[2],
+        size=file.size,
+        length=file.size,
+        media_type=media_type_of(file.name),
+        principal=principal,
+        engine=engine,
+    )

@@ -40,6 +40,10 @@ class Sessions(Protocol):
         """Commits what is pending, and leaves the messages. Idempotent."""
         ...
 
+    def close_now(self) -> None:
+        """As `close`, from any thread, after the event loop was closed. Blocks."""
+        ...
+
     async def create(self, record: UploadRecord) -> None:
         """Adds an upload. Raises AlreadyExists; UploadExists when an unfinished upload has its
         binding: of many created at once, in any processes, one is added.

@@ -38,6 +38,9 @@ class MemorySessions:
     async def close(self) -> None:
         self._open = False
 
+    def close_now(self) -> None:
+        self._open = False
+
     async def create(self, record: UploadRecord) -> None:
         if record.id in self._all():
             raise AlreadyExists

@@ -1,5 +1,5 @@
-"""For the tests of applications: uploads and forms without a request, a `Forebay` in a temporary
-folder, and a client that needs no server. Nothing here needs pytest, or a package of its own.
+"""For tests of applications: uploads and forms without a request, a `Forebay` in a temporary
+folder, and a client that needs no server. It needs neither pytest nor any other package.
 
 Names are loaded when they are first used.
 """

@@ -23,42 +23,45 @@ _TUS = {"Tus-Resumable": "1.0.0"}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Response:
-    """What the application answered."""
+    """The application's response."""
 
     status: int
     headers: list[tuple[str, str]]
-    """As they were sent, the names in lower case."""
+    """As sent, with names in lower case."""
     body: bytes
     url: str | None = None
-    """Of a resumable upload: where it is."""
+    """The URL of a resumable upload; else None."""
 
     def header(self, name: str) -> str | None:
-        """The first field of that name."""
+        """The first field of that name; None when there is none."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     @property
     def text(self) -> str:
+        """The body as text (UTF-8)."""
         return self.body.decode()
 
     def json(self) -> Any:
+        """The body as JSON. Raises ValueError."""
         return json.loads(self.body)
 
     @property
     def ok(self) -> bool:
+        """Whether the status is below 400."""
         return self.status < 400
 
 
 class Client:
-    """Calls `app`, from its start (`with`) to its stop. It may be used by plain tests and, as it
-    has an event loop and a thread of its own, by async ones.
+    """Calls `app`; the `with` block starts and stops it. It has its own event loop and thread, so
+    plain and async tests can use it.
 
         with Client(app) as client:
             assert client.upload("/videos", b"...", filename="clip.mp4").ok
 
     Args:
         headers: sent with every request.
-        raise_errors: what the application raises and no handler of it takes is raised here.
-            False: the 500 is returned that a server would send.
+        raise_errors: an exception that no handler of the application handles is raised here; if
+            false, the 500 that a server would send is returned.
         timeout: seconds for one request.
     """
 
@@ -114,7 +117,7 @@ class Client:
         content: Content = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """One request. `content` in pieces is sent without a length (chunked)."""
+        """Sends one request. `content` in pieces is sent without a length (chunked)."""
         fields = {key.lower(): value for key, value in {**self._headers, **(headers or {})}.items()}
         fields.setdefault("host", "localhost")
         if isinstance(content, str):
@@ -127,9 +130,11 @@ class Client:
         return self._run(_respond(self._app, scope, content, self._raise_errors))
 
     def get(self, path: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Sends a GET."""
         return self.request("GET", path, headers=headers)
 
     def delete(self, path: str, *, headers: Mapping[str, str] | None = None) -> Response:
+        """Sends a DELETE."""
         return self.request("DELETE", path, headers=headers)
 
     def upload(
@@ -142,7 +147,7 @@ class Client:
         method: str = "POST",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """A file as the body of a request."""
+        """Sends a file as the body of a request."""
         fields = dict(headers or {})
         if filename is not None:
             fields.setdefault("X-Filename", quote(filename))
@@ -158,7 +163,7 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """A form (multipart/form-data), its text fields before its files."""
+        """Sends a form (multipart/form-data): text fields first, then files."""
         boundary = secrets.token_hex(16)
         parts = [
             (f'name="{_quoted(name)}"', text.encode())
@@ -188,16 +193,16 @@ class Client:
         piece_size: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """A resumable upload by tus, in requests of `piece_size` bytes: the last response, or the
-        one that refused it. `url` is where the upload is.
+        """Sends a resumable upload by tus, in requests of `piece_size` bytes. Returns the last
+        response, or the first error; its `url` is that of the upload.
         """
         pairs = {**({"filename": filename} if filename else {}), **(metadata or {})}
-        told = ",".join(
+        encoded = ",".join(
             f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items()
         )
         fields = {**_TUS, "Upload-Length": str(len(content)), **(headers or {})}
-        if told:
-            fields["Upload-Metadata"] = told
+        if encoded:
+            fields["Upload-Metadata"] = encoded
         answer = self.request("POST", path, headers=fields)
         location = answer.header("location")
         if answer.status != 201 or location is None:
@@ -266,7 +271,7 @@ async def _respond(
 
     async def receive() -> dict[str, Any]:
         nonlocal done
-        if done:  # as a client that waits for its answer, and then leaves
+        if done:  # like a client that waits for its answer, and then disconnects
             await answered.wait()
             return {"type": "http.disconnect"}
         piece = next(pieces, None)
@@ -298,7 +303,7 @@ def _cut(content: bytes) -> Iterable[bytes]:
 
 
 class _Lifespan:
-    """The start and stop of an application; of one that knows nothing of them, nothing."""
+    """Starts and stops an application; does nothing for one without lifespan events."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -307,9 +312,9 @@ class _Lifespan:
 
     async def start(self) -> None:
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._told: asyncio.Queue[Any] = asyncio.Queue()
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
         scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": self.state}
-        self._task = asyncio.ensure_future(self._app(scope, self._events.get, self._told.put))
+        self._task = asyncio.ensure_future(self._app(scope, self._events.get, self._answers.put))
         await self._events.put({"type": "lifespan.startup"})
         message = await self._next()
         if message is None:
@@ -327,14 +332,14 @@ class _Lifespan:
         await asyncio.wait({self._task})
 
     async def _next(self) -> Any:
-        """What the application says next; None when it ends without a word."""
+        """The application's next message; None when it ends without one."""
         assert self._task is not None
-        telling = asyncio.ensure_future(self._told.get())
-        await asyncio.wait({telling, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        if telling.done():
-            return telling.result()
-        telling.cancel()
-        if not self._told.empty():
-            return self._told.get_nowait()
-        self._task.exception()  # noted as seen: many applications raise for what they do not know
+        answering = asyncio.ensure_future(self._answers.get())
+        await asyncio.wait({answering, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            return answering.result()
+        answering.cancel()
+        if not self._answers.empty():
+            return self._answers.get_nowait()
+        self._task.exception()  # marks it as retrieved: many applications raise for unknown scopes
         return None

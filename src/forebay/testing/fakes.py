@@ -1,4 +1,4 @@
-"""An `Upload` and a `Form` as a handler gets them, made by a test."""
+"""Makes an `Upload` or a `Form`, as a handler gets them, for a test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from forebay.stores.files.store import FileStore
 from forebay.stores.memory import MemoryStore
 
 _workers = Workers(threads=2)
-"""Of all fakes: its threads are made when one is read, and are few."""
+"""Shared by all fakes; its threads are started when a fake is first read."""
 
 
 def make_upload(
@@ -43,18 +43,21 @@ def make_upload(
     folder: str | os.PathLike[str] | None = None,
     id: str | None = None,  # noqa: A002 (the field's name)
 ) -> Upload:
-    """An upload that a handler can be given: it is read, and moved, as a real one is.
+    """An upload to call a handler with. It can be read and moved like a real one.
 
     Args:
-        name: where it was published, as `videos/clip.mp4`. None: nowhere, as by a route without
-            `to`; `move_to` publishes it then.
-        filename: what the client called it; the end of `name` when left out.
+        name: its published path, such as `videos/clip.mp4`. None: not published, as by a route
+            without `to`; `move_to` publishes it then.
+        filename: the client's name for it; the last part of `name` when left out.
+        media_type: `upload.media_type`.
         digest: an algorithm, as in `uploads.receive(digest="sha256")`.
-        headers: those of the request, `upload.head`, beside what follows from the rest.
+        principal: `upload.principal`, or its id.
+        headers: further fields of the request, `upload.head`.
         metadata: `upload.metadata`, as of tus.
-        fields: the text fields of the form that it came in, `upload.fields`.
-        folder: where files really are, so that `upload.path` can be opened; made when missing.
-            Without it they are in memory, and `path` is None.
+        fields: the text fields of its form, `upload.fields`.
+        folder: a folder on disk for the file, so that `upload.path` can be opened; created when
+            missing. Without it the file is in memory, and `path` is None.
+        id: `upload.id`; a random one when left out.
 
     Raises InvalidName.
     """
@@ -79,19 +82,19 @@ def make_upload(
         staged = store.stage()
         staged.write(memoryview(content), 0)
         how = Publication(names.validate_path(name.split("/")), Conflict.REPLACE)
-        upload.published(staged.publish(how).stored())
+        upload.set_published(staged.publish(how).stored())
         upload.replaced = False
     else:
         spool = Spool(store.stage, engine.context.budget, MiB)
         spool.write(memoryview(content), 0)
         digests = upload.digests
-        upload.held(Body(spool, len(content), store=store, workers=_workers, digests=digests))
+        upload.set_body(Body(spool, len(content), store=store, workers=_workers, digests=digests))
     return upload
 
 
 class _Fake(Upload):
-    def published(self, stored: Any) -> None:
-        super().published(stored)
+    def set_published(self, stored: Any) -> None:
+        super().set_published(stored)
         if not hasattr(self._engine and self._engine.store, "root"):
             self.path = None  # in memory
 
@@ -131,10 +134,10 @@ Uploads = Mapping[str, Upload | Sequence[Upload]]
 def make_form(
     fields: Texts | None = None, files: Uploads | None = None, *, model: Any = None
 ) -> Form[Any]:
-    """A form that a handler can be given.
+    """A form to call a handler with.
 
-    A field of `files` that has a list is one that is declared for several files. `model` is what
-    `form.model` will be, for a route with `fields=`: an instance of that pydantic model.
+    A field of `files` with a list stands for a field that is declared for several files. `model`
+    is `form.model`, for a route with `fields=`: an instance of that pydantic model.
     """
     texts = [(name, text) for name, given in (fields or {}).items() for text in _each(given)]
     typed = None if model is None else make_fields(type(model))

@@ -1,4 +1,4 @@
-"""A `Forebay` whose folder is there for one test."""
+"""A `Forebay` in a temporary folder, for one test."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from forebay.model import Durability
 def temporary_forebay(
     *, authorise: Callable[[Access], Any] | None = None, **settings: Any
 ) -> Iterator[Forebay]:
-    """A `Forebay` in a folder of its own, which goes at the end. `settings` as for `Forebay`;
-    durability is `relaxed` unless they say otherwise.
+    """A `Forebay` in a temporary folder, which is removed after the block. `settings` as for
+    `Forebay`; durability is `relaxed` by default.
 
         with temporary_forebay(max_size="1MB") as uploads:
             app = make_app(uploads)
@@ -34,10 +34,10 @@ def temporary_forebay(
 
 @contextlib.contextmanager
 def in_temporary_folder(uploads: Forebay, **changes: Any) -> Iterator[Path]:
-    """Has the `Forebay` of an application work in an empty folder for the block, with `changes`
-    of its settings. The folder, which is given, goes at the end.
+    """Makes the `Forebay` of an application use an empty folder for the block, with `changes` of
+    its settings. Yields the folder, which is removed at the end.
 
-    Around the start of the application, not within: raises RuntimeError when it runs.
+    Start the application within the block: it raises RuntimeError when it is running.
 
         with in_temporary_folder(uploads) as folder, Client(app) as client:
             ...

@@ -194,8 +194,8 @@ class UploadLocks:
             self._let_go(upload_id)
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def abandon(self) -> None:
-        """As `close`, when the event loop was closed before; in a thread."""
+    def close_now(self) -> None:
+        """As `close`, from any thread, after the event loop was closed. Blocks."""
         self._closed = True
         while self._kept:
             _, kept = self._kept.popitem()

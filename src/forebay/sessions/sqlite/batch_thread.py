@@ -79,13 +79,16 @@ class BatchThread:
 
     async def stop(self) -> None:
         """Performs what is queued, closes the worker, ends the thread. Idempotent."""
+        self._finish()
+        if self._thread.ident is not None:
+            await asyncio.shield(self._ended)
+        atexit.unregister(self._at_exit)
+
+    def _finish(self) -> None:
         if self._accepting:
             self._accepting = False
             self._hand_over()
             self._queue.put(None)
-        if self._thread.ident is not None:
-            await asyncio.shield(self._ended)
-        atexit.unregister(self._at_exit)
 
     def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
         """Queues an operation. Raises SessionsUnavailable when closed or overrun."""
@@ -161,21 +164,19 @@ class BatchThread:
 
     # --- without its loop ---
 
-    def abandon(self) -> None:
-        """As `stop`, for a lane whose event loop was closed under it. Waits for the thread: not
-        for an event loop. Idempotent.
+    def close_now(self) -> None:
+        """As `stop`, without the event loop, which may be closed. Waits for the thread, at most
+        `_EXIT_WAIT` seconds. Idempotent.
         """
-        self._at_exit()
+        self._finish()
+        if self._thread.ident is not None:
+            self._thread.join(_EXIT_WAIT)
         atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
-        """The application forgot `close`: commit what is pending, leave no thread running."""
-        if os.getpid() != self._process:
-            return  # a forked child: the thread, and what it holds, is the parent's
-        self._accepting = False
-        self._hand_over()
-        self._queue.put(None)
-        self._thread.join(_EXIT_WAIT)
+        """The application forgot to close: commits what is pending and ends the thread."""
+        if os.getpid() == self._process:  # in a forked child, the thread is the parent's
+            self.close_now()
 
 
 def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:

@@ -99,11 +99,10 @@ class SqliteSessions:
             if thread is not None:
                 await thread.stop()
 
-    def abandon(self) -> None:
-        """As `close`, when the event loop was closed before; in a thread."""
+    def close_now(self) -> None:
         for lane in (self._reads, self._writes):
             if lane is not None:
-                lane.abandon()
+                lane.close_now()
 
     async def create(self, record: UploadRecord) -> None:
         await self._write(lambda connection: _create(connection, record))

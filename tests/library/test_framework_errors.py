@@ -93,10 +93,10 @@ def starlette_app(uploads: Forebay) -> Any:
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
-    wish = uploads.wish("in/", types=["video/*"])
+    options = uploads.options("in/", types=["video/*"])
 
     async def take(request: Request) -> JSONResponse:
-        async with uploads.received(request, to=wish) as upload:
+        async with uploads.received(request, to=options) as upload:
             return JSONResponse({"name": upload.name})
 
     return Starlette(routes=[Route("/in", take, methods=["POST"])])
@@ -104,10 +104,10 @@ def starlette_app(uploads: Forebay) -> Any:
 
 def litestar_app(uploads: Forebay) -> Any:
     litestar = pytest.importorskip("litestar")
-    wish = uploads.wish("in/", types=["video/*"])
+    options = uploads.options("in/", types=["video/*"])
 
     async def take(request: Any) -> dict[str, str]:
-        async with uploads.received(request, to=wish) as upload:
+        async with uploads.received(request, to=options) as upload:
             return {"name": upload.name}
 
     take.__annotations__["request"] = litestar.Request

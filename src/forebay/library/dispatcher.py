@@ -1,52 +1,57 @@
-"""An ASGI application in front of another: for frameworks that read whole bodies themselves."""
+"""Receives bodies in front of another ASGI application: for frameworks, such as Django, that read
+whole bodies themselves.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from forebay.errors import ConfigError, UploadError
 from forebay.http.answers import Message, Receive, Send
 from forebay.http.cors import CorsSend
 from forebay.http.verdicts import VerdictMiddleware
-from forebay.library.calls import Call, describe_error
-from forebay.library.foreign import answer_of
+from forebay.library.asgi_request import AsgiRequest
 from forebay.library.forms import Form
-from forebay.library.options import FormWish, UploadOptions
+from forebay.library.framework_errors import answer_of, describe_error
+from forebay.library.options import FormOptions, UploadOptions
+from forebay.library.receiving import Receiving
 from forebay.library.upload import Upload
 from forebay.protocol import names
 
-if TYPE_CHECKING:
-    from forebay.library.application import Forebay
+Options = UploadOptions | FormOptions
 
 _BODIES = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Front:
-    """Made by `Forebay.in_front_of`."""
+class Dispatcher:
+    """Serves each request by the longest mount that its path is below, else by `app`. Made by
+    `Forebay.in_front_of`.
+    """
 
-    def __init__(self, uploads: Forebay, app: Any, mounts: Mapping[str, Any]) -> None:
+    def __init__(self, uploads: Receiving, app: Any, mounts: Mapping[str, Any]) -> None:
         self._uploads = uploads
         self._app = app
         # The longest first: /files/own before /files.
         self._mounts = sorted(
             (
-                ("/" + path.strip("/") if path.strip("/") else "", app)
-                for path, app in mounts.items()
+                ("/" + path.strip("/") if path.strip("/") else "", mounted)
+                for path, mounted in mounts.items()
             ),
             key=lambda m: -len(m[0]),
         )
         for path, mounted in self._mounts:
-            if not isinstance(mounted, UploadOptions | FormWish) and not callable(mounted):
+            if isinstance(mounted, Options):
+                continue
+            if not callable(mounted):
                 raise ConfigError(
                     f"{mounted!r} cannot be mounted at {path or '/'!r}. Give an ASGI application "
-                    "(uploads.files, uploads.resumable), uploads.wish(...) or "
-                    "uploads.form_wish(...)."
+                    "(uploads.files, uploads.resumable), uploads.options(...) or "
+                    "uploads.form_options(...)."
                 )
-            if not isinstance(mounted, UploadOptions | FormWish):
-                uploads.mounted_at(mounted, path)
+            uploads.mounted_at(mounted, path)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -54,39 +59,38 @@ class Front:
             return
         if scope["type"] == "http":
             path = _path(scope)
-            for mount, app in self._mounts:
-                if isinstance(app, UploadOptions | FormWish):
+            for mount, mounted in self._mounts:
+                if isinstance(mounted, Options):
                     if path.rstrip("/") == mount and scope["method"] in _BODIES:
-                        await self._receive(scope, receive, send, app)
+                        await self._receive(scope, receive, send, mounted)
                         return
                 elif path == mount or path.startswith(mount + "/"):
                     root = scope.get("root_path", "")
-                    await app(
-                        scope | {"root_path": root + mount, "app_root_path": root}, receive, send
-                    )
+                    below = scope | {"root_path": root + mount, "app_root_path": root}
+                    await mounted(below, receive, send)
                     return
         await self._app(scope, receive, send)
 
     async def _receive(
-        self, scope: dict[str, Any], receive: Receive, send: Send, wish: UploadOptions | FormWish
+        self, scope: dict[str, Any], receive: Receive, send: Send, options: Options
     ) -> None:
         async def judged(scope: Any, receive: Any, send: Any) -> None:
-            await self._hand_over(scope, receive, send, wish)
+            await self._hand_over(scope, receive, send, options)
 
         await VerdictMiddleware(judged)(scope, receive, send)
 
     async def _hand_over(
-        self, scope: dict[str, Any], receive: Receive, send: Send, wish: UploadOptions | FormWish
+        self, scope: dict[str, Any], receive: Receive, send: Send, options: Options
     ) -> None:
-        """The application is called with what was received; whoever sees its answer leave takes
-        the file back for an error.
+        """Receives the body and calls the application. `VerdictMiddleware` sees its answer, and
+        removes the file again for an error.
         """
-        answer = _Instead(receive, send)
-        # For answers of ours: what the application answers is its own affair.
+        answer = _Replaced(receive, send)
+        # Only our own answers get CORS fields; the application is responsible for its own.
         leaving = CorsSend(send, scope["headers"], self._uploads.settings.allow_origin)
         try:
-            async with self._received(Call.of(scope, receive), wish) as given:
-                await self._app(answer.instead_of(scope, given), answer.receive, answer.send)
+            async with self._received(AsgiRequest.of(scope, receive), options) as received:
+                await self._app(answer.scope_for(scope, received), answer.receive, answer.send)
         except UploadError as error:
             if answer.started:
                 raise
@@ -98,11 +102,11 @@ class Front:
             await reply(scope, receive, leaving)
 
     def _received(
-        self, call: Call, wish: UploadOptions | FormWish
+        self, request: AsgiRequest, options: Options
     ) -> contextlib.AbstractAsyncContextManager[Upload | Form]:
-        if isinstance(wish, FormWish):
-            return self._uploads.received_form_by(call, wish)
-        return self._uploads.received_by(call, wish)
+        if isinstance(options, FormOptions):
+            return self._uploads.received_form_by(request, options)
+        return self._uploads.received_by(request, options)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -117,36 +121,36 @@ class Front:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-_OF_THE_BODY = frozenset({b"content-length", b"transfer-encoding", b"expect"})
+_BODY_FIELDS = frozenset({b"content-length", b"transfer-encoding", b"expect"})
 
 
-class _Instead:
-    """What the application is given in place of `receive` and `send`."""
+class _Replaced:
+    """What the application gets instead of the request: its scope, `receive` and `send`."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._given = False
+        self._sent = False
         self._body = b""
         self.started = False
 
-    def instead_of(self, scope: dict[str, Any], given: Upload | Form) -> dict[str, Any]:
-        """The request that the application is given: what was received, and a small body."""
-        headers = [field for field in scope["headers"] if field[0] not in _OF_THE_BODY]
-        if isinstance(given, Form):
-            pairs = given.fields.multi_items()
+    def scope_for(self, scope: dict[str, Any], received: Upload | Form) -> dict[str, Any]:
+        """The scope with what was received, and with the head of a small body."""
+        headers = [field for field in scope["headers"] if field[0] not in _BODY_FIELDS]
+        if isinstance(received, Form):
+            pairs = received.fields.multi_items()
             self._body = urlencode(pairs, errors="surrogateescape").encode("ascii")
             headers = [field for field in headers if field[0] != b"content-type"]
             headers.append((b"content-type", b"application/x-www-form-urlencoded"))
         headers.append((b"content-length", b"%d" % len(self._body)))
-        key = "forebay.form" if isinstance(given, Form) else "forebay.upload"
-        return scope | {key: given, "headers": headers}
+        key = "forebay.form" if isinstance(received, Form) else "forebay.upload"
+        return scope | {key: received, "headers": headers}
 
     async def receive(self) -> Message:
-        if not self._given:
-            self._given = True
+        if not self._sent:
+            self._sent = True
             return {"type": "http.request", "body": self._body, "more_body": False}
         message = await self._receive()
-        while message["type"] == "http.request":  # the end of the body that was received
+        while message["type"] == "http.request":  # the end of the body, which we received
             message = await self._receive()
         return message
 

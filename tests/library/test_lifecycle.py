@@ -211,11 +211,11 @@ async def started_and_stopped(uploads: Forebay) -> None:
     await uploads.stop()
 
 
-def test_wrong_wishes_are_told_where_they_are_written(tmp_path: Path):
+def test_wrong_options_are_refused_where_they_are_written(tmp_path: Path):
     uploads = Forebay(tmp_path / "data", durability="relaxed")
-    for wish in ({"digest": "sha3"}, {"max_size": 0}, {"conflict": "overwrite"}):
+    for options in ({"digest": "sha3"}, {"max_size": 0}, {"conflict": "overwrite"}):
         with pytest.raises(ConfigError):
-            uploads.receive(to="in/", **wish)
+            uploads.receive(to="in/", **options)
     with pytest.raises(ConfigError, match=r"no setting max_sise\. Did you mean max_size\?"):
         Forebay(tmp_path / "data", max_sise=3)
     assert Forebay(tmp_path / "data", max_size="5GB").settings.max_size == 5 * 10**9
