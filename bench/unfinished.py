@@ -13,9 +13,8 @@ import sys
 import time
 from collections.abc import Iterator
 
-from forebay.backends import make_store
+from forebay.backends import make_sessions, make_store
 from forebay.config import Settings
-from forebay.engine.maintenance.sweep import open_sessions
 from forebay.model import Durability, UploadRecord, UploadState
 from forebay.stores.files.store import FileStore
 
@@ -54,7 +53,7 @@ def make_data(store: FileStore, ids: list[str]) -> None:
 async def begin(folder: str, count: int, ids_path: str) -> None:
     settings = dataclasses.replace(Settings(), dir=folder, durability=Durability.RELAXED)
     store = make_store(settings)
-    sessions = open_sessions(settings, store)
+    sessions = make_sessions(settings, store)
     await sessions.open()
     try:
         with open(ids_path, "w", encoding="ascii") as listing:

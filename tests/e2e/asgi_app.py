@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 
-from forebay.backends import make_store
+from forebay.backends import make_sessions, make_store
 from forebay.config import load
 from forebay.engine.engine import Engine
-from forebay.engine.maintenance.sweep import open_sessions
 from forebay.http.app import ServerApp
 
 settings = load({}, os.environ, os.getcwd()).settings
@@ -16,7 +15,7 @@ engine = Engine(settings, store)
 
 
 async def start() -> None:
-    await engine.open_uploads(open_sessions(settings, store))
+    await engine.open_uploads(make_sessions(settings, store))
 
 
 app = ServerApp(

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.completing import PACKED
-from forebay.backends import make_locks
+from forebay.backends import make_locks, make_sessions
 from forebay.config import Settings
 from forebay.engine.engine import Engine
-from forebay.engine.maintenance.sweep import open_sessions
 from forebay.engine.uploads.service import UploadService
 from forebay.http.asgi_source import ReceiveSource
 from forebay.model import AppendUpload, Conflict, CreateUpload
@@ -28,7 +27,7 @@ async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> Asyn
     packs = (lambda name: True) if PACKED in os.environ else None
     store = FileStore(made.dir, durability=made.durability, numbered=numbered, packs=packs)
     engine = Engine(made, store, locks=make_locks(store))
-    await engine.open_uploads(open_sessions(made, store) if sqlite else MemorySessions())
+    await engine.open_uploads(make_sessions(made, store) if sqlite else MemorySessions())
     try:
         yield engine
     finally:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from engine.resumables import at, body, resumables, running, wish
-from forebay.engine.maintenance import clock, sweep
-from forebay.engine.maintenance.clock import ExpiryClock
-from forebay.engine.maintenance.sweep import Housekeeping
+from forebay.engine import clock
+from forebay.engine.clock import ExpiryClock
+from forebay.engine.maintenance import housekeeping, operator
+from forebay.engine.maintenance.housekeeping import Housekeeping
 from forebay.engine.uploads import access as custody
 from forebay.engine.uploads import by_name as bindings
 from forebay.engine.uploads import commits
@@ -47,9 +48,9 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clocks]:
     """Those that the engine goes by."""
     clocks = Clocks()
     made = clocks.made()
-    for module in (clock, sweep):
+    for module in (clock, housekeeping, operator):
         monkeypatch.setattr(module, "CLOCK", made)
-    for module in (clock, commits, custody, bindings, sweep):
+    for module in (clock, commits, custody, bindings):
         if hasattr(module, "time"):
             monkeypatch.setattr(module.time, "time", lambda: clocks.wall)
     yield clocks
@@ -106,28 +107,22 @@ def test_uploads_outlive_a_clock_that_is_set_past_their_end(tmp_path: Path, cloc
             record = await uploads.create(wish(6))
             await uploads.append(at(record.id, 0), body(b"abc"))
             assert isinstance(engine.store, FileStore)
-            keeping = Housekeeping(
-                lambda: engine.settings,
-                engine.store,
-                engine.workers,
-                engine.context.locks,
-                engine.sessions,
-            )
+            keeping = Housekeeping(engine.context, engine.state.sweeper())
             clocks.set(YEAR)
-            await keeping._clean()
+            await keeping.clean()
             assert (await uploads.offset(record.id)).offset == 3
             clocks.pass_time(RETENTION / 2)
-            await keeping._clean()
+            await keeping.clean()
             await uploads.append(at(record.id, 3), body(b"def"))
             assert (tmp_path / "f.bin").read_bytes() == b"abcdef"
             left = await uploads.create(wish(6))
             clocks.pass_time(RETENTION / 2)
-            await keeping._clean()
+            await keeping.clean()
             assert (await uploads.offset(left.id)).offset == 0
             clocks.pass_time(RETENTION + 1)  # now it has had its time
             with pytest.raises(Gone):
                 await uploads.offset(left.id)
-            await keeping._clean()
+            await keeping.clean()
             with pytest.raises(NotFound):
                 await uploads.offset(left.id)
 
@@ -140,27 +135,21 @@ def test_a_start_and_a_sweep_by_hand_know_of_a_clock_that_was_set(
     async def main() -> None:
         async with running(tmp_path, retention=RETENTION) as engine:
             assert isinstance(engine.store, FileStore)
-            keeping = Housekeeping(
-                lambda: engine.settings,
-                engine.store,
-                engine.workers,
-                engine.context.locks,
-                engine.sessions,
-            )
+            keeping = Housekeeping(engine.context, engine.state.sweeper())
             begun = clock.CLOCK.now()
-            await keeping._clean()
+            await keeping.clean()
             clocks.set(YEAR)
             clocks.pass_time(10)
             another = clocks.made()
             assert another.now() == clocks.wall
-            another.take_over(engine.store)
+            another.restore(engine.store)
             assert another.now() == begun + 10
-            another.note(engine.store)
+            another.save(engine.store)
             third = clocks.made()
-            third.take_over(engine.store)
+            third.restore(engine.store)
             assert third.now() == begun + 10
             (tmp_path / ".forebay" / "clock").write_bytes(b"{}")
-            third.take_over(engine.store)
+            third.restore(engine.store)
             assert third.now() == begun + 10
 
     asyncio.run(main())

@@ -15,6 +15,7 @@ from engine.completing import PACKED, Place, WatchedStaged, on_a_loop, opened
 from engine.dying import died_in
 from engine.notified import settled
 from engine.resumables import at, body, resumables, running
+from forebay import backends
 from forebay.config import Settings
 from forebay.engine.maintenance.operator import cancel_upload
 from forebay.engine.maintenance.sweep import Sweeper
@@ -156,8 +157,9 @@ def test_an_operator_who_ends_an_upload_leaves_the_call_about_its_file(
 
     async def after() -> None:
         settings = Settings(dir=str(tmp_path), durability=Durability.RELAXED)
-        with pytest.raises(Forbidden):
-            await cancel_upload(settings, ID)
+        async with backends.opened(settings) as b:
+            with pytest.raises(Forbidden):
+                await cancel_upload(settings, b.store, b.locks, b.sessions, ID)
         async with opened(tmp_path) as place:
             assert (place.told(), place.staged_ids()) == ([], set())
             await place.sweep()

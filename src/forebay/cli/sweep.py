@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
 from forebay.cli.options import folder_in_use, setting_params, settings_loader
 from forebay.config import describe
+from forebay.errors import ConfigError
 
 _HELP = """Remove what expired or crashed uploads left in DIR, once.
 
@@ -18,11 +20,22 @@ also read from the environment and the TOML file, as `forebay serve` does.
 
 
 def _sweep(**params: Any) -> None:
+    import asyncio
+
+    from forebay.backends import opened
+    from forebay.engine.maintenance.operator import sweep_once
+
     settings = settings_loader(params)()
-    from forebay.engine.maintenance.sweep import sweep_directory
+    if not os.path.isdir(settings.dir):  # none is made
+        raise ConfigError(f"there is no folder {settings.dir!r} to sweep (DIR)")
+
+    async def run() -> str:
+        async with opened(settings) as backends:
+            swept = await sweep_once(settings, backends.store, backends.locks, backends.sessions)
+            return swept.summary()
 
     with folder_in_use(settings):
-        click.echo(sweep_directory(settings).summary())
+        click.echo(asyncio.run(run()))
 
 
 sweep = click.Command(

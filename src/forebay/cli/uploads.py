@@ -46,6 +46,7 @@ def _settings(params: dict[str, Any]) -> Iterator[Settings]:
 def _list(state: str | None, as_json: bool, **params: Any) -> None:
     import asyncio
 
+    from forebay.backends import opened
     from forebay.engine.maintenance.operator import list_uploads
     from forebay.model import UploadState
 
@@ -53,7 +54,8 @@ def _list(state: str | None, as_json: bool, **params: Any) -> None:
 
         async def collect() -> list[UploadRecord]:
             wanted = UploadState(state) if state else None
-            return [record async for record in list_uploads(settings, wanted)]
+            async with opened(settings) as backends:
+                return [record async for record in list_uploads(backends.sessions, wanted)]
 
         records = asyncio.run(collect())
     if as_json:
@@ -76,45 +78,57 @@ def _row(record: UploadRecord) -> tuple[str, ...]:
 
 def _described(record: UploadRecord) -> dict[str, Any]:
     from forebay.engine.maintenance.operator import describe_callback
-    from forebay.http.uploads import describe as told
+    from forebay.http.uploads import describe as describe_upload
 
-    waiting = describe_callback(record)
-    return told(record) if waiting is None else {**told(record), "on_complete": waiting}
+    described, pending = describe_upload(record), describe_callback(record)
+    return described if pending is None else {**described, "on_complete": pending}
 
 
 def _callback_note(record: UploadRecord) -> str:
-    """Of a file about which on_complete has yet to be called with success."""
+    """The pending call of on_complete for its file, for the list; empty when there is none."""
     from forebay.engine.maintenance.operator import describe_callback
 
-    waiting = describe_callback(record)
-    if waiting is None:
+    pending = describe_callback(record)
+    if pending is None:
         return ""
-    left = max(0, waiting["next"] - time.time())
-    if not waiting["failures"]:
+    left = max(0, pending["next"] - time.time())
+    if not pending["failures"]:
         return "  [on_complete is to be called]"
     return (
-        f"  [on_complete failed {waiting['failures']} times, next in {left:.0f}s: "
-        f"{waiting['last_error']}]"
+        f"  [on_complete failed {pending['failures']} times, next in {left:.0f}s: "
+        f"{pending['last_error']}]"
     )
 
 
 def _show(upload_id: str, **params: Any) -> None:
     import asyncio
 
+    from forebay.backends import opened
     from forebay.engine.maintenance.operator import load_upload
 
     with _settings(params) as settings:
-        record = asyncio.run(load_upload(settings, upload_id))
+
+        async def load() -> UploadRecord:
+            async with opened(settings) as backends:
+                return await load_upload(backends.sessions, upload_id)
+
+        record = asyncio.run(load())
     click.echo(json.dumps(_described(record), indent=2, ensure_ascii=False))
 
 
 def _cancel(upload_id: str, **params: Any) -> None:
     import asyncio
 
+    from forebay.backends import opened
     from forebay.engine.maintenance.operator import cancel_upload
 
     with _settings(params) as settings:
-        record = asyncio.run(cancel_upload(settings, upload_id))
+
+        async def cancel() -> UploadRecord:
+            async with opened(settings) as b:
+                return await cancel_upload(settings, b.store, b.locks, b.sessions, upload_id)
+
+        record = asyncio.run(cancel())
     click.echo(f"cancelled {record.id}: {record.name}, {record.offset} bytes")
 
 

@@ -1,9 +1,10 @@
-"""The upload state of one engine: the open session store and the uploads in it, or why not."""
+"""The upload state of one engine: the open session store and its uploads, or the reason why not."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from forebay.engine.maintenance.sweep import Sweeper
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class State:
-    """Used on the event loop. It may be opened again after it was closed."""
+    """Used on the event loop. May be opened again after it was closed."""
 
     def __init__(self, engine: EngineContext, removal: Removal) -> None:
         self._engine = engine
@@ -25,24 +26,30 @@ class State:
         self.sessions: Sessions | None = None
         """The open session store; None while there is none."""
         self.error: UploadError | None = None
-        """Why resumable uploads, which are wanted, cannot be taken now."""
+        """Why resumable uploads cannot be received now, although they are wanted."""
 
     async def open(self, sessions: Sessions) -> None:
         """Opens the session store; resumable uploads are offered from then on."""
         await sessions.open()
         self.sessions = sessions
-        self._uploads = UploadService(self._engine, sessions, self._removal)
+        end_empty = self.sweeper().end_empty
+        self._uploads = UploadService(self._engine, sessions, self._removal, end_empty)
         self.error = None
+
+    def sweeper(self) -> Sweeper:
+        """Sweeps the store, and what state is open now."""
+        engine = self._engine
+        return Sweeper(engine.store, self.sessions, engine.workers, engine.locks, self.notify_soon)
 
     @property
     def is_offered(self) -> bool:
-        """Also while the state cannot be reached; then `uploads` raises why."""
+        """True also while the state cannot be reached; `uploads` raises the reason then."""
         return self._uploads is not None or self.error is not None
 
     @property
     def uploads(self) -> UploadService:
-        """Raises RuntimeError while resumable uploads are not offered, SessionsUnavailable while
-        they are, but their state cannot be reached.
+        """Raises RuntimeError while resumable uploads are not offered; SessionsUnavailable while
+        they are, and their state cannot be reached.
         """
         if self._uploads is None:
             if self.error is not None:
@@ -51,19 +58,20 @@ class State:
         return self._uploads
 
     def recorded(self) -> RecordedPublication | None:
-        """What records whole uploads for their callback; None where nothing is to be called, or
-        no state is kept. Raises SessionsUnavailable while that cannot be promised.
+        """Records whole uploads for their callback; None where there is no callback, or no state.
+
+        Raises SessionsUnavailable while the state cannot be reached.
         """
         wanted = self._engine.hooks.completes and self.is_offered
         return self.uploads.recorded if wanted else None
 
     def notify_soon(self, record: UploadRecord) -> None:
-        """Calls `on_complete` about a file that was found to be published, if it is pending."""
+        """Calls `on_complete` for a file that was found to be published, if the call is pending."""
         if self._uploads is not None:
             self._uploads.notifier.soon(record)
 
     async def close(self) -> None:
-        """Stops what runs in the background, then closes the session store."""
+        """Stops background tasks, then closes the session store."""
         uploads, self._uploads = self._uploads, None
         if uploads is not None:
             await uploads.close()

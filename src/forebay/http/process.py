@@ -16,7 +16,7 @@ from types import FrameType
 
 import uvicorn
 
-from forebay.backends import make_locks, make_store
+from forebay.backends import make_locks, make_sessions, make_store
 from forebay.config import Settings, changes_needing_restart, only_live_changes
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.background import Background
@@ -76,7 +76,9 @@ def serve_one(
     shutdown = contextlib.AsyncExitStack()
 
     async def start() -> None:
-        background = Background(engine.context, engine.state, store)
+        background = Background(
+            engine.context, engine.state, lambda: make_sessions(engine.settings, store)
+        )
         shutdown.push_async_callback(engine.close_uploads)
         shutdown.push_async_callback(background.stop)
         await background.start(state=settings.resumable)

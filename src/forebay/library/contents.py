@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from forebay.backends import has_state
 from forebay.engine.files.browse import LARGEST_PAGE, read_folder
-from forebay.engine.maintenance.sweep import has_state
 from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.outcome import is_recorded
 from forebay.errors import NotFound

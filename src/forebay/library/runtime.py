@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from forebay.backends import make_locks, make_store
+from forebay.backends import check_folder, make_locks, make_sessions, make_store
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.background import Background
 from forebay.errors import (
@@ -34,7 +34,6 @@ from forebay.http.ietf import Ietf
 from forebay.http.partial import Partial
 from forebay.http.tus_files import TusAtFiles
 from forebay.http.uploads import UploadsApp
-from forebay.stores.files.destinations import check_folder
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -69,7 +68,11 @@ class Runtime:
         self.loop: asyncio.AbstractEventLoop | None = None
         """The loop that it runs in; None before the start."""
         self.closed = False
-        self._background = Background(self.engine.context, self.engine.state, self.store)
+        self._background = Background(
+            self.engine.context,
+            self.engine.state,
+            lambda: make_sessions(self.engine.settings, self.store),
+        )
 
     def check_destinations(self, folders: Iterable[str]) -> None:
         """Raises ConfigError for a folder that cannot be used. May wait for the disk."""

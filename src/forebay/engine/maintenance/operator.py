@@ -1,70 +1,60 @@
-"""What an operator may ask of resumable uploads, beside a living server or without one.
+"""What an operator can do with resumable uploads, beside a running server or without one.
 
-State and locks are those of the server, so whatever it holds is asked for as by a request.
+State and locks are those of the server: an upload that it holds is requested from it, as a request
+of a client does.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.clock import CLOCK
 from forebay.engine.context import EngineContext
 from forebay.engine.files.remove import Removal
-from forebay.engine.maintenance.sweep import has_state, open_sessions
+from forebay.engine.maintenance.sweep import Sweeper, Swept
+from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads import outcome
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import NotFound
 from forebay.hooks.python import PythonHooks
 from forebay.model import Principal, UploadRecord, UploadState
-from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
-from forebay.stores.files.store import FileStore
 
 if TYPE_CHECKING:
     from forebay.config import Settings
+    from forebay.locks.base import Locks
+    from forebay.stores.base import Store
 
 _STEP = 500
 
 
-@contextlib.asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[tuple[FileStore, Sessions | None]]:
-    """The store of a served folder, and its state if there ever was any."""
-    store = FileStore(settings.dir, durability=settings.durability, numbered=numbered)
-    try:
-        if not has_state(store):
-            yield store, None
-            return
-        sessions = open_sessions(settings, store)
-        await sessions.open()
-        try:
-            yield store, sessions
-        finally:
-            await sessions.close()
-    finally:
-        store.close()
-
-
 async def list_uploads(
-    settings: Settings, state: UploadState | None = None
+    sessions: Sessions | None, state: UploadState | None = None
 ) -> AsyncIterator[UploadRecord]:
     """All uploads, or those of one state, in order of their ids. Raises StorageError."""
-    async with _opened(settings) as (_, sessions):
-        after = ""
-        while sessions is not None:
-            page = await sessions.page(state=state, after=after, limit=_STEP)
-            if not page:
-                return
-            for record in page:
-                yield record
-            after = page[-1].id
+    after = ""
+    while sessions is not None:
+        page = await sessions.page(state=state, after=after, limit=_STEP)
+        if not page:
+            return
+        for record in page:
+            yield record
+        after = page[-1].id
+
+
+async def load_upload(sessions: Sessions | None, upload_id: str) -> UploadRecord:
+    """One upload as it is committed. Raises NotFound, StorageError."""
+    if sessions is None:
+        raise NotFound("There is no such upload.")
+    return await sessions.load(upload_id)
 
 
 def describe_callback(record: UploadRecord) -> dict[str, Any] | None:
-    """What an operator may know of a call of `on_complete` that has yet to succeed; else None.
+    """The pending call of `on_complete` for an upload's file; None when there is none.
 
-    `next` is in seconds since the epoch. Not for clients: `last_error` is the application's.
+    `next` is in seconds since the epoch. For operators only: `last_error` is the application's.
     """
     if not is_unnotified(record):
         return None
@@ -77,28 +67,35 @@ def describe_callback(record: UploadRecord) -> dict[str, Any] | None:
     }
 
 
-async def load_upload(settings: Settings, upload_id: str) -> UploadRecord:
-    """One upload as it is committed. Raises NotFound, StorageError."""
-    async with _opened(settings) as (_, sessions):
-        if sessions is None:
-            raise NotFound("There is no such upload.")
-        return await sessions.load(upload_id)
-
-
-async def cancel_upload(settings: Settings, upload_id: str) -> UploadRecord:
-    """Ends an upload, whoever it belongs to, and whoever writes to it now.
+async def cancel_upload(
+    settings: Settings, store: Store, locks: Locks, sessions: Sessions | None, upload_id: str
+) -> UploadRecord:
+    """Ends an upload of any owner, also while a server writes to it.
 
     Raises NotFound, Forbidden for a finished one unless `allow_delete` is set, UploadBusy,
     StorageError.
     """
-    async with _opened(settings) as (store, sessions):
-        if sessions is None:
-            raise NotFound("There is no such upload.")
-        owner = Principal((await sessions.load(upload_id)).principal)
-        engine = EngineContext(settings, store, hooks=PythonHooks(lambda _: owner))
-        uploads = UploadService(engine, sessions, Removal(engine))
-        try:
-            return await uploads.cancel(upload_id)
-        finally:
-            await uploads.close()
-            engine.close()
+    record = await load_upload(sessions, upload_id)
+    assert sessions is not None
+    owner = Principal(record.principal)
+    engine = EngineContext(settings, store, locks=locks, hooks=PythonHooks(lambda _: owner))
+    sweeper = Sweeper(store, sessions, engine.workers, locks)
+    uploads = UploadService(engine, sessions, Removal(engine), sweeper.end_empty)
+    try:
+        return await uploads.cancel(upload_id)
+    finally:
+        await uploads.close()
+        engine.close()
+
+
+async def sweep_once(
+    settings: Settings, store: Store, locks: Locks, sessions: Sessions | None
+) -> Swept:
+    """One complete sweep. Raises StorageError."""
+    CLOCK.retention = settings.retention
+    workers = Workers(2, 64 << 10)
+    try:
+        await workers.run(CLOCK.restore, store)
+        return await Sweeper(store, sessions, workers, locks).run(CLOCK.now())
+    finally:
+        workers.close()

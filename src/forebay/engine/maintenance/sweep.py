@@ -6,35 +6,23 @@ locks it first, then looks whether it is still wanted, and only then removes it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import itertools
 import logging
 import math
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from forebay.engine.maintenance.clock import CLOCK
 from forebay.engine.outbox.notifier import drop_gone
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads.concatenation import is_partial, parts_of, release_part
 from forebay.engine.uploads.outcome import is_published, is_recorded
 from forebay.engine.uploads.publish import Completion
-from forebay.errors import ConfigError, NotFound, StorageError, UploadBusy, UploadError
+from forebay.errors import NotFound, StorageError, UploadBusy
 from forebay.locks.base import Locks
-from forebay.locks.files import FileLocks
 from forebay.model import UploadRecord, UploadState
-from forebay.protocol.names import numbered
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Staged, Store
-from forebay.stores.files.layout import OWN_FOLDER
-from forebay.stores.files.store import FileStore
-
-if TYPE_CHECKING:
-    from forebay.config import Settings
 
 logger = logging.getLogger("forebay")
 
@@ -255,124 +243,3 @@ def _is_wanted(record: UploadRecord) -> bool:
     if record.state is UploadState.COMPLETE:
         return is_partial(record)  # until it expires: finals may be made of it
     return record.is_unfinished
-
-
-def open_sessions(settings: Settings, store: FileStore) -> Sessions:
-    """The state store of a served folder."""
-    from forebay.sessions.sqlite.sessions import SqliteSessions
-
-    own = os.path.join(store.root, OWN_FOLDER)
-    return SqliteSessions(os.path.join(own, "state.db"), settings.durability, own)
-
-
-def has_state(store: FileStore) -> bool:
-    """Whether this folder ever held resumable uploads. May wait for the disk."""
-    own = os.path.join(store.root, OWN_FOLDER)
-    return os.path.exists(os.path.join(own, "state.db")) or any(True for _ in store.remains())
-
-
-class Housekeeping:
-    """The sweeps of a serving process: repairs at its start, cleans up from time to time.
-
-    Of several processes that serve one folder, one cleans; the lock says which.
-    """
-
-    def __init__(
-        self,
-        settings: Callable[[], Settings],
-        store: FileStore,
-        workers: Workers,
-        locks: Locks,
-        sessions: Sessions | None,
-        notify: Notify = lambda _: None,
-    ) -> None:
-        self._settings = settings
-        self._store = store
-        self._workers = workers
-        self._locks = locks
-        self._sweeper = Sweeper(store, sessions, workers, locks, notify)
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Returns when serving may begin; the cleaning goes on behind."""
-        CLOCK.retention = self._settings().retention
-        await self._workers.run(CLOCK.take_over, self._store)
-        try:
-            _log(await self._sweeper.repair())
-        except (StorageError, OSError) as error:  # what is here can be served all the same
-            logger.warning("what a crash may have left is looked at later: %s", error)
-        self._task = asyncio.ensure_future(self._clean_regularly())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-
-    async def _clean(self) -> Swept:
-        swept = Swept()
-        run = self._workers.run
-        lock = await run(self._locks.try_acquire, "sweep")
-        if lock is None:
-            return swept
-        try:
-            CLOCK.retention = self._settings().retention
-            await self._sweeper.clean(CLOCK.now(), swept)
-            await run(CLOCK.note, self._store)
-        finally:
-            await run(lock.release)
-        return swept
-
-    async def _clean_regularly(self) -> None:
-        while True:
-            try:
-                _log(await self._clean())
-            except (UploadError, OSError) as error:
-                logger.warning("the clean-up failed; it is tried again: %s", error)
-            # An expired upload is refused from its moment on; this is only about its room.
-            retention = self._settings().retention
-            await asyncio.sleep(min(600.0, max(10.0, retention / 10)) if retention else 600.0)
-
-
-def _log(swept: Swept) -> None:
-    if any(dataclasses.astuple(swept)):
-        logger.info("swept: %s", swept.summary())
-
-
-async def sweep_store(settings: Settings, store: FileStore, workers: Workers) -> Swept:
-    """One whole sweep of a store, also beside a server that serves it right now."""
-    CLOCK.retention = settings.retention
-    locks = FileLocks(lambda: store.own_fd)
-    await workers.run(CLOCK.take_over, store)
-    if not await workers.run(has_state, store):
-        return await Sweeper(store, None, workers, locks).run(CLOCK.now())
-    sessions = open_sessions(settings, store)
-    await sessions.open()
-    try:
-        return await Sweeper(store, sessions, workers, locks).run(CLOCK.now())
-    finally:
-        await sessions.close()
-
-
-def sweep_directory(settings: Settings) -> Swept:
-    """`forebay sweep`: may run beside a living server.
-
-    Raises ConfigError when there is no such folder (none is made), StorageError.
-    """
-    if not os.path.isdir(settings.dir):
-        raise ConfigError(f"there is no folder {settings.dir!r} to sweep (DIR)")
-
-    async def sweep() -> Swept:
-        store = FileStore(settings.dir, durability=settings.durability, numbered=numbered)
-        workers = Workers(2, 64 << 10)
-        try:
-            return await sweep_store(settings, store, workers)
-        finally:
-            workers.close()
-            store.close()
-
-    return asyncio.run(sweep())
-
-
-__all__ = ["Housekeeping", "Sweeper", "Swept", "sweep_directory", "sweep_store"]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.maintenance.clock import is_expired
+from forebay.engine.clock import is_expired
 from forebay.engine.uploads import outcome
 from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.concatenation import parts_of

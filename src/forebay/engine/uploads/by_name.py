@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.maintenance.clock import is_expired
+from forebay.engine.clock import is_expired
 from forebay.engine.uploads import outcome
 from forebay.errors import NotAFolder, NotFound, UploadBusy, UploadExists
 from forebay.model import Stored, UploadRecord, UploadState

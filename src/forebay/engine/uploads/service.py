@@ -35,7 +35,7 @@ from forebay.engine.uploads.concatenation import (
 from forebay.engine.uploads.finish import Ending, keep_preconditions
 from forebay.engine.uploads.lifecycle import Answer, Command, answer
 from forebay.engine.uploads.locking import HeldLock, UploadLocks
-from forebay.engine.uploads.unfinished import Unfinished
+from forebay.engine.uploads.unfinished import EndEmpty, Unfinished
 from forebay.errors import (
     InvalidField,
     NotFound,
@@ -85,7 +85,9 @@ class Standing:
 class UploadService:
     """The resumable uploads of one engine."""
 
-    def __init__(self, engine: EngineContext, sessions: Sessions, removal: Removal) -> None:
+    def __init__(
+        self, engine: EngineContext, sessions: Sessions, removal: Removal, end_empty: EndEmpty
+    ) -> None:
         self._engine = engine
         self._sessions = sessions
         self.holders = UploadLocks(sessions, engine.workers)
@@ -94,7 +96,7 @@ class UploadService:
         self.recorded = RecordedPublication(
             engine, sessions, self._ending.completion, self.notifier
         )
-        self._unfinished = Unfinished(engine, sessions)
+        self._unfinished = Unfinished(engine, end_empty)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = UploadAccess(engine, sessions, self.holders, self._ending)
         self.bindings = Bindings(

@@ -1,45 +1,51 @@
-"""How many uploads are unfinished, and no more of them than `--max-unfinished`.
+"""Limits the number of unfinished uploads to `--max-unfinished`.
 
-Those of which no byte has come are the first to go when there are too many: they cost a client one
-small request each. Nobody counts at each creation: data is counted now and then, in a thread, and
-what this process adds meanwhile is added. Other processes add as well: so it is counted again when
-this one has added its share of what was left, and all together go beyond the limit by a little.
+When there are too many, uploads without a byte are ended first: each costs a client only one small
+request. Creations do not count all uploads: their data is counted now and then, in a thread, and
+those that this process creates meanwhile are added. Other processes create some, too: so it is
+counted again when this one has created its share of the rest, and all processes together exceed the
+limit only by a few.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from forebay.engine.maintenance.sweep import Sweeper
 from forebay.errors import TooManyUnfinished
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-    from forebay.sessions.base import Sessions
+
+EndEmpty = Callable[[float], Awaitable[int]]
+"""See `Sweeper.end_empty`."""
 
 _COUNT_AGAIN = 10.0
-"""Least seconds between two counts."""
+"""Fewest seconds between two counts."""
 _EMPTY_FOR = 60.0
-"""Seconds that an upload without a byte has from its creation before it may give way."""
+"""Seconds from its creation on for which an upload without a byte is not ended."""
 _SHARE = 20
-"""At least so many times what a count took passes until the next one."""
+"""The next count starts at least so many times later than the last one took."""
 
 
 class Unfinished:
-    """Used on the event loop only."""
+    """Counts the unfinished uploads of one engine, on its event loop.
 
-    def __init__(self, engine: EngineContext, sessions: Sessions) -> None:
+    `end_empty` ends uploads without a byte that were created before a time; how many.
+    """
+
+    def __init__(self, engine: EngineContext, end_empty: EndEmpty) -> None:
         self._engine = engine
-        self._sweeper = Sweeper(engine.store, sessions, engine.workers, engine.locks)
+        self._end_empty = end_empty
         self._ending: asyncio.Task[int] | None = None
         self._known = 0
         self._again_at: float | None = None
         self._rested_at = 0.0
-        """Not to be counted before, as it takes long."""
+        """When it may be counted again, as counting takes long."""
         self._share = 0
-        """At so many in all it is counted again."""
+        """The number of uploads at which it is counted again."""
         self._counting: asyncio.Task[None] | None = None
 
     async def check(self) -> None:
@@ -58,9 +64,9 @@ class Unfinished:
             raise TooManyUnfinished(retry_after=60)
 
     async def _make_room(self) -> None:
-        """One looks at a time; others wait for what it finds."""
+        """One call at a time; others wait for its result."""
         if self._ending is None or self._ending.done():
-            self._ending = asyncio.ensure_future(self._sweeper.end_empty(time.time() - _EMPTY_FOR))
+            self._ending = asyncio.ensure_future(self._end_empty(time.time() - _EMPTY_FOR))
             self._ending.add_done_callback(self._ended)
         await asyncio.shield(self._ending)
 
@@ -75,6 +81,7 @@ class Unfinished:
         return now >= self._again_at or (self._known >= self._share and now >= self._rested_at)
 
     def added(self) -> None:
+        """An upload was created."""
         self._known += 1
 
     async def _count(self) -> None:

@@ -569,6 +569,31 @@ class FileStore:
                 raise from_os_error(error, reading=True) from error
         return found
 
+    # --- notes of this machine, in the own folder ---------------------------------------------
+
+    def read_note(self, name: str) -> bytes:
+        """At most 64 KiB. Raises NotFound, StorageError."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self.own_fd)
+            with os.fdopen(fd, "rb") as file:
+                return file.read(1 << 16)
+        except FileNotFoundError as error:
+            raise NotFound from error
+        except OSError as error:
+            raise from_os_error(error) from error
+
+    def write_note(self, name: str, data: bytes) -> None:
+        """Replaces it as a whole; not synced. Raises StorageError."""
+        temporary, flags = f"{name}.{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        folder = self.own_fd
+        try:
+            fd = os.open(temporary, flags | os.O_CLOEXEC, 0o600, dir_fd=folder)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            raise from_os_error(error) from error
+
     def space(self) -> Space:
         try:
             status = os.statvfs(self.root_fd)
