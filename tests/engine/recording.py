@@ -37,17 +37,16 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def watch(engine: Engine, folder: Path, point: Point) -> None:
     """Has the engine tell, and pass `point` before and after each step that can be crashed at:
-    keep, create, publish, tell, discard, delete.
+    create, publish, tell, delete.
     """
     tell = Watched(Told(folder), point, ("tell",)).tell
     engine.hooks.completers.append(tell)  # type: ignore[attr-defined]
-    recorded = resumables(engine).recorded
-    sessions = Watched(recorded._sessions, point, ("create", "delete"))
-    recorded._sessions = recorded._completion._sessions = sessions
-    recorded._notifier._sessions = sessions
+    outbox = resumables(engine).outbox
+    sessions = Watched(outbox._sessions, point, ("create", "delete"))
+    outbox._sessions = outbox._notifier._sessions = sessions
     stage = engine.store.stage
     engine.store.stage = lambda: Watched(  # type: ignore[method-assign]
-        stage(), point, ("keep", "publish", "discard")
+        stage(), point, ("publish",)
     )
 
 

@@ -21,6 +21,7 @@ from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.forms.form import Form
 from forebay.engine.forms.parts import AsField, AsFile, Dropped, PartHead, Placement
+from forebay.engine.forms.request import FormRequest
 from forebay.engine.forms.sink import located
 from forebay.errors import (
     DigestMismatch,
@@ -99,7 +100,9 @@ async def leaving_nothing(engine: Engine) -> Any:
 
 
 async def publish(engine: Engine, body: bytes, policy: FormPolicy | None = None, **more: Any):
-    async with engine.receive_form(wire(body), TYPE, policy=policy, **more) as received:
+    async with engine.receive_form(
+        wire(body), FormRequest(TYPE, policy=policy, **more)
+    ) as received:
         return await received.publish()
 
 
@@ -115,7 +118,7 @@ async def test_fields_and_files_keep_their_order_names_and_bytes(tmp_path):
         file("b.bin", b"\r\n--a-boundar", name="other"),
     )
     async with running(tmp_path) as engine, leaving_nothing(engine):
-        async with engine.receive_form(wire(body), TYPE) as received:
+        async with engine.receive_form(wire(body), FormRequest(TYPE)) as received:
             assert received.fields["title"] == "Grüße"
             assert received.fields.getall("title") == ["Grüße", "again"]
             assert received.fields.multi_items() == [("title", "Grüße"), ("title", "again")]
@@ -137,7 +140,7 @@ async def test_fields_and_files_keep_their_order_names_and_bytes(tmp_path):
 async def test_a_file_can_be_moved_and_the_others_go(tmp_path):
     body = form(file("a", b"x" * 100), file("b", b"y" * 5 * MiB))
     async with running(tmp_path) as engine, leaving_nothing(engine):
-        async with engine.receive_form(wire(body), TYPE) as received:
+        async with engine.receive_form(wire(body), FormRequest(TYPE)) as received:
             small, large = received.files.getall("file")
             assert (small.kind, large.kind) == ("memory", "file")
             stored = await large.move_to("videos/clip")
@@ -153,7 +156,10 @@ async def test_the_charset_field_and_that_of_a_part_decide_how_text_is_read(tmp_
         text("_charset_", "windows-1252"),
         text("default", b"\x80"),
     )
-    async with running(tmp_path) as engine, engine.receive_form(wire(body), TYPE) as received:
+    async with (
+        running(tmp_path) as engine,
+        engine.receive_form(wire(body), FormRequest(TYPE)) as received,
+    ):
         assert received.fields["own"] == "ä"
         assert received.fields["default"] == "€"
 
@@ -167,7 +173,10 @@ async def test_text_that_is_not_its_charset_refuses_no_file_beside_it(tmp_path):
         text("v", "ä", "Content-Type: text/plain; charset=utf-7\r\n"),
         text("w", "中文".encode("gbk"), "Content-Type: text/plain; charset=GBK\r\n"),
     )
-    async with running(tmp_path) as engine, engine.receive_form(wire(body), TYPE) as received:
+    async with (
+        running(tmp_path) as engine,
+        engine.receive_form(wire(body), FormRequest(TYPE)) as received,
+    ):
         assert received.fields.multi_items() == [
             ("t", "\xff\xfe"), ("u", "\x81"), ("v", "ä"), ("w", "中文")
         ]  # fmt: skip
@@ -183,7 +192,10 @@ async def test_the_charset_of_the_whole_form_is_that_of_its_names_and_fields(tmp
         text("t", name),
     )
     kind = TYPE + b"; charset=Shift_JIS"
-    async with running(tmp_path) as engine, engine.receive_form(wire(body), kind) as received:
+    async with (
+        running(tmp_path) as engine,
+        engine.receive_form(wire(body), FormRequest(kind)) as received,
+    ):
         assert received.fields["t"] == "表"
         await received.publish()
     assert published(tmp_path) == {"表.txt": b"x"}
@@ -192,11 +204,11 @@ async def test_the_charset_of_the_whole_form_is_that_of_its_names_and_fields(tmp
 @on_a_loop
 async def test_a_file_input_without_a_file_is_no_file_and_one_without_a_name_gets_one(tmp_path):
     async with running(tmp_path) as engine:
-        async with engine.receive_form(wire(form(file("", b""))), TYPE) as received:
+        async with engine.receive_form(wire(form(file("", b""))), FormRequest(TYPE)) as received:
             assert received.files.multi_items() == []
             assert await received.publish() == []
         async with engine.receive_form(
-            wire(form(file("", b""))), TYPE, empty_inputs=True
+            wire(form(file("", b""))), FormRequest(TYPE, empty_inputs=True)
         ) as received:
             assert [file.filename for file in received.files.getall("file")] == [""]
         await publish(engine, form(file("", b"x"), file("", b"yy")))
@@ -273,7 +285,9 @@ def test_cut_anywhere_a_form_is_what_the_model_says(parts, data):
     async def check() -> None:
         with tempfile.TemporaryDirectory() as folder:
             async with running(Path(folder), sqlite=False) as engine, leaving_nothing(engine):
-                async with engine.receive_form(wire(body, *cuts), TYPE, place=place) as received:
+                async with engine.receive_form(
+                    wire(body, *cuts), FormRequest(TYPE, place=place)
+                ) as received:
                     assert received.fields.multi_items() == [
                         (f"t{n}", body.decode("latin-1"))
                         for n, (is_file, body) in enumerate(parts)
@@ -302,7 +316,8 @@ def test_a_form_that_breaks_off_anywhere_leaves_nothing(data):
                     sender.cut()
                     with pytest.raises(IncompleteBody):
                         async with engine.receive_form(
-                            sender.source, TYPE, place=lambda _: AsFile(name="n", threshold=9)
+                            sender.source,
+                            FormRequest(TYPE, place=lambda _: AsFile(name="n", threshold=9)),
                         ):
                             raise AssertionError
                 assert published(Path(folder)) == {}
@@ -341,7 +356,9 @@ async def test_each_limit_names_its_flag_and_leaves_nothing(tmp_path):
             engine.settings = defaults.replace(**changes)
             for length in (True, False):
                 with pytest.raises(TooLarge, match=flag):
-                    async with engine.receive_form(wire(body, length=length), TYPE) as received:
+                    async with engine.receive_form(
+                        wire(body, length=length), FormRequest(TYPE)
+                    ) as received:
                         await received.publish()
         assert published(tmp_path) == {}
 
@@ -354,13 +371,15 @@ async def test_a_large_field_is_refused_kept_or_put_on_the_disk(tmp_path):
         with pytest.raises(TooLarge, match="--form-max-field-size"):
             await publish(engine, body, limits=limits)
         more: dict[str, Any] = {"limits": limits, "large_fields": LargeField.MEMORY}
-        async with engine.receive_form(wire(body), TYPE, **more) as received:
+        async with engine.receive_form(wire(body), FormRequest(TYPE, **more)) as received:
             assert received.fields["large"] == "x" * 50
         with pytest.raises(TooLarge, match="--form-max-fields-size"):
             await publish(engine, form(*[text("t", "x" * 51)] * 2), **more)
         more["large_fields"] = LargeField.DISK
         for cuts in ((), range(0, len(body), 7)):
-            async with engine.receive_form(wire(body, *cuts), TYPE, **more) as received:
+            async with engine.receive_form(
+                wire(body, *cuts), FormRequest(TYPE, **more)
+            ) as received:
                 assert received.fields.getall("small") == ["x" * 10, "y"]
                 large = received.files["large"]
                 assert (large.kind, large.filename) == ("file", None)
@@ -376,7 +395,7 @@ async def test_ten_thousand_fields_count_against_the_memory_of_all(tmp_path):
     body = form(*[text(f"field-{n}", "x" * 20) for n in range(10_000)])
     limits = {"form_max_parts": 10_000, "form_max_fields": 10_000}
     async with running(tmp_path, **limits) as engine, leaving_nothing(engine):
-        async with engine.receive_form(wire(body), TYPE) as received:
+        async with engine.receive_form(wire(body), FormRequest(TYPE)) as received:
             assert len(received.fields) == 10_000
             assert received.fields["field-9999"] == "x" * 20
             assert engine.context.budget.used > 10_000 * 500
@@ -528,7 +547,7 @@ async def test_with_each_a_refused_file_is_dropped_and_the_others_are_stored(tmp
         for length in (True, False):
             source = wire(body, *range(0, len(body), 700_001), length=length)
             async with engine.receive_form(
-                source, TYPE, policy=FormPolicy.EACH, place=place
+                source, FormRequest(TYPE, policy=FormPolicy.EACH, place=place)
             ) as received:
                 assert [f.filename for f in received.files.getall("file")] == [
                     "good",
@@ -589,7 +608,9 @@ async def test_what_another_put_in_the_place_meanwhile_is_not_taken_back(tmp_pat
         real = engine.store.check_target
         seen: list[str] = []
 
-        async with engine.receive_form(wire(body), TYPE, place=place_refusing_taken) as received:
+        async with engine.receive_form(
+            wire(body), FormRequest(TYPE, place=place_refusing_taken)
+        ) as received:
             last = received.files.getall("file")[-1]
             publish_now = last.publish_now
 
@@ -632,7 +653,7 @@ async def test_a_form_that_cannot_fit_is_refused_before_it_is_read(tmp_path):
         free = engine.store.space().free
         sender = Wire(2 * free)
         with pytest.raises(DiskFull):
-            async with engine.receive_form(sender.source, TYPE):
+            async with engine.receive_form(sender.source, FormRequest(TYPE)):
                 raise AssertionError
 
 
@@ -643,7 +664,7 @@ async def test_room_that_must_stay_free_is_asked_for_as_a_file_grows(tmp_path):
         body = form(file("a", b"x" * 12 * MiB))
         with pytest.raises(DiskFull):
             async with engine.receive_form(
-                wire(body, *range(0, len(body), MiB), length=False), TYPE
+                wire(body, *range(0, len(body), MiB), length=False), FormRequest(TYPE)
             ):
                 raise AssertionError
 
@@ -654,7 +675,7 @@ async def test_what_was_reserved_and_not_used_is_given_back(tmp_path):
     async with running(tmp_path) as engine, leaving_nothing(engine):
         source = wire(body, *range(0, len(body), 256 * KiB), length=False)
         more: dict[str, Any] = {"place": lambda _: AsFile(threshold=0)}
-        async with engine.receive_form(source, TYPE, **more) as received:
+        async with engine.receive_form(source, FormRequest(TYPE, **more)) as received:
             for _, file_ in received.files.multi_items():
                 with file_.open() as reader:
                     assert os.fstat(reader.fileno()).st_blocks * 512 <= 3 * MiB
@@ -668,7 +689,7 @@ async def test_a_request_cancelled_at_any_moment_leaves_nothing(tmp_path):
             sender = Wire(len(body))
 
             async def receive(sender: Wire = sender) -> Form:
-                async with engine.receive_form(sender.source, TYPE) as received:
+                async with engine.receive_form(sender.source, FormRequest(TYPE)) as received:
                     await asyncio.sleep(30)
                     return received
 

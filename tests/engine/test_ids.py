@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.engine.outbox import recorded
+from forebay.engine import ids
 from forebay.protocol.upload_ids import validate_upload_id
 
 
@@ -13,5 +13,5 @@ def test_an_id_is_never_taken_for_an_option_of_a_command(monkeypatch: pytest.Mon
     drawn = iter(
         ["-Ixxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "--help-xxxxxxxxxxxxxxxxxxxxxxxxx", "I" * 32]
     )
-    monkeypatch.setattr(recorded.secrets, "token_urlsafe", lambda _: next(drawn))
-    assert validate_upload_id(recorded.new_id()) == "I" * 32
+    monkeypatch.setattr(ids.secrets, "token_urlsafe", lambda _: next(drawn))
+    assert validate_upload_id(ids.new_id()) == "I" * 32

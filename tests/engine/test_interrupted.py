@@ -15,7 +15,9 @@ from engine.interleaving import Gate
 from engine.notified import settled
 from engine.resumables import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
+from forebay.engine.files.withdraw import withdraw
 from forebay.engine.maintenance.sweep import Sweeper, Swept
+from forebay.engine.outbox.durable import DurableNotification
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import (
     DiskFull,
@@ -391,24 +393,30 @@ async def test_a_file_is_taken_back_before_its_upload_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bug: a process that died in between left a file that nobody wanted, and no sign of that."""
-    delete = FileStore.delete
-    noted: list[list[str]] = []
-
-    def deleted(self: FileStore, name: str, *more: Any, **named: Any) -> None:
-        noted.append(list(self.remains()))
-        delete(self, name, *more, **named)
-
-    monkeypatch.setattr(FileStore, "delete", deleted)
+    gone: list[str] = []
     async with running(tmp_path) as engine:
+        sessions = engine.sessions
+        assert sessions is not None
+        delete, forget = FileStore.delete, sessions.delete
+
+        def deleted(self: FileStore, name: str, *more: Any, **named: Any) -> None:
+            gone.append(name)
+            delete(self, name, *more, **named)
+
+        async def forgotten(upload_id: str) -> None:
+            gone.append(upload_id)
+            await forget(upload_id)
+
+        monkeypatch.setattr(FileStore, "delete", deleted)
+        monkeypatch.setattr(sessions, "delete", forgotten)
         told = tellings(engine)
         command = Receive("a.bin", Conflict.REFUSE)
         with pytest.raises(NotFound):
-            async with engine.received_file(command, body(b"abc")) as (reception, _):
+            async with engine.received_file(command, body(b"abc")) as (upload, _):
+                assert [each.id for each in await sessions.page()] == [upload.id]
                 raise NotFound  # whatever somebody has against it
-        assert noted == [[reception.id]]
-        assert list(engine.store.remains()) == []
-        assert engine.sessions is not None
-        assert (await engine.sessions.count(), told) == (0, [])
+        assert gone == ["a.bin", upload.id]
+        assert (await sessions.count(), told) == (0, [])
     assert not (tmp_path / "a.bin").exists()
 
 
@@ -420,14 +428,17 @@ async def test_a_crash_while_a_file_is_taken_back_leaves_all_or_nothing(
     async with running(tmp_path) as engine:
         told = tellings(engine)
         command = Receive("a.bin", Conflict.REFUSE)
-        async with engine.single_upload(command, body(b"abc")) as reception:
-            stored = await reception.take()
+        async with engine.single_upload(command, body(b"abc")) as upload:
+            notification = await upload.take()
         if taken_back:
-            await engine.take_back(stored)
-        assert reception._unnotified is not None
-        reception._unnotified[1].close()  # as a process that dies lets go of its lock
+            await engine.workers.run(withdraw, engine.store, notification.stored)
+        assert isinstance(notification, DurableNotification)
+        await sweeper(engine).run(time.time())  # the process lives
+        assert told == []
+        notification._lock.release()  # as a process that dies lets go of its lock
         await sweeper(engine).run(time.time())
         await settled(resumables(engine).notifier)
-        assert list(engine.store.remains()) == []
-        assert told == ([] if taken_back else [reception.id])
+        assert engine.sessions is not None
+        assert await engine.sessions.count() == 0
+        assert told == ([] if taken_back else [upload.id])
     assert (tmp_path / "a.bin").exists() is not taken_back

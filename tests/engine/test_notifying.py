@@ -16,13 +16,14 @@ from engine.notified import call_all, settled
 from engine.resumables import at, body, resumables, running, wish
 from engine.test_forms import TYPE, file, form, wire
 from forebay.engine.engine import Engine
+from forebay.engine.forms.request import FormRequest
 from forebay.engine.maintenance.operator import describe_callback
 from forebay.engine.maintenance.sweep import Sweeper
 from forebay.engine.outbox import notifier as notifying
 from forebay.engine.outbox.notifier import LONGEST_PAUSE, MANY_FAILURES, pause_after
+from forebay.engine.outbox.pending import WholeUpload
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, Principal, Receive
-from forebay.stores.base import Publication
 
 
 class Callback:
@@ -44,14 +45,17 @@ async def whole(engine: Engine) -> None:
 
 
 async def in_a_form(engine: Engine) -> None:
-    async with engine.receive_form(wire(form(file("f.bin", b"abc"))), TYPE) as received:
+    async with engine.receive_form(
+        wire(form(file("f.bin", b"abc"))), FormRequest(TYPE)
+    ) as received:
         await received.publish()
 
 
 async def kept(engine: Engine) -> None:
-    async with engine.receive_body(body(b"abc")) as received:
-        how = Publication("f.bin", Conflict.REFUSE)
-        await engine.publish_body(received, how, "an-id-of-the-test", Principal())
+    command = Receive("f.bin", Conflict.REFUSE)
+    upload = WholeUpload("an-id-of-the-test", command, Principal(), None, time.perf_counter())
+    async with engine.receive_body(body(b"abc"), command) as received:
+        await (await engine.publish_body(received, upload)).notify()
 
 
 async def resumed(engine: Engine) -> None:

@@ -7,36 +7,34 @@ goes wrong, nothing of a refused or broken body stays (invariant 5).
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
 
 from forebay.engine.bodies.body import Body
-from forebay.engine.bodies.receive import SingleUpload, hashing_for
-from forebay.engine.bodies.verdict import Verdict, until_answered
+from forebay.engine.bodies.receive import SingleUpload, received_file, single_upload
+from forebay.engine.bodies.spooled import publish_body, receive_body
+from forebay.engine.bodies.verdict import Verdict
 from forebay.engine.context import EngineContext
 from forebay.engine.files.remove import Removal
-from forebay.engine.files.withdraw import withdraw
-from forebay.engine.forms.form import Form, FormArguments, receive_form
+from forebay.engine.forms.form import Form
+from forebay.engine.forms.receive import receive_form
+from forebay.engine.forms.request import FormRequest
 from forebay.engine.outbox.outbox import Outbox
+from forebay.engine.outbox.pending import PendingNotification, WholeUpload
 from forebay.engine.readiness import Readiness
 from forebay.engine.state import State
 from forebay.engine.transfer.admission import Tally
-from forebay.engine.transfer.decoding import Decoding, decoding, room
 from forebay.engine.transfer.progress import ProgressFeed
-from forebay.engine.transfer.pump import BodyWriter, Hashing, Sink, Source
-from forebay.engine.transfer.spool import Spool
+from forebay.engine.transfer.pump import Source
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads import outcome
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.hooks.base import Hooks
 from forebay.locks.base import Locks
-from forebay.model import NOTHING_SAID, About, Digest, Principal, Receive, Stored
+from forebay.model import NOTHING_SAID, About, Principal, Receive, Stored
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Publication, Store
+from forebay.stores.base import Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -61,7 +59,7 @@ class Engine:
         self.removal = Removal(self.context)
         """Removes published files."""
         self.state = State(self.context, self.removal)
-        self.outbox = Outbox(self.context, self.state.recorded)
+        self.outbox = Outbox(self.context, self.state.outbox)
         self._readiness = Readiness(self.context, self.state)
 
     @property
@@ -108,7 +106,7 @@ class Engine:
         progress: ProgressFeed | None = None,
         verdict: Verdict | None = None,
     ) -> Stored:
-        """Takes a whole body and publishes it. Raises an UploadError; then nothing is kept.
+        """Receives a whole body and publishes it. Raises an UploadError; then nothing is stored.
 
         `context` is what `authorise` is shown of the request; `verdict`: as in `received_file`.
         """
@@ -119,12 +117,11 @@ class Engine:
             async with waiting as (_, stored):
                 return stored
         async with self.single_upload(command, source, context=context) as upload:
-            stored = await upload.take(progress)
-        await upload.notify(stored)
-        return stored
+            notification = await upload.take(progress)
+        await notification.notify()
+        return notification.stored
 
-    @contextlib.asynccontextmanager
-    async def received_file(
+    def received_file(
         self,
         command: Receive,
         source: Source,
@@ -132,157 +129,47 @@ class Engine:
         context: Mapping[str, Any] | None = None,
         progress: ProgressFeed | None = None,
         verdict: Verdict | None = None,
-    ) -> AsyncIterator[tuple[SingleUpload, Stored]]:
-        """As `receive_file`, for somebody who has yet to decide: the file is published for the
-        block, taken back when that raises, and told of when it ends; with a `verdict` when that
-        is given, or taken back then.
+    ) -> AbstractAsyncContextManager[tuple[SingleUpload, Stored]]:
+        """As `receive_file`, where it is decided later whether the file stays.
 
-        What replaced another file cannot be taken back; it stays.
+        See `forebay.engine.bodies.receive.received_file`.
         """
-        async with self.single_upload(command, source, context=context) as upload:
-            stored = await upload.take(progress)
-        notify = functools.partial(upload.notify, stored)
-        undo = functools.partial(upload.take_back, stored)
-        async with until_answered(verdict, notify, undo):
-            yield upload, stored
+        return received_file(
+            self.context,
+            self.outbox,
+            command,
+            source,
+            context=context,
+            progress=progress,
+            verdict=verdict,
+        )
 
-    @contextlib.asynccontextmanager
-    async def single_upload(
+    def single_upload(
         self, command: Receive, source: Source, *, context: Mapping[str, Any] | None = None
-    ) -> AsyncIterator[SingleUpload]:
-        """Admits a body, to be received step by step; what is not published by then goes.
+    ) -> AbstractAsyncContextManager[SingleUpload]:
+        """See `forebay.engine.bodies.receive.single_upload`."""
+        return single_upload(self.context, self.outbox, command, source, context)
 
-        No byte of it is read by entering. Raises what authorisation and limits raise.
-        """
-
-        def about() -> About:
-            length, media_type = source.length, command.media_type
-            return dataclasses.replace(command.about, length=length, media_type=media_type)
-
-        principal = await self.authorise("create", command.name, context, about=about)
-        limit = self.context.limit(command.max_size)
-        self.context.admission.check_length(source.length, limit)
-        with self.context.admitted(), room(self.context.budget, command.coding):
-            upload = SingleUpload(
-                self.context,
-                command,
-                limit,
-                source,
-                principal,
-                context,
-                outbox=self.outbox,
-            )
-            try:
-                yield upload
-            finally:
-                await upload.close()
-
-    async def take_back(self, stored: Stored) -> None:
-        """Removes what was just published, if it is still that and replaced nothing."""
-        await self.workers.run(withdraw, self.store, stored)
-
-    async def publish_body(
-        self,
-        body: Body,
-        how: Publication,
-        upload_id: str,
-        principal: Principal,
-        published: Callable[[Stored], object] = lambda _: None,
-        context: Mapping[str, Any] | None = None,
-        about: About = NOTHING_SAID,
-    ) -> Stored:
-        """Publishes a received body as `how` says, and has `on_complete` called about it under
-        that id; `published` is called in between. Raises what `Body.move_to` does; the body is
-        still there then.
-        """
-        await body.prepare(how.name)
-        recorded = self.outbox.recorded
-        if recorded is None:
-            stored = await body.publish(how)
-            published(stored)
-            command = Receive(how.name, how.conflict, media_type=body.media_type, about=about)
-            await self.outbox.notify(stored, command, principal, upload_id, context)
-            return stored
-        record, staged = await recorded.publish_body(body, upload_id, how, principal, about=about)
-        kept = outcome.stored(record)
-        assert kept is not None
-        published(kept)
-        await recorded.notify(record, staged, context)
-        return kept
-
-    @contextlib.asynccontextmanager
-    async def receive_body(
+    def receive_body(
         self,
         source: Source,
+        command: Receive,
         *,
-        media_type: str | None = None,
-        max_size: int | None = None,
         threshold: int | None = None,
         progress: ProgressFeed | None = None,
-        expected: Iterable[Digest] = (),
-        wanted: Iterable[str] = (),
-        coding: str | None = None,
-    ) -> AsyncIterator[Body]:
-        """Takes a body into memory or a file, whichever its size asks for.
+    ) -> AbstractAsyncContextManager[Body]:
+        """See `forebay.engine.bodies.spooled.receive_body`."""
+        return receive_body(self.context, source, command, threshold=threshold, progress=progress)
 
-        It is gone when the block ends, unless it was moved. `threshold` and `max_size` are
-        bytes; when left out, `--memory-threshold` and no limit but `--max-size` apply.
-        `expected` must match (else DigestMismatch), `wanted` are algorithms to compute.
-        `coding` is a content coding to take off.
-        """
-        limit = self.context.limit(max_size)
-        self.context.admission.check_length(source.length, limit)
-        with self.context.admitted():
-            held = threshold if threshold is not None else self.settings.memory_threshold
-            spool = Spool(self.store.stage, self.context.budget, held)
-            try:
-                if source.length is not None:
-                    await self.workers.run(spool.reserve, source.length)
-                hashing = hashing_for(expected, wanted)
-                size = await self._fill(spool, source, limit, coding, progress, hashing)
-                hashing.verify(expected)
-            except BaseException:
-                await self.workers.run(spool.discard)
-                raise
-            body = Body(
-                spool,
-                size,
-                store=self.store,
-                workers=self.workers,
-                media_type=media_type,
-                digests=hashing.digests(wanted),
-            )
-            try:
-                yield body
-            finally:
-                await body.close()
-
-    async def _fill(
-        self,
-        spool: Spool,
-        source: Source,
-        limit: int | None,
-        coding: str | None,
-        progress: ProgressFeed | None,
-        hashing: Hashing,
-    ) -> int:
-        """The bytes that the body came to."""
-        sink: Sink = spool
-        with room(self.context.budget, coding):
-            if coding is not None:
-                sink = decoding(spool, coding, self.settings, limit)
-            writer = BodyWriter(sink, limit=limit, hashing=hashing)
-            await self.context.pump(source, writer, progress=progress)
-        if not isinstance(sink, Decoding):
-            return writer.offset
-        sink.finish()
-        return sink.size
+    async def publish_body(self, body: Body, upload: WholeUpload) -> PendingNotification:
+        """See `forebay.engine.bodies.spooled.publish_body`."""
+        return await publish_body(self.context, self.outbox, body, upload)
 
     def receive_form(
-        self, source: Source, content_type: bytes, **options: Unpack[FormArguments]
-    ) -> contextlib.AbstractAsyncContextManager[Form]:
-        """See `forebay.engine.forms.form.receive_form`."""
-        return receive_form(self.context, self.outbox, source, content_type, **options)
+        self, source: Source, request: FormRequest
+    ) -> AbstractAsyncContextManager[Form]:
+        """See `forebay.engine.forms.receive.receive_form`."""
+        return receive_form(self.context, self.outbox, source, request)
 
     # --- the life of the process ---------------------------------------------------------------
 

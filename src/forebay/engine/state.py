@@ -11,7 +11,7 @@ from forebay.errors import UploadError
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
     from forebay.engine.files.remove import Removal
-    from forebay.engine.outbox.recorded import RecordedPublication
+    from forebay.engine.outbox.durable import DurableOutbox
     from forebay.model import UploadRecord
     from forebay.sessions.base import Sessions
 
@@ -57,13 +57,13 @@ class State:
             raise RuntimeError("Resumable uploads need an open state first.")
         return self._uploads
 
-    def recorded(self) -> RecordedPublication | None:
+    def outbox(self) -> DurableOutbox | None:
         """Records whole uploads for their callback; None where there is no callback, or no state.
 
         Raises SessionsUnavailable while the state cannot be reached.
         """
         wanted = self._engine.hooks.completes and self.is_offered
-        return self.uploads.recorded if wanted else None
+        return self.uploads.outbox if wanted else None
 
     def notify_soon(self, record: UploadRecord) -> None:
         """Calls `on_complete` for a file that was found to be published, if the call is pending."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.forms.form import Outcome
+from forebay.engine.bodies.verdict import until_answered
+from forebay.engine.forms.form import Outcome, notifications
 from forebay.engine.forms.parts import AsField, AsFile, Dropped, Place, Placement
+from forebay.engine.forms.request import FormRequest
 from forebay.engine.transfer.decoding import offered
 from forebay.errors import InvalidRequest, UploadError
 from forebay.http import scope_keys
@@ -65,18 +67,18 @@ async def _receive(
     engine: Engine, scope: dict[str, Any], source: Source, command: ReceiveForm
 ) -> list[Outcome]:
     principal = await engine.authorise("create", f"{command.folder}/", scope)
-    async with engine.receive_form(
-        source,
+    request = FormRequest(
         command.content_type,
         place=placing(command, engine.settings, fields=_is_heard(engine)),
         expected=command.expected,
         coding=command.coding,
         principal=principal,
         context=scope,
-    ) as form:
+    )
+    async with engine.receive_form(source, request) as form:
         unsupported_chunking.check(form.fields.multi_items())
-        outcomes = await form.publish(tell=False)
-        async with form.waiting(outcomes, scope.get(scope_keys.VERDICT)):
+        outcomes = await form.publish(notify=False)
+        async with until_answered(scope.get(scope_keys.VERDICT), notifications(outcomes)):
             pass
     if not outcomes:
         raise InvalidRequest(

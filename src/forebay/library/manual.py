@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from forebay.library.asgi_request import AsgiRequest
 from forebay.library.framework_errors import error_class_of
 from forebay.library.options import UploadOptions
 from forebay.library.upload import RequestHead, Upload
-from forebay.model import Conflict, MiB, Stored
+from forebay.model import Conflict, MiB
 from forebay.protocol import fields
 from forebay.protocol.status import render, restated
 from forebay.stores.reading import read_bytes
@@ -27,6 +26,7 @@ from forebay.stores.reading import read_bytes
 if TYPE_CHECKING:
     from forebay.engine.bodies.receive import SingleUpload
     from forebay.engine.engine import Engine
+    from forebay.engine.outbox.pending import PendingNotification
 
 logger = logging.getLogger("forebay")
 
@@ -59,8 +59,8 @@ class IncomingUpload(Upload):
         """Whether `move_to` published it: then it stays, whatever the block does."""
         self.rejected = False
         """Whether `reject` refused it."""
-        self.stored: Stored | None = None
-        """The published file; None before."""
+        self.notification: PendingNotification | None = None
+        """Of the published file; None before."""
 
     # --- the body --------------------------------------------------------------------------------
 
@@ -143,8 +143,8 @@ class IncomingUpload(Upload):
         if not self._single.command.name:
             raise InvalidRequest("It has no destination; `move_to` gives it one.")
         if self.path is None:
-            self.stored = await self._single.publish()
-            self.set_published(self.stored)
+            self.notification = await self._single.publish()
+            self.set_published(self.notification.stored)
         return self
 
     async def move_to(self, to: str, *, conflict: Conflict | str = Conflict.REFUSE) -> Upload:
@@ -157,8 +157,8 @@ class IncomingUpload(Upload):
         self._single.place(self._name_at(to), Conflict(conflict))
         await self.publish()
         self.moved = True
-        assert self.stored is not None
-        await self._single.notify(self.stored)
+        assert self.notification is not None
+        await self.notification.notify()
         return self
 
     def _check_whole(self) -> None:
@@ -228,20 +228,20 @@ async def create_upload(
         upload = IncomingUpload(engine, request, single)
         try:
             yield upload
+            await upload.finish()
         except BaseException:
-            await upload.halt()
-            if upload.stored is not None and not upload.moved:
-                await single.take_back(upload.stored)
+            try:
+                await upload.halt()
+            finally:
+                if upload.notification is not None and not upload.moved:
+                    await upload.notification.take_back()
             raise
-        await upload.finish()
-    if upload.stored is None or upload.moved:
+    if upload.notification is None or upload.moved:
         return
     if upload.rejected:
-        await single.take_back(upload.stored)
+        await upload.notification.take_back()
         return
-    notify = functools.partial(single.notify, upload.stored)
-    undo = functools.partial(single.take_back, upload.stored)
-    async with until_answered(verdict, notify, undo):
+    async with until_answered(verdict, [upload.notification]):
         pass
 
 

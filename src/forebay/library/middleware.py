@@ -21,8 +21,8 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from forebay.engine.forms.form import limits_of
 from forebay.engine.forms.parts import AsField, AsFile, FormFile, Placement
+from forebay.engine.forms.request import FormRequest, limits_of
 from forebay.errors import UploadError
 from forebay.http.answers import Receive, Send
 from forebay.library.asgi_request import AsgiRequest
@@ -97,19 +97,19 @@ class _FormReceiver:
         self, engine: Engine, request: AsgiRequest, limits: dict[str, Any]
     ) -> FormData:
         content_type, coding = check_head(request.scope, engine.settings)
+        wanted = FormRequest(
+            content_type,
+            coding=coding,
+            expected=checksums.all_digests(request.scope["headers"]),
+            limits=_limits(limits_of(engine.settings), limits),
+            place=_place,
+            empty_inputs=True,
+            policy=FormPolicy.ALL,
+            context=request.scope,
+            authorises=False,
+        )
         received = await self._stack.enter_async_context(
-            engine.receive_form(
-                request.source(),
-                content_type,
-                coding=coding,
-                expected=checksums.all_digests(request.scope["headers"]),
-                limits=_limits(limits_of(engine.settings), limits),
-                place=_place,
-                empty_inputs=True,
-                policy=FormPolicy.ALL,
-                context=request.scope,
-                authorises=False,
-            )
+            engine.receive_form(request.source(), wanted)
         )
         items: list[tuple[str, str | UploadFile]] = list(received.fields.multi_items())
         for field, file in received.files.multi_items():

@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.forms.form import Outcome, limits_of
+from forebay.engine.bodies.verdict import until_answered
+from forebay.engine.forms.form import Outcome, notifications
 from forebay.engine.forms.parts import AsField, AsFile, FormFile, MultiDict, Place, Placement
+from forebay.engine.forms.request import FormRequest, limits_of
 from forebay.engine.transfer.decoding import offered
 from forebay.errors import UnsupportedMediaType
 from forebay.http.verdicts import verdict_of
@@ -58,8 +60,7 @@ async def receive_form(
         segments, is_folder = await one.place(scope)
         targets[field] = Target(one, segments, is_folder)
     principal = await engine.authorise("create", "", scope)
-    async with engine.receive_form(
-        request.source(),
+    wanted = FormRequest(
         kind,
         limits=_limits(engine.settings, options.max_size),
         place=_placing(targets, options, engine.settings),
@@ -68,13 +69,14 @@ async def receive_form(
         coding=coding,
         principal=principal,
         context=scope,
-    ) as form:
+    )
+    async with engine.receive_form(request.source(), wanted) as form:
         left_out = _left_out(form.refused)
         if left_out and not form.files:
             raise left_out[0].error
         texts, model = await validated(form, options)
         outcomes = await form.publish(
-            lambda file: _target(targets, file.field).options.to is not None, tell=False
+            lambda file: _target(targets, file.field).options.to is not None, notify=False
         )
         stored = {outcome.id: outcome.stored for outcome in outcomes if outcome.stored}
         head = RequestHead(scope)
@@ -82,7 +84,7 @@ async def receive_form(
             (field, upload_of(engine, file, stored.get(file.id), principal, head))
             for field, file in form.files.multi_items()
         )
-        async with form.waiting(outcomes, verdict_of(scope)):
+        async with until_answered(verdict_of(scope), notifications(outcomes)):
             yield Form(
                 texts,
                 files,

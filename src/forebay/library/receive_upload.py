@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+from forebay.engine.ids import new_id
 from forebay.engine.transfer.reporting import reported
 from forebay.hooks.base import Arrival
 from forebay.http.verdicts import verdict_of
@@ -34,7 +34,7 @@ async def receive_upload(
     source = request.source()
     head = RequestHead(scope)
     upload = Upload(
-        id=secrets.token_urlsafe(16),
+        id=new_id(),
         name=head.filename or "",
         media_type=command.media_type,
         head=head,
@@ -64,14 +64,7 @@ async def receive_upload(
     async with contextlib.AsyncExitStack() as stack:
         async with reported(engine.hooks, arrival) as feed:
             receiving_body = engine.receive_body(
-                source,
-                media_type=command.media_type,
-                max_size=options.max_size,
-                threshold=options.threshold,
-                progress=feed,
-                expected=command.expected,
-                wanted=command.wanted,
-                coding=command.coding,
+                source, command, threshold=options.threshold, progress=feed
             )
             body = await stack.enter_async_context(receiving_body)
         upload.digests = body.digests

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, MutableMapping
 from typing import Any, TypeVar, Unpack, cast, overload
 
+from forebay import model
 from forebay.engine.bodies.body import Body
 from forebay.engine.transfer.decoding import offered
 from forebay.engine.transfer.progress import ProgressFeed
@@ -259,14 +260,17 @@ class Receiving(Lifecycle):
         content_type.file_type(headers, "Take a form by `received_form`.")
         media_type = fields.first(headers, b"content-type")
         decodable = offered(engine.settings)
-        async with engine.receive_body(
-            AsgiRequest.of(scope, receive).source(),
+        command = model.Receive(
+            "",
+            Conflict.REFUSE,
             media_type=media_type.decode("latin-1") if media_type is not None else None,
-            max_size=max_size,
-            threshold=threshold,
-            progress=progress,
             expected=checksums.all_digests(headers),
+            max_size=max_size,
             coding=content_codings.to_decode(headers, decodable) if decodable else None,
+        )
+        source = AsgiRequest.of(scope, receive).source()
+        async with engine.receive_body(
+            source, command, threshold=threshold, progress=progress
         ) as body:
             yield body
 

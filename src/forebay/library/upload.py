@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from forebay.engine.forms.parts import MultiDict
+from forebay.engine.outbox.pending import WholeUpload
 from forebay.errors import InvalidName, InvalidRequest
-from forebay.hooks.base import Candidate
 from forebay.hooks.request import Request
 from forebay.media_types import media_type_of
 from forebay.model import (
@@ -20,10 +21,10 @@ from forebay.model import (
     Metadata,
     MiB,
     Principal,
+    Receive,
     Stored,
 )
 from forebay.protocol import fields, ietf, names, raw, tus
-from forebay.stores.base import Publication
 from forebay.stores.reading import as_file
 
 if TYPE_CHECKING:
@@ -223,26 +224,18 @@ class Upload:
             raise InvalidRequest(f"The upload is published already, as {self.name!r}.")
         name = self._name_at(to)
         assert self._engine is not None
-        hooks, body = self._engine.hooks, self._body
-        context = self.head.scope if self.head is not None else None
-        if hooks.verifies:
-            await hooks.verify(
-                Candidate(
-                    name,
-                    self.size,
-                    self.media_type,
-                    self.digests,
-                    self.principal,
-                    body.open,
-                    self.id,
-                    self._about,
-                    context,
-                )
-            )
-        how = Publication(name, Conflict(conflict))
-        await self._engine.publish_body(
-            body, how, self.id, self.principal, self._moved, context, self._about
+        upload = WholeUpload(
+            self.id,
+            Receive(name, Conflict(conflict), media_type=self.media_type, about=self._about),
+            self.principal,
+            self.head.scope if self.head is not None else None,
+            time.perf_counter(),
+            self.digests,
         )
+        notification = await self._engine.publish_body(self._body, upload)
+        self._body = None
+        self.set_published(notification.stored)
+        await notification.notify()
         return self
 
     def _name_at(self, to: str) -> str:
@@ -250,10 +243,6 @@ class Upload:
         if to.endswith("/"):
             to += usable(self.filename) or f"upload-{self.id[:16]}"
         return names.validate_path(to.split("/"))
-
-    def _moved(self, stored: Stored) -> None:
-        self._body = None
-        self.set_published(stored)
 
     @property
     def _about(self) -> About:

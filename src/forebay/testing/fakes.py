@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from forebay.config import Settings
 from forebay.engine.bodies.body import Body
-from forebay.engine.bodies.receive import hashing_for
 from forebay.engine.engine import Engine
 from forebay.engine.forms.parts import MultiDict
-from forebay.engine.outbox.recorded import new_id
+from forebay.engine.ids import new_id
+from forebay.engine.transfer.pump import hashing_for
 from forebay.engine.transfer.spool import Spool
 from forebay.engine.transfer.workers import Workers
 from forebay.library.form_fields import make_fields

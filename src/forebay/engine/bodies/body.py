@@ -1,7 +1,7 @@
 """`Body`: a received body in memory or in a file, chosen by its size.
 
 All bodies in memory share one budget; beyond it, or beyond the threshold, they are on the
-destination's filesystem, so that keeping one is a link and never a second copy.
+destination's filesystem, so that publishing one is a link and never a second copy.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import mmap
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
+from forebay.engine.files.publish import prepare
 from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidRequest
 from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
 from forebay.protocol.names import validate_path
-from forebay.stores.base import Publication, Staged, Store
+from forebay.stores.base import Publication, Published, Staged, Store
 from forebay.stores.reading import as_file, as_map
 
 if TYPE_CHECKING:
@@ -124,47 +125,36 @@ class Body:
         """The same as a store is told it; the name is judged already."""
         self._check_open()
         await self.prepare(how.name)
-        stored = await self._workers.run(self._move, how)
-        self._closed = True
-        return stored
+        return (await self._workers.run(self.publish_now, how)).stored()
 
     async def prepare(self, name: str) -> None:
-        """Does what is slow about publishing it as `name`, in turns that are fair to others.
-
-        Never needed: who publishes without it does it then, at one go.
-        """
+        """Does what is slow about publishing it as `name`. See `forebay.engine.files.publish`."""
         staged = self._spool.staged
-        if staged is not None and staged.prepare_waits:
-            while not await self._workers.run(staged.prepare, name):
-                pass
+        if staged is not None:
+            await prepare(self._workers, staged, name)
 
-    def settle(self) -> None:
-        """In a thread: has it on the disk, with the room that must stay free."""
+    def spill(self) -> Staged:
+        """In a thread: its data on the disk, with the room that must stay free. It stays the
+        body's until `release`.
+        """
         self._check_open()
         staged = self._spool.to_file()
         self._spool.staged = staged
         staged.reserve(self.size)
-
-    @property
-    def staged(self) -> Staged:
-        """Its data on the disk, after `settle`."""
-        self._check_open()
-        assert self._spool.staged is not None
-        return self._spool.staged
-
-    def release(self) -> Staged:
-        """Its data, which is published and somebody else's to close."""
-        staged, self._spool.staged = self.staged, None
-        self._closed = True
         return staged
 
-    def _move(self, how: Publication) -> Stored:
-        staged = self._spool.to_file()
-        try:
-            return staged.publish(how).stored()
-        except BaseException:
-            self._spool.staged = staged  # still ours: tried again, or discarded at the end
-            raise
+    def publish_now(self, how: Publication) -> Published:
+        """In a thread: gives it its name. Raises what `Staged.publish` does; it is still there
+        then.
+        """
+        published = self.spill().publish(how)
+        self.release()
+        return published
+
+    def release(self) -> None:
+        """Its data is published, and not this body's any more."""
+        self._spool.staged = None
+        self._closed = True
 
     async def close(self) -> None:
         """Removes it. Idempotent."""
@@ -178,7 +168,7 @@ def _close_reader(reader: BinaryIO) -> None:
 
 
 class _Held(io.BytesIO):
-    """A reader of what is in memory; as with a file, what is written would not be kept."""
+    """A reader of what is in memory. Nothing can be written to it."""
 
     def writable(self) -> bool:
         return False

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from forebay.engine.files.withdraw import withdraw
-from forebay.engine.outbox.outbox import Outbox
-from forebay.engine.outbox.recorded import RecordedPublication, new_id
-from forebay.engine.transfer.decoding import Decoding, decoding
+from forebay.engine.bodies.verdict import Verdict, until_answered
+from forebay.engine.ids import new_id
+from forebay.engine.outbox.pending import PendingNotification, WholeUpload
+from forebay.engine.transfer.decoding import Decoding, decoding, room
 from forebay.engine.transfer.progress import ProgressFeed
-from forebay.engine.transfer.pump import NO_HASHING, BodyWriter, Hashing, Sink, Source
+from forebay.engine.transfer.pump import BodyWriter, Sink, Source, hashing_for
 from forebay.engine.transfer.reporting import reported
-from forebay.engine.uploads import outcome
-from forebay.hooks.base import Arrival, Candidate
-from forebay.model import Conflict, Digest, Principal, Receive, Stored, UploadRecord
+from forebay.model import About, Conflict, Digest, Principal, Receive, Stored
 from forebay.stores.base import Publication, Published, Staged
 from forebay.stores.reading import as_file
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-
-ANYBODY = Principal.anonymous
+    from forebay.engine.outbox.outbox import Outbox
 
 
 class SingleUpload:
     """An admitted body. `take` does it all; or `open`, `receive` and `publish`, one by one.
 
-    Made by `Engine.reception`, which closes it. `id` is the same in everything that hooks are
-    told of this body. A command without a name (`""`) is for nowhere yet: see `place`.
+    Made by `single_upload`, which closes it. `id` is the same in everything that hooks are told of
+    this body. A command without a name (`""`) has no destination yet: see `place`.
     """
 
     def __init__(
@@ -40,7 +38,7 @@ class SingleUpload:
         command: Receive,
         limit: int | None,
         source: Source | None = None,
-        principal: Principal = ANYBODY,
+        principal: Principal = Principal.anonymous,
         context: Mapping[str, Any] | None = None,
         *,
         outbox: Outbox | None = None,
@@ -53,14 +51,12 @@ class SingleUpload:
         self.id = new_id()
         self._context = context
         self._limit = limit
-        self._how = Publication(command.name, command.conflict, command.preconditions)
         self._hashing = hashing_for(command.expected, command.wanted)
         self._started = time.perf_counter()
-        self._intake: BodyWriter | None = None
+        self._writer: BodyWriter | None = None
         self._decoding: Decoding | None = None
         self.staged: Staged | None = None
-        self._recorded = None if outbox is None else outbox.recorded
-        self._unnotified: tuple[UploadRecord, Staged] | None = None
+        self._durable = outbox is not None and outbox.durable is not None
 
     @property
     def source(self) -> Source:
@@ -70,7 +66,7 @@ class SingleUpload:
     @property
     def received(self) -> int:
         """Bytes of the body that have been taken so far."""
-        return self._intake.received if self._intake is not None else 0
+        return self._writer.received if self._writer is not None else 0
 
     @property
     def stored_size(self) -> int:
@@ -79,40 +75,33 @@ class SingleUpload:
         """
         return self.staged.offset if self.staged is not None else 0
 
-    async def take(self, progress: ProgressFeed | None = None) -> Stored:
+    async def take(self, progress: ProgressFeed | None = None) -> PendingNotification:
         """Receives and publishes it."""
         hooks = self._engine.hooks
-        asked = hooks.verifies or hooks.progresses or progress is not None
-        asked = asked or self._recorded is not None
-        whole = None if asked else self.source.take_whole()
+        steps = hooks.verifies or hooks.progresses or progress is not None or self._durable
+        whole = None if steps else self.source.take_whole()
         if whole is not None:
-            return await self.store(whole)
+            published = await self._store(whole)
+            return self._published(published)
         await self.open()
         await self.receive(progress)
         return await self.publish()
 
     async def store(self, body: bytes) -> Stored:
-        """Publishes a small body that is already here, all in one go."""
+        """Publishes a small body that is already here, all in one go. No callback is called."""
+        published = await self._store(body)
+        return self._described.stored(published)
+
+    async def _store(self, body: bytes) -> Published:
         call = functools.partial(self._store_whole, body)
-        return self._stored(await self._engine.workers.run(call, together=True))
+        return await self._engine.workers.run(call, together=True)
 
     def place(self, name: str, conflict: Conflict) -> None:
         """Says where it is published, before `publish`; for a command that has no name."""
         self.command = dataclasses.replace(self.command, name=name, conflict=conflict)
-        self._how = Publication(name, conflict, self.command.preconditions)
-
-    async def notify(self, stored: Stored) -> None:
-        """Has `on_complete` called about what was published."""
-        if self._unnotified is not None:
-            assert self._recorded is not None
-            unnotified, self._unnotified = self._unnotified, None
-            await self._recorded.notify(*unnotified, self._context)
-            return
-        if self._outbox is not None:
-            await self._outbox.notify(stored, self.command, self.principal, self.id, self._context)
 
     async def open(self) -> None:
-        """Settles what must be settled before the body is read: its name, and room for it."""
+        """Checks its name and the room for it, before the body is read. Raises what refuses it."""
         self.staged = await self._engine.workers.run(self._open, undo=_discard)
 
     async def receive(
@@ -122,19 +111,10 @@ class SingleUpload:
     ) -> None:
         """Takes the body, after `open`. Raises what breaks it off."""
         assert self.staged is not None
-        self._intake = self._intake_of(self.staged)
-        engine, command = self._engine, self.command
-        about = Arrival(
-            self.id,
-            command.name,
-            self.source.length,
-            command.media_type,
-            self.principal,
-            about=command.about,
-            context=self._context,
-        )
-        async with reported(engine.hooks, about, progress) as feed:
-            await engine.pump(self.source, self._intake, after_turn, feed)
+        self._writer = self._writer_of(self.staged)
+        engine, arrival = self._engine, self._described.arrival(self.source.length)
+        async with reported(engine.hooks, arrival, progress) as feed:
+            await engine.pump(self.source, self._writer, after_turn, feed)
 
     async def check(self) -> None:
         """Compares the digests that were announced. Raises DigestMismatch."""
@@ -149,50 +129,22 @@ class SingleUpload:
         assert self.staged is not None
         return as_file(self.staged.seal())
 
-    async def publish(self) -> Stored:
+    async def publish(self) -> PendingNotification:
         """Has it verified, and publishes it. Raises what refuses it."""
-        engine = self._engine
+        engine, staged = self._engine, self.staged
+        assert staged is not None
         if engine.hooks.verifies:
             await self.check()
-            await engine.hooks.verify(self._candidate())
-        assert self.staged is not None
-        if self.staged.prepare_waits:
+            await engine.hooks.verify(self._described.candidate(staged.offset, self.open_read))
+        if self._durable or staged.prepare_waits:
             await self.check()
-            while not await engine.workers.run(self.staged.prepare, self.command.name):
-                pass  # in turns, fair to all others
-        if self._recorded is not None:
-            return await self._publish_recorded(self._recorded, self.staged)
-        published = await engine.workers.run(self._finish, self.staged)
+            assert self._outbox is not None
+            notification = await self._outbox.publish(staged, self._described)
+        else:
+            published = await engine.workers.run(self._finish, staged)
+            notification = self._published(published)
         self.staged = None
-        return self._stored(published)
-
-    async def _publish_recorded(self, recorded: RecordedPublication, staged: Staged) -> Stored:
-        await self.check()
-        duration = time.perf_counter() - self._started
-        record = await recorded.publish(
-            self.id,
-            staged,
-            self.command,
-            self.principal,
-            self.digests(),
-            duration,
-            self._encoded,
-        )
-        self.staged = None
-        self._unnotified = record, staged
-        stored = outcome.stored(record)
-        assert stored is not None
-        return stored
-
-    async def take_back(self, stored: Stored) -> None:
-        """Removes what was just published, as nobody wants it any more; nobody is told."""
-        await self._engine.workers.run(
-            withdraw, self._engine.store, stored
-        )  # first: should we die here, a sweep forgets the rest
-        if self._unnotified is not None:
-            assert self._recorded is not None
-            unnotified, self._unnotified = self._unnotified, None
-            await self._recorded.forget(*unnotified)
+        return notification
 
     async def close(self) -> None:
         """What was not published goes. Idempotent."""
@@ -217,13 +169,13 @@ class SingleUpload:
     def _store_whole(self, body: bytes) -> Published:
         staged = self._engine.store.stage()
         try:
-            self._intake_of(staged).feed(memoryview(body))
+            self._writer_of(staged).feed(memoryview(body))
             return self._finish(staged)
         except BaseException:
             staged.discard()
             raise
 
-    def _intake_of(self, staged: Staged) -> BodyWriter:
+    def _writer_of(self, staged: Staged) -> BodyWriter:
         sink: Sink = staged
         if self.command.coding is not None:
             settings = self._engine.settings
@@ -241,34 +193,77 @@ class SingleUpload:
 
     # --- what it came to -------------------------------------------------------------------------
 
-    def _candidate(self) -> Candidate:
+    @property
+    def _how(self) -> Publication:
         command = self.command
-        assert self.staged is not None
-        return Candidate(
-            command.name,
-            self.staged.offset,
-            command.media_type,
-            self.digests(),
-            self.principal,
-            self.open_read,
-            self.id,
-            command.about,
-            self._context,
-            self._encoded,
-        )
-
-    def _stored(self, published: Published) -> Stored:
-        duration = time.perf_counter() - self._started
-        return published.stored(self.digests(), duration, self._encoded)
+        return Publication(command.name, command.conflict, command.preconditions)
 
     @property
-    def _encoded(self) -> int | None:
-        return None if self._decoding is None else self._decoding.received
+    def _described(self) -> WholeUpload:
+        """As far as it is known now."""
+        encoded = None if self._decoding is None else self._decoding.received
+        return WholeUpload(
+            self.id,
+            self.command,
+            self.principal,
+            self._context,
+            self._started,
+            self.digests(),
+            encoded,
+        )
+
+    def _published(self, published: Published) -> PendingNotification:
+        assert self._outbox is not None
+        return self._outbox.published(self._described, published)
 
 
-def hashing_for(expected: Iterable[Digest], wanted: Iterable[str]) -> Hashing:
-    names = {digest.algorithm for digest in expected} | set(wanted)
-    return Hashing(sorted(names)) if names else NO_HASHING
+@contextlib.asynccontextmanager
+async def single_upload(
+    engine: EngineContext,
+    outbox: Outbox,
+    command: Receive,
+    source: Source,
+    context: Mapping[str, Any] | None = None,
+) -> AsyncIterator[SingleUpload]:
+    """Admits a body, to be received step by step; what is not published by then is removed.
+
+    No byte of it is read by entering. Raises what authorisation and limits raise.
+    """
+
+    def about() -> About:
+        length, media_type = source.length, command.media_type
+        return dataclasses.replace(command.about, length=length, media_type=media_type)
+
+    principal = await engine.authorise("create", command.name, context, about=about)
+    limit = engine.limit(command.max_size)
+    engine.admission.check_length(source.length, limit)
+    with engine.admitted(), room(engine.budget, command.coding):
+        upload = SingleUpload(engine, command, limit, source, principal, context, outbox=outbox)
+        try:
+            yield upload
+        finally:
+            await upload.close()
+
+
+@contextlib.asynccontextmanager
+async def received_file(
+    engine: EngineContext,
+    outbox: Outbox,
+    command: Receive,
+    source: Source,
+    *,
+    context: Mapping[str, Any] | None = None,
+    progress: ProgressFeed | None = None,
+    verdict: Verdict | None = None,
+) -> AsyncIterator[tuple[SingleUpload, Stored]]:
+    """Receives and publishes a whole body, for the block: see `until_answered`.
+
+    What replaced another file cannot be taken back; it stays. Raises what refuses the body.
+    """
+    async with single_upload(engine, outbox, command, source, context) as upload:
+        notification = await upload.take(progress)
+    async with until_answered(verdict, [notification]):
+        yield upload, notification.stored
 
 
 def _discard(staged: Staged) -> None:

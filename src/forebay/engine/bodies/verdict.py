@@ -1,59 +1,64 @@
-"""What waits for the answer to its request: a file that was published stays only if that is none
-of an error, whoever makes it.
+"""Files whose fate the answer to their request decides: they stay only if it is none of an error,
+whatever makes it one.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 
-Step = Callable[[], Awaitable[object]]
+from forebay.engine.outbox.pending import PendingNotification
+
+Notifications = Sequence[PendingNotification]
 
 
 class Verdict:
-    """Of one request. Given once, by whoever sees its answer leave; what comes later follows it."""
+    """Of one request. It is given once, when its answer leaves; what is added later follows it."""
 
     __slots__ = ("_waiting", "kept")
 
     def __init__(self) -> None:
         self.kept: bool | None = None
         """None until it is given."""
-        self._waiting: list[tuple[Step, Step]] = []
+        self._waiting: list[Notifications] = []
 
     async def give(self, kept: bool) -> None:
-        """The first time it is called it decides. Nothing waits any more when this returns."""
+        """The first call decides. When this returns nothing waits any more."""
         if self.kept is None:
             self.kept = kept
         while self._waiting:
-            keep, undo = self._waiting.pop(0)
-            await (keep if self.kept else undo)()
+            await _decide(self._waiting.pop(0), self.kept)
 
-    async def add(self, keep: Step, undo: Step) -> tuple[Step, Step]:
-        """`keep` or `undo` is called, once, when it is given; now, when it has been."""
-        pending = keep, undo
-        self._waiting.append(pending)
+    async def add(self, published: Notifications) -> None:
+        """Decides about these when it is given; now, when it has been."""
+        self._waiting.append(published)
         if self.kept is not None:
             await self.give(self.kept)
-        return pending
 
-    async def withdraw(self, pending: tuple[Step, Step]) -> None:
-        """That one is not wanted, whatever the answer will be; too late once it was given."""
-        if pending in self._waiting:
-            self._waiting.remove(pending)
-            await pending[1]()
+    async def withdraw(self, published: Notifications) -> None:
+        """Takes these back, whatever the answer will be; too late once it was given."""
+        if published in self._waiting:
+            self._waiting.remove(published)
+            await _decide(published, False)
+
+
+async def _decide(published: Notifications, kept: bool) -> None:
+    for notification in published:
+        await (notification.notify() if kept else notification.take_back())
 
 
 @contextlib.asynccontextmanager
-async def until_answered(verdict: Verdict | None, keep: Step, undo: Step) -> AsyncIterator[None]:
-    """Runs `undo` when the block raises, before the answer has left, or the verdict says so; else
-    `keep`, when that is given. Without a verdict the end of the block decides.
+async def until_answered(verdict: Verdict | None, published: Notifications) -> AsyncIterator[None]:
+    """Takes files back when the block raises, before the answer has left, or when the verdict says
+    so; else their callbacks are called when that is given. Without a verdict the end of the block
+    decides.
     """
     own = Verdict() if verdict is None else verdict
-    pending = await own.add(keep, undo)
+    await own.add(published)
     try:
         yield
     except BaseException:
-        await own.withdraw(pending)
+        await own.withdraw(published)
         raise
     if verdict is None:
         await own.give(True)

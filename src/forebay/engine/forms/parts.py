@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from forebay.engine.bodies.body import Body
+from forebay.engine.ids import new_id
 from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidName
 from forebay.model import NO_PRECONDITIONS, About, Conflict, Digest, Preconditions
 from forebay.protocol.multipart_head import PartHead
 from forebay.protocol.names import display_filename, from_client_name, validate_path
-from forebay.stores.base import Publication, Published, Store
+from forebay.stores.base import Publication, Store
 
 if TYPE_CHECKING:
     from forebay.engine.transfer.workers import Workers
@@ -122,7 +122,7 @@ class FormFile(Body):
             media_type=head.media_type,
             digests=digests,
         )
-        self.id = secrets.token_urlsafe(16)
+        self.id = new_id()
         """The same in everything that hooks are told of this file."""
         self.headers = head.headers
         """The header of its part, the names in lower case."""
@@ -160,12 +160,6 @@ class FormFile(Body):
     def expire(self) -> None:
         """From now on it cannot be used; the form removes its content."""
         self._closed = True
-
-    def publish_now(self, how: Publication) -> Published:
-        """In a thread: gives it its name. Raises what `Staged.publish` does; still ours then."""
-        published = self.staged.publish(how)
-        self.release()
-        return published
 
     def __repr__(self) -> str:
         return f"<FormFile {self.field!r} {self.filename!r} {self.size} bytes>"

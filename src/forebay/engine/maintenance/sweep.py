@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Callable
 
+from forebay.engine.outbox.durable import recover
 from forebay.engine.outbox.notifier import drop_gone
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads.concatenation import is_partial, parts_of, release_part
@@ -88,6 +89,7 @@ class Sweeper:
     async def clean(self, now: float, swept: Swept) -> None:
         """Removes what has expired, and data that belongs to no upload; beside the serving."""
         if self._sessions is not None:
+            await self._recover_whole(self._sessions, swept)
             await self._expire(self._sessions, now, swept)
             swept.dropped = await drop_gone(
                 self._store, self._sessions, self._workers, self._locks, now
@@ -99,6 +101,9 @@ class Sweeper:
         after = ""
         while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
             for record in page:
+                if is_recorded(record):
+                    await self._recover_one(sessions, record, swept)
+                    continue
                 try:
                     repaired = await completion.repair(record)
                 except StorageError as error:  # others can be served all the same
@@ -106,6 +111,25 @@ class Sweeper:
                 else:
                     swept.repaired += repaired.state is UploadState.COMPLETE
             after = page[-1].id
+
+    async def _recover_whole(self, sessions: Sessions, swept: Swept) -> None:
+        """Whole uploads whose process died when they were published: without data of their own."""
+        after = ""
+        while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
+            for record in page:
+                if is_recorded(record):
+                    await self._recover_one(sessions, record, swept)
+            after = page[-1].id
+
+    async def _recover_one(self, sessions: Sessions, record: UploadRecord, swept: Swept) -> None:
+        try:
+            recovered = await recover(self._store, sessions, self._workers, self._locks, record.id)
+        except StorageError as error:  # others can be served all the same
+            logger.warning("upload %s cannot be looked at: %s", record.id, error)
+            return
+        if recovered is not None:
+            swept.repaired += 1
+            self._notify(recovered)
 
     def _completion(self, sessions: Sessions) -> Completion:
         return Completion(self._store, sessions, self._workers)
@@ -180,8 +204,8 @@ class Sweeper:
         """The record, if it is to end now."""
         try:
             record = await sessions.load(upload_id)
-            if record.expires_at is None or record.expires_at > now:
-                return None
+            if record.expires_at is None or record.expires_at > now or is_recorded(record):
+                return None  # a whole upload's record goes when its callback was called
             if is_partial(record):
                 await release_part(sessions, record)
         except (NotFound, UploadBusy):  # it went; or a final upload is being made of it
@@ -227,9 +251,6 @@ class Sweeper:
         """Whether data that we hold has to stay; what can be ended by us is."""
         record = await self._settle(sessions, record, staged)
         if is_published(record):
-            return False
-        if is_recorded(record):  # its request is gone, and nobody can go on with it
-            await sessions.delete(record.id)
             return False
         return _is_wanted(record)
 

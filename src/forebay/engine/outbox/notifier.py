@@ -84,18 +84,28 @@ class Notifier:
         self,
         record: UploadRecord,
         context: Mapping[str, Any] | None = None,
-        staged: Staged | None = None,
+        lock: Lock | None = None,
     ) -> None:
-        """The first call about a file. Returns when the callback has, failed or not, and after
-        `PATIENCE` seconds at the latest; it goes on then, and also when this is cancelled.
+        """The first call about a file. Returns when the callback has returned or failed, and after
+        `PATIENCE` seconds at the latest; the call goes on then, and also when this is cancelled.
 
-        `context` is what is known of the request at hand. `staged` is the file's data, which is
-        let go of in the end: the record of a whole upload becomes complete only when a call fails.
+        `context` is what is known of the request at hand. `lock`: that of the upload's id, where
+        the caller has it; it is released here.
         """
-        if record.id not in self._running:
-            self._begin(record.id, self._first(record, context, staged))
+        self.begin(record, context, lock)
         task, _ = self._running[record.id]
         await asyncio.wait({task}, timeout=PATIENCE)
+
+    def begin(
+        self,
+        record: UploadRecord,
+        context: Mapping[str, Any] | None = None,
+        lock: Lock | None = None,
+    ) -> None:
+        """`notify` without waiting."""
+        if record.id not in self._running:
+            calling = self._attempt(record.id, record=record, context=context, lock=lock)
+            self._begin(record.id, calling)
 
     async def notify_if_new(
         self, record: UploadRecord, context: Mapping[str, Any] | None = None
@@ -111,18 +121,6 @@ class Notifier:
             return
         if not outcome.failures(record).count:
             self._begin(record.id, self._again(record))
-
-    async def _first(
-        self, record: UploadRecord, context: Mapping[str, Any] | None, staged: Staged | None
-    ) -> None:
-        run = self._engine.workers.run
-        try:
-            noted = await self._attempt(record.id, record=record, context=context)
-            if noted and staged is not None:
-                await run(staged.discard)
-        finally:
-            if staged is not None:
-                await run(staged.close)
 
     # --- again, and for others -------------------------------------------------------------------
 
@@ -209,16 +207,23 @@ class Notifier:
             self._go_on()
 
     async def _again(self, record: UploadRecord) -> None:
-        run, store = self._engine.workers.run, self._engine.store
-        try:
-            staged = await run(store.claim, record.id, undo=_close)
-        except UploadBusy:  # whoever has it calls
+        if not outcome.is_recorded(record) and not await self._discard(record.id):
             return
-        except NotFound:
-            pass
-        else:
-            await run(staged.discard)  # it is published
         await self._attempt(record.id, version=record.version)
+
+    async def _discard(self, upload_id: str) -> bool:
+        """Removes the data of a resumable upload that is published. False while a request, which
+        will call by itself, has it.
+        """
+        run = self._engine.workers.run
+        try:
+            staged = await run(self._engine.store.claim, upload_id, undo=_close)
+        except UploadBusy:
+            return False
+        except NotFound:
+            return True
+        await run(staged.discard)
+        return True
 
     # --- one call --------------------------------------------------------------------------------
 
@@ -229,31 +234,32 @@ class Notifier:
         record: UploadRecord | None = None,
         context: Mapping[str, Any] | None = None,
         version: int | None = None,
-    ) -> bool:
-        """Calls, unless somebody else does or has: `version` is that of the record that was due.
-        False when what came of it could not be noted.
+        lock: Lock | None = None,
+    ) -> None:
+        """Calls, unless another process does or has: `version` is that of the record that was
+        due. `lock`: see `notify`.
         """
         run = self._engine.workers.run
-        lock = await run(self._engine.locks.try_acquire, upload_id, undo=_release)
         if lock is None:
-            return True
+            lock = await run(self._engine.locks.try_acquire, upload_id, undo=release_lock)
+            if lock is None:
+                return
         try:
             now = await self._sessions.load(upload_id)
             if is_unnotified(now):
                 record = now
             elif now.notify_at is None:
-                return True
-            if record is None or version not in (None, now.version):
-                return True
-            return await self._call(record, now.state, context)
+                return
+            if record is not None and version in (None, now.version):
+                await self._call(record, now.state, context)
         except NotFound:
-            return True
+            pass
         finally:
             await run(lock.release)
 
     async def _call(
         self, record: UploadRecord, state: UploadState, context: Mapping[str, Any] | None
-    ) -> bool:
+    ) -> None:
         stored = outcome.stored(record)
         assert stored is not None
         failures = outcome.failures(record)
@@ -284,8 +290,6 @@ class Notifier:
             pass
         except UploadError as error:
             logger.warning("upload %s: its call of on_complete is not noted: %s", record.id, error)
-            return False
-        return True
 
     async def _note(
         self, record: UploadRecord, state: UploadState, failures: outcome.Failures
@@ -326,7 +330,7 @@ async def _drop_gone(
     stored = outcome.stored(record)
     if stored is None or await workers.run(_is_there, store, stored.file.name):
         return False
-    lock = await workers.run(locks.try_acquire, record.id, undo=_release)
+    lock = await workers.run(locks.try_acquire, record.id, undo=release_lock)
     if lock is None:
         return False
     try:
@@ -344,7 +348,7 @@ def _is_there(store: Store, name: str) -> bool:
         store.stat(name)
     except NotFound:
         return False
-    except UploadError:  # nobody knows
+    except UploadError:  # it cannot be told
         return True
     return True
 
@@ -383,6 +387,7 @@ def _close(staged: Staged) -> None:
     staged.close()
 
 
-def _release(lock: Lock | None) -> None:
+def release_lock(lock: Lock | None) -> None:
+    """The `undo` of `Locks.try_acquire` for `Workers.run`."""
     if lock is not None:
         lock.release()

@@ -1,53 +1,53 @@
-"""Pending calls of `on_complete`: recorded in the upload state, or in memory."""
+"""Publishing whole uploads. Pending calls of `on_complete` are in the upload state or in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from forebay.engine.outbox.in_memory import InMemoryOutbox
+from forebay.engine.files.publish import prepare
+from forebay.engine.outbox.durable import DurableOutbox
+from forebay.engine.outbox.in_memory import InMemoryNotification, InMemoryOutbox
+from forebay.engine.outbox.pending import PendingNotification, WholeUpload
+from forebay.stores.base import Published, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-    from forebay.engine.outbox.recorded import RecordedPublication
-    from forebay.model import Principal, Receive, Stored
 
 
 class Outbox:
-    """Of one engine. `recorded`: what records uploads now, see `State.recorded`."""
+    """Of one engine. `durable`: what records uploads now, see `State.outbox`."""
 
-    def __init__(
-        self, engine: EngineContext, recorded: Callable[[], RecordedPublication | None]
-    ) -> None:
+    def __init__(self, engine: EngineContext, durable: Callable[[], DurableOutbox | None]) -> None:
         self._engine = engine
-        self._recorded = recorded
-        self._in_memory: InMemoryOutbox | None = None
+        self._durable = durable
+        self._in_memory = InMemoryOutbox(engine)
 
     @property
-    def recorded(self) -> RecordedPublication | None:
+    def durable(self) -> DurableOutbox | None:
         """Publishes uploads so that no crash loses their call; None where calls are not recorded.
 
         Raises SessionsUnavailable.
         """
-        return self._recorded()
+        return self._durable()
 
-    async def notify(
-        self,
-        stored: Stored,
-        command: Receive,
-        principal: Principal,
-        upload_id: str,
-        context: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Calls `on_complete` about a file that is recorded nowhere: what fails is called again
-        by this process alone.
+    async def publish(self, staged: Staged, upload: WholeUpload) -> PendingNotification:
+        """Publishes the data, which is closed then. Raises what publication raises; the data is
+        then still the caller's to discard.
         """
-        if self._engine.hooks.completes:
-            self._in_memory = self._in_memory or InMemoryOutbox(self._engine)
-            await self._in_memory.notify(stored, command, principal, upload_id, context)
+        durable = self.durable
+        if durable is not None:
+            return await durable.publish(staged, upload)
+        name, workers = upload.command.name, self._engine.workers
+        await prepare(workers, staged, name)
+        published = await workers.run(staged.publish, upload.publication)
+        return self.published(upload, published)
+
+    def published(self, upload: WholeUpload, published: Published) -> PendingNotification:
+        """Of a file that is published already, and recorded nowhere."""
+        stored = upload.stored(published)
+        return InMemoryNotification(self._engine, self._in_memory, upload, stored)
 
     async def close(self) -> None:
         """Ends what is in memory. It may be used again."""
-        in_memory, self._in_memory = self._in_memory, None
-        if in_memory is not None:
-            await in_memory.close()
+        await self._in_memory.close()

@@ -88,6 +88,12 @@ class Hashing:
 NO_HASHING = Hashing()
 
 
+def hashing_for(expected: Iterable[Digest], wanted: Iterable[str]) -> Hashing:
+    """Computes the digests to compare with `expected`, and those of the `wanted` algorithms."""
+    names = {digest.algorithm for digest in expected} | set(wanted)
+    return Hashing(sorted(names)) if names else NO_HASHING
+
+
 class Late(Protocol):
     """Digests of a body that come when it has ended."""
 

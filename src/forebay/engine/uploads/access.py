@@ -16,7 +16,15 @@ from forebay.engine.uploads.concatenation import parts_of
 from forebay.engine.uploads.finish import Ending
 from forebay.engine.uploads.lifecycle import Answer, Command, answer
 from forebay.engine.uploads.locking import HeldLock, UploadLocks
-from forebay.errors import Forbidden, Gone, NotFound, StorageFailed, UploadError, WrongState
+from forebay.errors import (
+    Forbidden,
+    Gone,
+    NotFound,
+    StorageFailed,
+    UploadBusy,
+    UploadError,
+    WrongState,
+)
 from forebay.model import UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Staged
@@ -64,6 +72,8 @@ class UploadAccess:
             await self.check_owner(record, command, context)
         if dialect is not None:
             check_dialect(record, dialect)
+        if outcome.is_recorded(record) and record.state is UploadState.COMPLETING:
+            raise UploadBusy(retry_after=1)  # it is being published, and has no data of its own
         if command is Command.APPEND and parts_of(record):
             raise Forbidden("A final upload is made of its parts; nothing can be added.")
         lock = functools.partial(self.claim, upload_id)

@@ -15,6 +15,7 @@ __all__ = [
     "failed_calls",
     "failures",
     "finished",
+    "identity",
     "is_published",
     "is_recorded",
     "prepared",
@@ -31,10 +32,20 @@ def is_recorded(record: UploadRecord) -> bool:
     return record.dialect == WHOLE
 
 
-def prepared(digests: Iterable[Digest], received: int | None = None) -> bytes:
+def prepared(digests: Iterable[Digest], received: int | None = None, identity: str = "") -> bytes:
     """What is known before publication; a crash after it finds the rest on the disk."""
     known: dict[str, object] = {"digests": _plain(digests)}
-    return _dump(known if received is None else {**known, "received": received})
+    if received is not None:
+        known["received"] = received
+    if identity:
+        known["identity"] = identity
+    return _dump(known)
+
+
+def identity(record: UploadRecord) -> str:
+    """That of the file, recorded before its publication; "" where it was not."""
+    known: str = json.loads(record.outcome or b"{}").get("identity", "")
+    return known
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.ids import new_id
+from forebay.engine.outbox.durable import DurableOutbox
 from forebay.engine.outbox.notifier import Notifier
-from forebay.engine.outbox.recorded import RecordedPublication, new_id
 from forebay.engine.transfer.pump import BodyWriter, Source
 from forebay.engine.uploads import lengths, outcome
 from forebay.engine.uploads.about import kept
@@ -93,9 +94,7 @@ class UploadService:
         self.holders = UploadLocks(sessions, engine.workers)
         self._ending = Ending(engine, sessions, removal)
         self.notifier = Notifier(engine, sessions)
-        self.recorded = RecordedPublication(
-            engine, sessions, self._ending.completion, self.notifier
-        )
+        self.outbox = DurableOutbox(engine, sessions, self.notifier)
         self._unfinished = Unfinished(engine, end_empty)
         self._appending = Appending(engine, sessions, self._ending)
         self._custody = UploadAccess(engine, sessions, self.holders, self._ending)

@@ -1,0 +1,111 @@
+"""Whole uploads, each received in one request, and the notification that is pending about one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO, Protocol
+
+from forebay.engine.uploads import outcome
+from forebay.engine.uploads.about import kept
+from forebay.hooks.base import Arrival, Candidate
+from forebay.model import Digest, Principal, Receive, Stored, UploadRecord, UploadState
+from forebay.stores.base import Publication, Published
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WholeUpload:
+    """An upload that came in one request, as callbacks are told of it."""
+
+    id: str
+    command: Receive
+    principal: Principal
+    context: Mapping[str, Any] | None
+    """Of the request at hand."""
+    started: float
+    """`time.perf_counter()` when it began."""
+    digests: tuple[Digest, ...] = ()
+    received: int | None = None
+    """Bytes that came, of a body that was decoded."""
+
+    @property
+    def publication(self) -> Publication:
+        """How it is published."""
+        return Publication(self.command.name, self.command.conflict, self.command.preconditions)
+
+    def arrival(self, length: int | None) -> Arrival:
+        """What `on_progress` is told while its body comes. `length`: bytes, None when unknown."""
+        command = self.command
+        return Arrival(
+            self.id,
+            command.name,
+            length,
+            command.media_type,
+            self.principal,
+            about=command.about,
+            context=self.context,
+        )
+
+    def candidate(self, size: int, reader: Callable[[], BinaryIO]) -> Candidate:
+        """What `on_verify` is asked before it is published. `size`: bytes."""
+        command = self.command
+        return Candidate(
+            command.name,
+            size,
+            command.media_type,
+            self.digests,
+            self.principal,
+            reader,
+            self.id,
+            command.about,
+            self.context,
+            self.received,
+        )
+
+    def stored(self, published: Published) -> Stored:
+        """The answer to it."""
+        duration = time.perf_counter() - self.started
+        return published.stored(self.digests, duration, self.received)
+
+    def record(self, size: int) -> UploadRecord:
+        """A record of it before it is published. `size`: bytes."""
+        return UploadRecord(
+            id=self.id,
+            principal=self.principal.id,
+            dialect=outcome.WHOLE,
+            state=UploadState.COMPLETING,
+            offset=size,
+            length=size,
+            name=self.command.name,
+            created_at=time.time() - (time.perf_counter() - self.started),
+            expires_at=None,
+            conflict=self.command.conflict,
+            media_type=self.command.media_type,
+            extra=json.dumps(kept(self.command.about)).encode(),
+        )
+
+
+class PendingNotification(Protocol):
+    """A file that was just published: `on_complete` is called about it, or it is taken back.
+
+    One of the methods is called, once.
+    """
+
+    @property
+    def stored(self) -> Stored:
+        """The published file."""
+        ...
+
+    async def notify(self) -> None:
+        """Calls `on_complete`. Returns when that has returned or failed, or takes very long."""
+        ...
+
+    async def take_back(self) -> None:
+        """Removes the file, as nobody wants it any more; no callback is called."""
+        ...
+
+    def abandon(self) -> None:
+        """Leaves the call to the outbox, as the request has ended."""
+        ...
