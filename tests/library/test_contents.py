@@ -178,11 +178,11 @@ def test_an_upload_that_is_being_written_is_cancelled_too(app: Application):
     )
     client.send(head("PATCH", path, *fields, length=10_000_000) + bytes(3_000_000))
     upload_id = path.rpartition("/")[2]
-    for _ in range(500):
-        (one,) = get(app, "unfinished")
-        if one["offset"]:
-            break
+    staged = app.folder / ".forebay/uploads" / upload_id
+    until = time.monotonic() + 20
+    while staged.stat().st_size < 3_000_000 and time.monotonic() < until:
         time.sleep(0.01)
+    assert [one["id"] for one in get(app, "unfinished")] == [upload_id]
     assert call(app, "cancel", id=upload_id) > 0
     assert client.response()[0] >= 400
     client.socket.close()
