@@ -45,7 +45,7 @@ _HERE = "tus/test_field_notes.py"
 NOTES: dict[str, tuple[str, ...]] = {
     # --- seen broken in peers ----------------------------------------------------------------
     "body spooled to disk before authentication, enable switch and size limit": (
-        "engine/test_create_with.py::test_every_request_is_authorised_and_a_stranger_finds_nothing",
+        "engine/uploads/test_create.py::test_every_request_is_authorised_and_a_stranger_finds_nothing",
         "ietf/test_creation.py::test_resumable_uploads_can_be_switched_off",
         "tus/test_creation.py::test_too_long_an_upload_is_refused_at_once",
         f"{_HERE}::test_nothing_of_a_refused_request_is_stored",
@@ -91,7 +91,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         "tus/test_concatenation.py::test_only_uploads_of_this_server_can_be_parts",
     ),
     "size limit bypassed by deferred length plus Content-Length": (
-        "engine/test_resumable.py::test_limits_hold_for_every_way_of_telling_a_length",
+        "engine/uploads/test_service.py::test_limits_hold_for_every_way_of_telling_a_length",
         "tus/test_creation.py::test_the_maximum_holds_while_the_length_is_not_known",
     ),
     ".info rewritten in place with truncation, no fsync anywhere": (
@@ -123,8 +123,8 @@ NOTES: dict[str, tuple[str, ...]] = {
         f"{_HERE}::test_the_file_is_the_one_that_the_bytes_were_written_to",
     ),
     "SIGTERM leaves an orphan nothing sweeps": (
-        "engine/test_sweep.py::test_data_without_a_record_goes_but_not_while_it_is_being_created",
-        "engine/test_sweep.py::test_expired_uploads_go_and_others_stay",
+        "engine/maintenance/test_sweep.py::test_data_without_a_record_goes_but_not_while_it_is_being_created",
+        "engine/maintenance/test_sweep.py::test_expired_uploads_go_and_others_stay",
         "tus/test_interruptions.py::test_a_server_that_stops_keeps_what_came",
     ),
     "X-HTTP-Method-Override ignored": (
@@ -167,7 +167,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         "tus/test_core.py::test_a_patch_needs_an_offset_and_it_must_be_the_current_one",
     ),
     "expiry and clean-up of abandoned uploads": (
-        "engine/test_sweep.py::test_expired_uploads_go_and_others_stay",
+        "engine/maintenance/test_sweep.py::test_expired_uploads_go_and_others_stay",
         "tus/test_creation.py::test_an_expired_upload_is_gone_before_anybody_swept_it",
     ),
     "correct Location behind a proxy, https kept": (
@@ -178,11 +178,11 @@ NOTES: dict[str, tuple[str, ...]] = {
         "tus/test_core.py::test_a_page_of_an_allowed_origin_can_do_everything",
     ),
     "authorisation per request": (
-        "engine/test_create_with.py::test_every_request_is_authorised_and_a_stranger_finds_nothing",
+        "engine/uploads/test_create.py::test_every_request_is_authorised_and_a_stranger_finds_nothing",
     ),
     "finish hooks that fire exactly once and can fail the upload": (
-        "engine/test_create_with.py::test_how_it_ended_is_kept_and_told_once",
-        "engine/test_resumable.py::"
+        "engine/uploads/test_create.py::test_how_it_ended_is_kept_and_told_once",
+        "engine/uploads/test_service.py::"
         "test_a_refused_file_ends_its_upload_and_whoever_comes_back_is_told",
     ),
     "the original file name on disk": (
@@ -204,8 +204,8 @@ NOTES: dict[str, tuple[str, ...]] = {
         "tus/test_clients.py::test_tuspy_sends_a_file_in_chunks",
     ),
     "concatenation of 100 GB without a time-out": (
-        "engine/test_concatenation.py::test_a_copy_goes_on_after_a_restart",
-        "engine/test_concatenation.py::test_a_long_copy_goes_on_behind_its_answer",
+        "engine/uploads/test_concatenation.py::test_a_copy_goes_on_after_a_restart",
+        "engine/uploads/test_concatenation.py::test_a_long_copy_goes_on_behind_its_answer",
     ),
     "disk full told as disk full": (
         f"{_HERE}::test_a_full_disk_is_told_as_that_and_the_upload_goes_on_when_there_is_room",

@@ -9,7 +9,7 @@ import pytest
 from forebay.engine.uploads.lifecycle import TABLE, Answer, Command, diagram, table
 from forebay.model import UploadState
 
-DOC = Path(__file__).parents[2] / "docs" / "lifecycle.md"
+DOC = Path(__file__).parents[3] / "docs" / "lifecycle.md"
 
 
 def test_every_state_times_every_command_has_an_answer():

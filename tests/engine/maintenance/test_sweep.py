@@ -264,7 +264,7 @@ async def test_expired_uploads_go_and_others_stay(tmp_path: Path) -> None:
 
 HOLD = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from stores.samples import begin, resume
 from forebay.protocol.names import numbered
 from forebay.stores.files.store import FileStore

@@ -1,6 +1,6 @@
 """Forms of whose files somebody is told: each at least once, whenever the process dies.
 
-As a program it is a process that dies: `python -m engine.test_recorded_forms FOLDER POINT`.
+As a program it is a process that dies: `python -m engine.outbox.test_recorded_forms FOLDER POINT`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from engine.dying import died_in, dying_at
+from engine.forms.test_form import TYPE, file, form, wire
 from engine.notified import call_all
 from engine.recording import Told, files, sweep_twice, watch
 from engine.resumables import resumables, running
-from engine.test_forms import TYPE, file, form, wire
 from forebay.engine.forms.parts import AsFile
 from forebay.engine.forms.request import FormRequest
 from forebay.engine.maintenance.sweep import Sweeper
@@ -38,7 +38,7 @@ async def die_at(folder: Path, wanted: int) -> None:
 
 
 def die(folder: Path, point: int) -> str | None:
-    return died_in("engine.test_recorded_forms", folder, point)
+    return died_in("engine.outbox.test_recorded_forms", folder, point)
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from engine.completing import on_a_loop
+from engine.forms.test_form import TYPE, file, form, wire
 from engine.notified import call_all, settled
 from engine.resumables import at, body, resumables, running, wish
-from engine.test_forms import TYPE, file, form, wire
 from forebay.engine.engine import Engine
 from forebay.engine.forms.request import FormRequest
 from forebay.engine.maintenance.operator import describe_callback

@@ -1,6 +1,6 @@
 """Whole uploads of which somebody is told: at least once, whenever the process dies.
 
-As a program it is a process that dies: `python -m engine.test_recorded FOLDER POINT`.
+As a program it is a process that dies: `python -m engine.outbox.test_recorded FOLDER POINT`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def die_at(folder: Path, wanted: int) -> None:
 
 
 def die(folder: Path, point: int) -> str | None:
-    return died_in("engine.test_recorded", folder, point)
+    return died_in("engine.outbox.test_recorded", folder, point)
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
