@@ -1,8 +1,9 @@
-"""Charsets that text of a form may be in, and text of bytes whatever they are.
+"""Charsets that text of a form may have, and decoding that never fails.
 
-An allow-list: Python knows codecs that are no charsets (rot13, zip, idna, unicode_escape), and some
-(UTF-7, HZ, EBCDIC) in which ASCII bytes stand for something else, so that markup hides in them.
-Labels are those of the WHATWG Encoding Standard, section 4.2, and a few that programs use.
+The charsets are an allow-list. Python also has codecs that are no charsets (rot13, zip, idna,
+unicode_escape), and charsets in which ASCII bytes mean something else (UTF-7, HZ, EBCDIC), so
+that markup can hide in them. Labels are those of the WHATWG Encoding Standard, section 4.2, and
+a few more that programs use.
 """
 
 from __future__ import annotations
@@ -44,14 +45,14 @@ _CODECS = {
     },
 }
 _WIDE = {"utf-16": "utf-16", "utf-16le": "utf-16-le", "utf-16be": "utf-16-be"}
-"""For a field that names one itself: no name and no other field of a form can be in it."""
+"""Only for a field that names one itself: names and other fields of a form cannot have it."""
 _OF_SEVERAL_BYTES = frozenset(
     {"gb18030", "big5hkscs", "cp950", "euc_jp", "iso2022_jp", "cp932", "cp949", "johab"}
 )
 
 
 def codec_of(label: str | None, *, wide: bool = False) -> str | None:
-    """The Python codec of a charset's label, None when it is none that text may be in."""
+    """The Python codec of a charset's label, None when it is not allowed. `wide`: UTF-16 is."""
     if label is None:
         return None
     label = label.strip(" \t\"'").lower().replace("_", "-")
@@ -59,8 +60,8 @@ def codec_of(label: str | None, *, wide: bool = False) -> str | None:
 
 
 def text_of(data: bytes | bytearray, codec: str) -> str:
-    """`data` as text of that codec, else as UTF-8, else each byte as the character of its number
-    (ISO-8859-1), from which the bytes can be had again. Never fails.
+    """`data` decoded by that codec, else as UTF-8, else as ISO-8859-1, which loses no byte. Never
+    fails.
     """
     for one in (codec, "utf-8"):
         try:
@@ -71,11 +72,12 @@ def text_of(data: bytes | bytearray, codec: str) -> str:
 
 
 def name_of(data: bytes, declared: str, other: str | None = None) -> str:
-    """The name in `data`, of a form whose text is `declared` to be in a codec; `other` is that of
-    the part's content, in which its name may be too. Never fails.
+    """Decodes a name in a form. `declared`: codec that the form declares. `other`: codec of the
+    part's content, which its name may have too. Never fails.
 
-    Browsers and most programs send UTF-8 whatever they say, and what is valid UTF-8 is hardly
-    ever anything else; but for charsets of several bytes, whose short names may be.
+    UTF-8 is tried first, since most clients send it whatever they declare, and other text is
+    hardly ever valid UTF-8. Short names in charsets of several bytes can be: there the declared
+    codec is tried first.
     """
     first = declared if declared in _OF_SEVERAL_BYTES else "utf-8"
     for codec in (first, "utf-8", declared, other or "utf-8"):

@@ -1,8 +1,8 @@
-"""What a request says of its body's checksum, in every way that is understood here.
+"""Checksums in requests, in all the fields that are supported.
 
-Those of RFC 9530, their predecessors (RFC 1864, RFC 3230), and what storage clients send. A
-checksum that is understood is compared, and one that cannot be read is refused; an algorithm that
-is not known is ignored, as RFC 9530 says (docs/decisions/019-*).
+They are those of RFC 9530, of its predecessors (RFC 1864, RFC 3230), and of storage clients. A
+malformed checksum is refused; one of an unknown algorithm is ignored, as RFC 9530 says
+(docs/decisions/019-*).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _NAMES = {
     "sha-512": "sha-512",
     "sha512": "sha-512",
 }
-"""What clients write, in lower case, and the names of `forebay.engine.transfer.hashes`."""
+"""Names that clients use, in lower case, and those of `forebay.engine.transfer.hashes`."""
 
 _MOST = 64
-"""Pairs in one field; what comes after them is part of the last one, which cannot be read then."""
+"""Pairs in one field. More of them make the last one unreadable."""
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
 
 
@@ -73,7 +73,7 @@ def _rfc9530(lines: list[bytes], field: str) -> list[Digest]:
 
 
 def _pairs(lines: list[bytes], field: str) -> list[Digest]:
-    """`algorithm=base64`, with commas between: Digest (RFC 3230), X-Goog-Hash."""
+    """`algorithm=base64`, separated by commas: Digest (RFC 3230), X-Goog-Hash."""
     found = []
     for pair in b",".join(lines).decode("latin-1").split(",", _MOST):
         name, _, value = pair.strip().partition("=")
@@ -98,7 +98,7 @@ def _one(algorithm: str, read: Callable[[str, str, str], Digest]) -> _Reader:
 
 
 def _amazon(lines: list[bytes], field: str) -> list[Digest]:
-    """`x-amz-content-sha256`, which may also say how the body is framed or signed."""
+    """`x-amz-content-sha256`, which can also be a keyword for framing or signing."""
     text = b",".join(lines).decode("latin-1").strip()
     if text.upper().startswith("STREAMING-"):
         raise InvalidField(
@@ -117,7 +117,7 @@ _CONTENT: dict[bytes, _Reader] = {
     b"content-md5": _one("md5", _base64),
     b"x-amz-content-sha256": _amazon,
 }
-"""Of what a request carries."""
+"""Fields with a digest of the content of this request."""
 _FILE: dict[bytes, _Reader] = {
     b"repr-digest": _rfc9530,
     b"digest": _pairs,
@@ -131,9 +131,10 @@ _FILE: dict[bytes, _Reader] = {
     b"x-amz-checksum-sha1": _one("sha1", _base64),
     b"x-amz-checksum-sha256": _one("sha-256", _base64),
 }
-"""Of the whole file."""
+"""Fields with a digest of the whole file."""
 _ALL = _CONTENT | _FILE
 FIELDS = frozenset(_ALL)
+"""The names of all these fields."""
 
 
 def _read(headers: Headers, readers: dict[bytes, _Reader]) -> tuple[Digest, ...]:
@@ -146,18 +147,18 @@ def _read(headers: Headers, readers: dict[bytes, _Reader]) -> tuple[Digest, ...]
 
 
 def content_digests(headers: Headers) -> tuple[Digest, ...]:
-    """Those of what this request carries. Raises InvalidField."""
+    """Digests of the content of this request. Raises InvalidField."""
     return _read(headers, _CONTENT)
 
 
 def file_digests(headers: Headers) -> tuple[Digest, ...]:
-    """Those of the whole file, whatever part of it a request carries. Raises InvalidField."""
+    """Digests of the whole file, of which a request may carry a part. Raises InvalidField."""
     return _read(headers, _FILE)
 
 
 def all_digests(headers: Headers) -> tuple[Digest, ...]:
-    """All of them, of a whole file in one request: they are of the same bytes, its content
-    coding included (RFC 9530, sections 2 and 3). Raises InvalidField.
+    """All digests in a request that carries a whole file: content and file are the same bytes,
+    including the content coding (RFC 9530, sections 2 and 3). Raises InvalidField.
     """
     return _read(headers, _ALL)
 
@@ -168,13 +169,13 @@ _LATE = {
     b"content-md5": ("md5",),
     b"digest": ("md5", "sha1", "sha-256", "sha-512"),
 }
-"""Fields that may come as a trailer, and what they may then bring."""
+"""Fields that may be trailers, and the algorithms they may then have."""
 
 
 def announced_trailers(headers: Headers, *, whole: bool) -> tuple[bytes, ...]:
-    """The fields of digests that come behind the body, as Trailer says (RFC 9110, section 6.6.2).
+    """The digest fields that Trailer announces (RFC 9110, section 6.6.2).
 
-    `whole`: the body is all of a file, so that those of the file are of it.
+    `whole`: the body is a whole file, so digests of the file count as well.
     """
     names = {name.strip() for name in fields.elements(headers, b"trailer")}
     known = _LATE if whole else _LATE.keys() & _CONTENT.keys()
@@ -182,13 +183,13 @@ def announced_trailers(headers: Headers, *, whole: bool) -> tuple[bytes, ...]:
 
 
 def trailer_algorithms(names: Collection[bytes]) -> tuple[str, ...]:
-    """The algorithms that trailers of these names may bring."""
+    """The algorithms that trailers of these names may have."""
     return tuple(sorted({algorithm for name in names for algorithm in _LATE[name]}))
 
 
 def trailer_digests(trailers: Headers, names: Sequence[bytes]) -> tuple[Digest, ...]:
-    """What came in the trailers that were announced; no other is looked at. Raises InvalidField
-    for one that did not come: what was to be verified is not.
+    """The digests in the trailers that were announced; all others are ignored. Raises InvalidField
+    when one of them is missing.
     """
     there = {name for name, _ in trailers}
     for name in names:
@@ -198,7 +199,9 @@ def trailer_digests(trailers: Headers, names: Sequence[bytes]) -> tuple[Digest, 
 
 
 def check_trailers(names: Sequence[bytes], *, readable: bool, content_length: int | None) -> None:
-    """That trailers of these names can come, and be read here. Raises InvalidField."""
+    """Checks that trailers of these names are possible. `readable`: this server can read trailers.
+    `content_length`: bytes, None for a chunked body. Raises InvalidField.
+    """
     if not names:
         return
     shown = display_name(names[0])

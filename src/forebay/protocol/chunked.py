@@ -3,11 +3,12 @@
     SIZE ──size>0──> DATA ──all of it──> AFTER_DATA ──CRLF──> SIZE
       └───size 0───> TRAILER ──empty line──> DONE          any error ──> BROKEN
 
-Content is never held: it is handed on as slices of the caller's buffer, and runs of the smallest
-chunks joined. Only the part of a line that has arrived so far is kept, and that has a bound.
+Content is not stored: it is passed on as slices of the caller's buffer; runs of the smallest
+chunks are joined first. Only the incomplete line at the end of a buffer is stored, and its size is
+bounded.
 
-What a body costs is not its bytes but its chunks and lines: `work` counts them, so that whoever
-reads can end a turn by it.
+The time that decoding takes depends on the number of chunks and lines, not of bytes. `work` counts
+it, so that a reader can end its turn in time.
 """
 
 from __future__ import annotations
@@ -24,27 +25,27 @@ __all__ = ["ChunkedDecoder", "allowed_trailers"]
 # `re` reads a memoryview where it is, so the usual head costs no copy and no search.
 _HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
 _NEXT_HEAD = re.compile(rb"\r\n([0-9A-Fa-f]{1,16})\r\n")
-# BWS may stand before the semicolon (section 7.1.1) but not after a bare size. What follows is
-# skipped, yet a control character in it may be another parser's line end.
+# BWS may stand before the semicolon (section 7.1.1) but not after a bare size. The extension is
+# skipped, but control characters in it are refused: another parser may take one for a line end.
 _EXTENDED_HEAD = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 
-# Chunks of 1 to 15 bytes, whole. In a run of them each begins where the one before ends, so that
-# a search for all of them finds just those.
+# Whole chunks of 1 to 15 bytes. In a run each begins where the one before ends, so `findall` finds
+# exactly these.
 _TINY = b"|".join(b"[%s]\r\n.{%d}\r\n" % (b"%x%X" % (size, size), size) for size in range(1, 16))
 _TINY_CHUNK = re.compile(b"(?s:%s)" % _TINY)
 _TINY_RUN = re.compile(b"(?s:(?:%s){8,2048}+)" % _TINY)
 _LINE = re.compile(rb"[^\n]*\n")
 
 _MAX_OVERHEAD = 16 * 1024
-"""Bytes of extensions a body may hold beyond its content: more is traffic without progress."""
+"""Bytes of extensions that a body may have beyond the size of its content."""
 _EXTENSION_COST = 64
-"""What any extension counts for beside its own bytes."""
+"""Bytes that every extension counts for, beside its own."""
 _MAX_TRAILERS = 256
 _CHUNK_WORK = 4
-"""The work of a chunk, in units of that of a tiny one in a run: about 0.3 microseconds."""
+"""The work of a chunk. A unit is the work of a tiny chunk in a run: about 0.3 microseconds."""
 _LINE_WORK = 16
-"""The work of any other line: an extended head, a trailer."""
+"""The work of any other line: a head with an extension, a trailer."""
 
 
 class _State(Enum):
@@ -57,12 +58,11 @@ class _State(Enum):
 
 
 class ChunkedDecoder:
-    """Takes one body off the wire, in pieces of any size.
+    """Decodes one body, in pieces of any size.
 
-    `max_line` bounds a chunk's head line and `max_trailer` the trailer section, in bytes.
-    `trailers` holds every trailer field with its name in lower case; which of them may be
-    looked at is for `allowed_trailers` to say. `work` grows with what was decoded, in units of
-    about 0.3 microseconds.
+    `max_line`: most bytes of the head line of a chunk. `max_trailer`: most bytes of the trailer
+    section. `trailers`: all trailer fields, names in lower case; use `allowed_trailers` to select
+    those that may be read. `work`: grows with what was decoded, in units of 0.3 microseconds.
     """
 
     __slots__ = (
@@ -94,11 +94,11 @@ class ChunkedDecoder:
         return self._state is _State.DONE
 
     def decode(self, data: memoryview, sink: Callable[[memoryview], object]) -> int:
-        """Hand the content in `data` to `sink`, slice by slice; return the bytes consumed.
+        """Passes the content in `data` to `sink`, slice by slice; returns the bytes consumed.
 
-        That is all of `data` unless the body ended in it: the rest is the next request's.
-        A slice is valid as long as `data` is. Raises `MalformedBody`; after that, and after
-        an error of `sink`, the decoder is of no more use.
+        These are all of `data`, unless the body ends in it: the rest is the next request. A slice
+        is valid as long as `data` is. Raises `MalformedBody`. After that, and after an error of
+        `sink`, the decoder cannot be used any more.
         """
         position, end = 0, len(data)
         while position < end:
@@ -120,7 +120,7 @@ class ChunkedDecoder:
     def _read_data(
         self, data: memoryview, position: int, sink: Callable[[memoryview], object]
     ) -> int:
-        """Content, and the chunks that follow for as long as each is whole and ends as usual."""
+        """Content, and the chunks after it as long as each is whole and has no extension."""
         end, next_head = len(data), _NEXT_HEAD.match
         while True:
             stop = position + self._remaining
@@ -132,7 +132,7 @@ class ChunkedDecoder:
             self._remaining = 0
             self._state = _State.AFTER_DATA
             self.work += _CHUNK_WORK
-            # The whole of CRLF, size, CRLF is nearly always there: take it at once.
+            # CRLF, size and CRLF are nearly always there: match them at once.
             match = next_head(data, stop)
             if match is None:
                 return stop
@@ -147,7 +147,7 @@ class ChunkedDecoder:
     def _read_size(
         self, data: memoryview, position: int, sink: Callable[[memoryview], object]
     ) -> int:
-        """A chunk's head; or many small chunks, whole, at once."""
+        """The head of a chunk; or a run of tiny chunks at once."""
         if not self._partial and (run := _TINY_RUN.match(data, position)):
             chunks = _TINY_CHUNK.findall(data[position : run.end()])
             self.work += len(chunks)
@@ -187,7 +187,7 @@ class ChunkedDecoder:
         return position
 
     def _read_data_end(self, data: memoryview, position: int) -> int:
-        """Read one byte of the CRLF that ends a chunk's data: a wrong one is refused at once."""
+        """One byte of the CRLF that ends the data of a chunk."""
         if data[position] != (0x0A if self._partial else 0x0D):
             raise self._broken("The data of a chunk is not followed by CRLF.")
         if self._partial:
@@ -209,7 +209,7 @@ class ChunkedDecoder:
         self._trailer_size += len(line) + 2
         match = _FIELD_LINE.fullmatch(line)
         if match is None:
-            # A folded line too: RFC 9112, section 5.2, lets a server refuse obs-fold.
+            # This refuses a folded line too, as RFC 9112, section 5.2, allows.
             raise self._broken("A trailer field is malformed.")
         if len(self.trailers) == _MAX_TRAILERS:
             raise self._broken("There are too many trailer fields.")
@@ -217,7 +217,7 @@ class ChunkedDecoder:
         return position
 
     def _read_line(self, data: memoryview, position: int, limit: int) -> tuple[bytes | None, int]:
-        """The next line without its CRLF, None when it is not whole yet; and where it ends."""
+        """The next line without its CRLF, None when it is not complete; and where it ends."""
         room = limit + 2 - len(self._partial)
         stop = min(position + room, len(data))
         match = _LINE.match(data, position, stop)
@@ -228,8 +228,8 @@ class ChunkedDecoder:
             return None, stop
         line = bytes(self._partial) + match[0]
         self._partial.clear()
-        # RFC 9112, section 2.2, lets a recipient take a bare LF in a head. Between two parsers
-        # that read it differently a request can hide, so not here.
+        # RFC 9112, section 2.2, lets a recipient accept a bare LF in a head. Not here: parsers that
+        # disagree about it can be used to smuggle a request.
         if not line.endswith(b"\r\n"):
             raise self._broken("A line of the chunked coding does not end with CRLF.")
         return line[:-2], match.end()
@@ -238,8 +238,8 @@ class ChunkedDecoder:
 def allowed_trailers(
     trailers: Sequence[tuple[bytes, bytes]], names: Collection[bytes]
 ) -> list[tuple[bytes, bytes]]:
-    """Those trailers whose lower-case names are in `names` (RFC 9110, section 6.5.1).
+    """The trailers whose names, in lower case, are in `names` (RFC 9110, section 6.5.1).
 
-    A trailer never changes what the head said, so a caller lists what may come late.
+    A trailer must not change what the head said, so a caller lists those it expects.
     """
     return [(name, value) for name, value in trailers if name in names]

@@ -1,7 +1,7 @@
-"""The Content-Type of a request: whether its body is a form, a file, or nobody can tell.
+"""The Content-Type of a request: whether its body is a form or a file.
 
-The field decides, not the body. What begins like a form is one, or is refused: stored as a file
-it would be the form's framing with the file somewhere inside.
+The field decides, not the body. A body that is declared as a form is read as a form or refused: it
+must not be stored as a file, which would be the framing with the file somewhere inside.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FORM = re.compile(rb"[ \t\"']*multipart/form-data(?![!#$%&*+.^_`|~0-9A-Za-z-])"
 _OF_PARTS = re.compile(
     r"'*(?:x-)?multi-?part/.*|.*/(?:x-)?(?:(?:multi-?part[-_]?)?form[-_]?data|multi-?part)"
 )
-"""In the types that clients write by mistake, too: application/form-data, multi-part/form-data."""
+"""Also matches wrong types that clients send: application/form-data, multi-part/form-data."""
 _INSTEAD = (
     "Post a form (multipart/form-data) to a folder, with '/' at its end (curl -F file=@NAME), or "
     "send the file itself as the body (curl -T FILE)."
@@ -29,7 +29,7 @@ _INSTEAD = (
 
 
 def is_form_data(headers: Headers) -> bool:
-    """Whether a request means to send a form, readable or not."""
+    """Whether the Content-Type begins with multipart/form-data; the rest may be malformed."""
     return any(
         _FORM.match(value) is not None
         for name, value in headers
@@ -42,9 +42,10 @@ _NAVIGATIONS = ((b"sec-fetch-mode", b"navigate"), (b"upgrade-insecure-requests",
 
 
 def is_form_without_files(headers: Headers) -> bool:
-    """Whether it is the form of a page that has another `enctype` than multipart/form-data: then
-    a browser sends the names of its files, and not the files (WHATWG HTML, "form submission").
-    It asks for a page; programs that send files by these types do not.
+    """Whether it is a form from a page with another `enctype` than multipart/form-data. A browser
+    then sends only the names of the files (WHATWG HTML, "form submission").
+
+    Such a request accepts a page as its answer; programs that send files of these types do not.
     """
     kind = (fields.first(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
     if kind not in (_URLENCODED, b"text/plain") or not negotiation.wants_page(headers):
@@ -53,7 +54,7 @@ def is_form_without_files(headers: Headers) -> bool:
 
 
 def form_without_files() -> UnsupportedMediaType:
-    """What refuses it."""
+    """The error for such a form."""
     return UnsupportedMediaType(
         'The form came without its files. Its page needs <form method="post" '
         'enctype="multipart/form-data">.'
@@ -61,10 +62,11 @@ def form_without_files() -> UnsupportedMediaType:
 
 
 def file_type(headers: Headers, instead: str = _INSTEAD) -> str:
-    """`type/subtype` of a body that is stored as it is, "" when nothing is said of it.
+    """`type/subtype` of a body that is stored as a file, "" when there is no Content-Type.
 
-    Raises InvalidField when the field comes twice or cannot be read (RFC 9110, section 8.3), and
-    UnsupportedMediaType, which says what to do `instead`, for one of several parts (multipart/*).
+    Raises InvalidField when the field is repeated or malformed (RFC 9110, section 8.3), and
+    UnsupportedMediaType for a type with several parts (multipart/*). `instead` is added to the
+    message and says what to do.
     """
     value = fields.single(headers, b"content-type")
     return "" if value is None else parse_file_type(value, instead)
@@ -72,7 +74,7 @@ def file_type(headers: Headers, instead: str = _INSTEAD) -> str:
 
 @functools.lru_cache(maxsize=256)
 def parse_file_type(value: bytes, instead: str = _INSTEAD) -> str:
-    """The same of the field's one value."""
+    """The same for the value of the field."""
     kind, parameters = parse_media_type(value)
     if not kind and value.strip(b" \t"):
         raise InvalidField(
@@ -82,7 +84,7 @@ def parse_file_type(value: bytes, instead: str = _INSTEAD) -> str:
     if _OF_PARTS.fullmatch(kind):
         raise UnsupportedMediaType(f"A body of {kind} is not one file. {instead}")
     if "boundary" in parameters:
-        # RFC 2046, section 5.1.1: only what has several parts has one.
+        # RFC 2046, section 5.1.1: only multipart types have one.
         raise UnsupportedMediaType(
             f"Content-Type names a boundary beside {kind}, as if the body had parts. {instead}"
         )

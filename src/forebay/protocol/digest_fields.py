@@ -1,4 +1,4 @@
-"""Digest fields (RFC 9530): what a body is announced to be, and what is wanted back."""
+"""Digest fields of RFC 9530, those that announce a digest and those that ask for one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from forebay.protocol.structured_fields import structured_dictionary
 __all__ = ["ALGORITHMS", "parse", "serialise", "wanted_algorithms"]
 
 ALGORITHMS: Mapping[str, str] = MappingProxyType({"sha-256": "sha256", "sha-512": "sha512"})
-"""The registry's active algorithms (section 7.2), and what `hashlib` calls them."""
+"""The active algorithms of the registry (section 7.2), with their names in `hashlib`."""
 
 _SIZES = {"sha-256": 32, "sha-512": 64}
 
 
 def parse(values: Sequence[bytes], field: str) -> tuple[Digest, ...]:
-    """The digests of a Content-Digest or Repr-Digest field that can be verified here.
+    """The digests in a Content-Digest or Repr-Digest field.
 
-    `values` are all lines of the field, `field` its name for the message. Unknown algorithms
-    are ignored (sections 2 and 3). Raises `InvalidField`: what is announced wrongly would
-    else be stored unverified.
+    `values`: all lines of the field. `field`: its name, for messages. Unknown algorithms are
+    ignored (sections 2 and 3). Raises `InvalidField` when the field is malformed: the content
+    would be stored unverified.
     """
     if not values:
         return ()
@@ -43,16 +43,16 @@ def parse(values: Sequence[bytes], field: str) -> tuple[Digest, ...]:
 
 
 def wanted_algorithms(values: Sequence[bytes]) -> tuple[str, ...]:
-    """The algorithms that a Want-Content-Digest or Want-Repr-Digest asks for, best first.
+    """The algorithms that Want-Content-Digest or Want-Repr-Digest asks for, best first.
 
-    Section 4: preferences from 1 to 10, 0 is "not acceptable". It is a wish, so what cannot
-    be read or computed here is ignored.
+    Preferences are from 1 to 10, and 0 is "not acceptable" (section 4). The field is a hint, so
+    what is malformed or unknown is ignored.
     """
     members = structured_dictionary(values) if values else None
     ranked = [
         (weight, algorithm)
         for algorithm, (weight, _) in (members or {}).items()
-        # `type`, since a member without a value is True and that is an int
+        # `type`, because a member without a value is True, which is an int
         if algorithm in ALGORITHMS and type(weight) is int and 1 <= weight <= 10
     ]
     ranked.sort(key=lambda entry: -entry[0])

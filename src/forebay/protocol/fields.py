@@ -35,7 +35,7 @@ def every(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def single(headers: Headers, name: bytes) -> bytes | None:
-    """The value of a field that may come once. Raises `InvalidField` if it comes again."""
+    """The value of a field that must not be repeated. Raises `InvalidField` if it is."""
     values = every(headers, name)
     if len(values) > 1:
         raise InvalidField(f"The field {name.decode('latin-1')} was sent more than once.")
@@ -47,7 +47,7 @@ _MAX_ELEMENTS = 64
 
 def elements(headers: Headers, name: bytes) -> list[bytes]:
     """The elements of a list of tokens, in lower case, from all fields of that name (RFC 9110,
-    section 5.6.1). What comes after the 64th is one element with it, and so no token.
+    section 5.6.1). Everything after the 64th comma is one element, which is no token.
     """
     return b",".join(every(headers, name)).lower().split(b",", _MAX_ELEMENTS)
 
@@ -58,8 +58,8 @@ _DIGITS = re.compile(rb"[0-9]{1,19}")
 def content_length(headers: Headers) -> int | None:
     """The Content-Length, in bytes (RFC 9110, section 8.6).
 
-    A repeated one is refused even when both agree: the section allows that, and parsers that
-    disagree about it are how requests are smuggled. Raises `InvalidField`.
+    A repeated one is refused even when both agree, as the section allows: requests are smuggled
+    past parsers that disagree about it. Raises `InvalidField`.
     """
     value = single(headers, b"content-length")
     if value is None:

@@ -1,6 +1,6 @@
-"""The head of a form: a POST of multipart/form-data to a folder (design: the URL space).
+"""The head of a request with a form: a POST of multipart/form-data to a folder.
 
-What the head alone shows to be wrong is refused here, before a byte of the body is read.
+What is wrong with the head is refused here, before any byte of the body is read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from forebay.protocol.form_type import boundary_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReceiveForm:
-    """A wish: take a form, and publish its files in `folder` ("" is the root)."""
+    """Command: receive a form, and publish its files in `folder` ("" is the root)."""
 
     folder: str
     content_type: bytes
@@ -35,20 +35,19 @@ class ReceiveForm:
     preconditions: Preconditions
     """They apply to every file of the form."""
     expected: tuple[Digest, ...]
-    """Of the whole body, as it was sent."""
+    """Digests of the whole body, as it was sent."""
     wanted: tuple[str, ...]
-    """Algorithms of the digests to tell of each file."""
+    """Algorithms of the digests to answer with, for each file."""
     coding: str | None = None
-    """A content coding to take off the body."""
+    """The content coding of the body, to decode."""
 
 
 def is_form(method: str, headers: Headers) -> bool:
-    """Whether a request is a form to take apart, or one that `command` refuses as unreadable.
+    """Whether a request is a form; `command` refuses it when it is malformed.
 
-    A PUT never is: it gives its body one name, which a form has no use for (`content_type`
-    refuses it). Nor is what begins a resumable upload with a part of it. A whole form in the
-    terms of one (`Upload-Complete: ?1`, as URLSession sends every upload) is taken like any
-    other, as a target may (draft-ietf-httpbis-resumable-upload, section 4.2.2).
+    A PUT never is: it names one file (`content_type` refuses a form there). The first part of a
+    resumable upload is none either. A whole form with `Upload-Complete: ?1`, as URLSession sends
+    it, is one, as draft-ietf-httpbis-resumable-upload, section 4.2.2, allows.
     """
     return (
         method == "POST"
@@ -69,9 +68,8 @@ def command(
     on_conflict: Conflict,
     decodable: Collection[str] = (),
 ) -> ReceiveForm:
-    """The wish of a form. `decodable` are the content codings that may be taken off it.
-
-    Raises an UploadError for what cannot be done.
+    """The command for a form. `segments`: the decoded path. `folder`: it ends with a slash.
+    `decodable`: content codings that can be decoded. Raises errors derived from UploadError.
     """
     if content_type.is_form_without_files(headers):
         raise content_type.form_without_files()
@@ -94,8 +92,8 @@ def command(
 
 
 def readable_type(headers: Headers) -> bytes:
-    """The Content-Type of a form. Raises InvalidField for two of them, and what `boundary_of`
-    raises.
+    """The Content-Type of a form. Raises InvalidField when it is repeated, and the errors of
+    `boundary_of`.
     """
     value = fields.single(headers, b"content-type") or b""
     boundary_of(value)
@@ -105,8 +103,8 @@ def readable_type(headers: Headers) -> bytes:
 def check_whole(
     headers: Headers, decodable: Collection[str] = (), method: str = "POST"
 ) -> str | None:
-    """The content coding to take off. Raises what refuses a form with another, or one that is a
-    part of something else.
+    """The content coding to decode, if any. Raises UnsupportedCoding for another one, and
+    InvalidField and the errors of `whole_file.check` when the form is not whole.
     """
     coding = content_codings.to_decode(headers, decodable)
     if fields.first(headers, b"content-range") is not None:

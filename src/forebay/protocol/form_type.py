@@ -1,4 +1,4 @@
-"""What the Content-Type of a form says: its boundary, and the charset of its names."""
+"""The Content-Type of a form: its boundary, and the charset of its names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["boundary_of", "charset_of", "read_parameters"]
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110, section 5.6.2
 _KIND = re.compile(rf"[ \t]*({_TOKEN}(?:/{_TOKEN})?)[ \t]*")
-# Possessive, so linear. Bare values go beyond tokens: boundaries with ":" or "/" are common.
+# Possessive, so the time is linear. Bare values may be no tokens: boundaries have ":" and "/".
 _BARE = r'([^;" \t]++)'
 _BEFORE = rf"[ \t]*({_TOKEN})[ \t]*=[ \t]*"
 _ESCAPING = re.compile(rf';(?:{_BEFORE}(?:"((?:[^"\\]++|\\["\\]?+)*+)"|{_BARE}))?[ \t]*')
@@ -22,12 +22,12 @@ _MAX_LENGTH = 8192
 
 
 def read_parameters(text: str) -> tuple[str, dict[str, str]] | None:
-    """The main value in lower case and its parameters, None when that cannot be told.
+    """The main value in lower case, and its parameters; None when the field is malformed.
 
     For Content-Type and Content-Disposition as browsers write them (RFC 7578, section 4.2; WHATWG
-    HTML): a backslash is itself, save before a quote or another one. They do not escape it, so a
-    name may end with one right before its closing quote: when it makes no sense that a quote is
-    escaped, none is.
+    HTML). A backslash escapes only a quote or another backslash. Browsers do not escape it, so a
+    name may end with one before the closing quote: when reading quotes as escaped fails, they are
+    read as not escaped.
     """
     if len(text) > _MAX_LENGTH:
         return None
@@ -55,7 +55,7 @@ def _read(text: str, grammar: re.Pattern[str]) -> tuple[str, dict[str, str]] | N
         if name.lower() in parameters:
             return None  # two readers would pick different ones
         if bare is None and grammar is _ESCAPING and "\\" in quoted:
-            # By pairs from the left, as a search would; NUL is in no field.
+            # Pairs of backslashes first. NUL, which no field has, takes their place meanwhile.
             quoted = quoted.replace("\\\\", "\0").replace('\\"', '"').replace("\0", "\\")
         parameters[name.lower()] = quoted if bare is None else bare
     return None
@@ -63,15 +63,15 @@ def _read(text: str, grammar: re.Pattern[str]) -> tuple[str, dict[str, str]] | N
 
 MAX_BOUNDARY = 70
 """Bytes (RFC 2046, section 5.1.1)."""
-# Clients use more characters than the RFC has; a quote or backslash is read in two ways.
+# Clients use more characters than the RFC allows. Quote and backslash are not safe: parsers differ.
 _BOUNDARY = re.compile(r"[ !#-\[\]-~]{0,69}[!#-\[\]-~]")
 
 
 def boundary_of(value: bytes) -> bytes:
-    """The boundary that a Content-Type names (RFC 2046, section 5.1.1).
+    """The boundary in a Content-Type (RFC 2046, section 5.1.1).
 
-    Raises `InvalidRequest` when it is not multipart/form-data, `InvalidField` when it cannot be
-    read, has no boundary, two of them, or one that cannot be told from what surrounds it.
+    Raises `InvalidRequest` when the type is not multipart/form-data, and `InvalidField` when the
+    field is malformed or has no boundary, two of them, or one with unsafe characters.
     """
     found = read_parameters(value.decode("latin-1"))
     if not content_type.is_form_data([(b"content-type", value)]):
@@ -95,8 +95,9 @@ def boundary_of(value: bytes) -> bytes:
 
 
 def charset_of(value: bytes) -> str:
-    """The codec that a form's Content-Type names for its names and fields; UTF-8 when it does
-    not. No standard knows that parameter, but clients for Java and others send it.
+    """The codec for names and fields that the Content-Type of a form names, else UTF-8.
+
+    The parameter is in no standard, but Java clients and others send it.
     """
     found = read_parameters(value.decode("latin-1"))
     label = found[1].get("charset") if found is not None else None

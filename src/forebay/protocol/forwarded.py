@@ -1,6 +1,6 @@
-"""What a trusted proxy says of the URL that the client used (RFC 7239, X-Forwarded-*).
+"""The URL that the client used, as trusted proxies report it (RFC 7239, X-Forwarded-*).
 
-Believed only when the peer is one of `trusted`: anybody can send these fields. Pure.
+The fields are read only when the peer is a trusted proxy: any client can send them.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _PAIR = re.compile(r'\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*))\s*')
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outside:
-    """How the client sees this server. None: nobody trusted said so.
+    """How the client sees this server. None: no trusted proxy said so.
 
-    `prefix` is what a proxy took away from the front of the path; no slash at its end.
+    `prefix`: what a proxy removed from the front of the path, without a slash at its end.
     """
 
     scheme: str | None = None
@@ -39,14 +39,16 @@ class Outside:
     prefix: str = ""
 
     def origin(self, scheme: str, host: str) -> str:
-        """`scheme://host` for links, default ports left out; the arguments fill the gaps."""
+        """`scheme://host` for links, without default ports. The arguments are for values that no
+        proxy reported.
+        """
         scheme = self.scheme or scheme
         host = self.host or host
         return f"{scheme}://{host.removesuffix(_DEFAULT_PORTS.get(scheme, '//'))}"
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """Networks of `192.0.2.1`, `10.0.0.0/8` or `::1`. Raises ValueError."""
+    """The networks in texts such as `192.0.2.1`, `10.0.0.0/8` or `::1`. Raises ValueError."""
     return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 
 
@@ -63,7 +65,7 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
 
 
 def outside(headers: Headers, peer: str | None, trusted: Sequence[Network]) -> Outside:
-    """What the outermost trusted proxy saw. Values that make no URL are ignored."""
+    """What the outermost trusted proxy saw. Malformed values are ignored."""
     if not is_trusted(peer, trusted):
         return Outside()
     prefix = _prefix(headers)
@@ -88,8 +90,8 @@ def outside(headers: Headers, peer: str | None, trusted: Sequence[Network]) -> O
 def prefix_before(base: str, prefix: str) -> str:
     """What to write before `base`, so that a link has `prefix` once.
 
-    `base` is the path that the application was told it is at (ASGI's root_path): often that
-    which a proxy takes off and names in `prefix` as well.
+    `base` is the path at which the application is mounted (ASGI's root_path). It is often the
+    same one that a proxy removes and reports as `prefix`.
     """
     base = base.rstrip("/")
     if not prefix or base == prefix or base.startswith(f"{prefix}/"):
@@ -98,19 +100,19 @@ def prefix_before(base: str, prefix: str) -> str:
 
 
 def _list(headers: Headers, name: bytes) -> list[str]:
-    """The last elements: the proxies that are trusted added theirs at the end."""
+    """The last elements of a list; trusted proxies add theirs at the end."""
     joined = b",".join(fields.every(headers, name)).decode("latin-1")
     listed = joined.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
     return [item.strip() for item in listed if item.strip()]
 
 
 def _nth_last(items: list[str], hops: int) -> str | None:
-    """What the proxy `hops` steps before the nearest one added; each adds at the end."""
+    """The element of the proxy `hops` steps before the nearest one; each adds at the end."""
     return items[max(0, len(items) - 1 - hops)] if items else None
 
 
 def _elements(headers: Headers) -> list[dict[str, str]]:
-    """The elements of Forwarded, that of the nearest proxy last; [] if one cannot be read."""
+    """The elements of Forwarded, the nearest proxy last; [] if one is malformed."""
     text = ",".join(value.decode("latin-1") for value in fields.every(headers, b"forwarded"))
     if len(text) > _MAX_FORWARDED or text.count(",") + text.count(";") > _MAX_PAIRS:
         return []
@@ -133,7 +135,7 @@ def _elements(headers: Headers) -> list[dict[str, str]]:
 
 
 def _address(text: str) -> str:
-    """The address of `for`, without a port."""
+    """The address in `for`, without a port."""
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0] if text.count(":") == 1 else text
@@ -148,7 +150,7 @@ def _host(value: str | None) -> str | None:
 
 
 def _prefix(headers: Headers) -> str:
-    """Each proxy that takes something off the path adds that at the end: /a, then /b, of /a/b/c."""
+    """Each proxy adds what it removed from the path at the end: of /a/b/c first /a, then /b."""
     listed = [item.rstrip("/") for item in _list(headers, b"x-forwarded-prefix")]
     prefix = "".join(listed)
     sound = all(_PREFIX.fullmatch(item) for item in listed if item)

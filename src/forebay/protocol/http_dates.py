@@ -31,7 +31,7 @@ def http_date(seconds: float) -> bytes:
     return _http_date(max(0, min(int(seconds), _LAST_SECOND)))
 
 
-@functools.lru_cache(maxsize=64)  # many answers of one second tell the same time
+@functools.lru_cache(maxsize=64)  # many responses have the same time
 def _http_date(seconds: int) -> bytes:
     days, second = divmod(seconds, 86400)
     date = datetime.date.fromordinal(_EPOCH + days)
@@ -44,10 +44,10 @@ def _http_date(seconds: int) -> bytes:
 
 
 def parse_http_date(value: bytes) -> int | None:
-    """Seconds since the epoch of an HTTP-date, None if it is not one (section 5.6.7).
+    """Seconds since the epoch of an HTTP-date, None if it is malformed (section 5.6.7).
 
-    The obsolete forms of RFC 850 and asctime are read too. A two-digit year should be taken
-    as near to now; without a clock here, 70 to 99 are of the 20th century.
+    The obsolete forms of RFC 850 and asctime are accepted. A two-digit year from 70 to 99 is in
+    the 20th century: the rule of the RFC needs a clock, which this package does not use.
     """
     text = value.decode("latin-1")
     match = next((found for form in _DATES if (found := form.fullmatch(text))), None)
@@ -63,6 +63,6 @@ def parse_http_date(value: bytes) -> int | None:
         date = datetime.date(year, _MONTHS.index(match["month"]) + 1, int(match["day"]))
     except ValueError:
         return None
-    # A leap second (60) is the last one that POSIX time can tell.
+    # POSIX time has no leap seconds: 60 counts as 59.
     days = date.toordinal() - _EPOCH
     return days * 86400 + hour * 3600 + minute * 60 + min(second, 59)

@@ -1,8 +1,8 @@
 """Resumable uploads of the IETF: draft-ietf-httpbis-resumable-upload.
 
-A request's head in, a `CreateUpload` or `AppendUpload` out; an upload's state in, fields out.
-Sections are of the newest text read, httpwg/http-extensions b1b1c72f (2026-07-01), with what
-is known of -12 and later. Until it is an RFC its iterations are told apart by a number.
+The head of a request in, a `CreateUpload` or `AppendUpload` out; the state of an upload in,
+fields out. Section numbers are those of httpwg/http-extensions b1b1c72f (2026-07-01), with what
+is known of -12 and later. Versions of the draft are distinguished by their interop number.
 """
 
 from __future__ import annotations
@@ -49,28 +49,28 @@ PARTIAL_UPLOAD = "application/partial-upload"
 _PROBLEMS = "https://iana.org/assignments/http-problem-types#"
 
 
-# --- what differs between the iterations -----------------------------------------------------
+# --- versions of the draft -------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Version:
-    """One iteration of the draft, by its interop number; None is the protocol without one."""
+    """What a version of the draft has; `number` is its interop number, None when there is none."""
 
     number: int | None
     incomplete: bool = False
-    """Says `Upload-Incomplete`, the opposite, where the others say `Upload-Complete`."""
+    """It has `Upload-Incomplete`, the opposite, in place of `Upload-Complete`."""
     media_type: bool = True
-    """An append has to be `application/partial-upload`."""
+    """An append must have the media type `application/partial-upload`."""
     lax: bool = False
-    """An append without `Upload-Complete` is one that does not end the upload."""
+    """An append without `Upload-Complete` is valid, and does not end the upload."""
     length: bool = True
-    """Knows `Upload-Length`."""
+    """It has `Upload-Length`."""
     limits: bool = True
-    """Knows `Upload-Limit`."""
+    """It has `Upload-Limit`."""
     age: bytes = b"max-age"
-    """What that calls the seconds left to live."""
+    """The member of `Upload-Limit` for the seconds until the upload expires."""
     interim: bool = True
-    """104 may be sent to a client that asked in this version."""
+    """104 responses may be sent to its clients."""
 
 
 VERSIONS: Mapping[int, Version] = MappingProxyType(
@@ -92,8 +92,10 @@ NEWEST = VERSIONS[9]
 
 
 def _version(headers: Headers, without_version: bool) -> Version:
-    """Section "Draft Version Identification". An unknown number gets the newest rules and
-    no 104, none at all likewise unless the RFC is out (`without_version`).
+    """The version of a request (section "Draft Version Identification").
+
+    An unknown number, or none, gets the rules of the newest version without 104 responses.
+    `without_version`: requests without a number get them as well, as after the RFC.
     """
     number = _integer(headers, b"upload-draft-interop-version")
     if number is None:
@@ -107,15 +109,19 @@ def _version(headers: Headers, without_version: bool) -> Version:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UploadFields:
-    """What the fields of a request say; None for a field that is absent or not to be read."""
+    """The fields of a request; None for a field that is absent or malformed."""
 
     version: Version
     complete: bool | None
+    """Upload-Complete: the body ends the upload."""
     offset: int | None
+    """Upload-Offset, in bytes."""
     length: int | None
+    """Upload-Length, in bytes."""
 
 
 def read(headers: Headers, *, without_version: bool = False) -> UploadFields:
+    """The fields of a request. `without_version`: the setting `resumable_without_version`."""
     version = _version(headers, without_version)
     if version.incomplete:
         incomplete = _boolean(headers, b"upload-incomplete")
@@ -137,7 +143,7 @@ def _item(headers: Headers, name: bytes) -> object:
 
 
 def _integer(headers: Headers, name: bytes) -> int | None:
-    """Sections 4.1.1 and 4.1.3: any other value makes the field as if it were not there."""
+    """An Integer that is not negative; None for any other value (sections 4.1.1 and 4.1.3)."""
     value = _item(headers, name)
     return value if type(value) is int and value >= 0 else None
 
@@ -148,30 +154,30 @@ def _boolean(headers: Headers, name: bytes) -> bool | None:
 
 
 def has_completeness(headers: Headers) -> bool:
-    """Whether a request has a field that begins an upload (section 4.2.2), readable or not."""
-    return any(key in _MARKS for key, _ in headers)
+    """Whether a request has Upload-Complete or Upload-Incomplete, even malformed (4.2.2)."""
+    return any(key in _COMPLETENESS for key, _ in headers)
 
 
 def is_part(headers: Headers) -> bool:
-    """Whether the body is said not to be the whole: stored as one it would be taken for it."""
+    """Whether the request says that its body is only a part, which must not be stored as a file."""
     return has_completeness(headers) and read(headers).complete is False
 
 
-_MARKS = frozenset({b"upload-complete", b"upload-incomplete"})
+_COMPLETENESS = frozenset({b"upload-complete", b"upload-incomplete"})
 
 
 def speaks(method: str, headers: Headers) -> bool:
-    """Whether a request to an upload, or to where they begin, is in this dialect."""
+    """Whether a request to an upload, or to the collection, is in this protocol."""
     if method == "POST":
         return read(headers).complete is not None
-    if method in ("GET", "HEAD", "DELETE"):  # without the number nothing tells it from others
+    if method in ("GET", "HEAD", "DELETE"):  # only the number distinguishes it from others
         return fields.first(headers, b"upload-draft-interop-version") is not None
     return method == "PATCH"
 
 
 def create(target: Receive, length: int | None, headers: Headers) -> CreateUpload:
-    """The upload that a creation asks for (section 4.2.2); `length` is what it comes to in
-    all, where that is known. `target` is the request as its resource would have taken it.
+    """The command of a creation (section 4.2.2). `length`: bytes of the whole upload, None when not
+    known. `target`: the command that the request would be without this protocol.
     """
     limits = [LARGEST] if target.max_size is None else [target.max_size, LARGEST]
     return CreateUpload(
@@ -189,7 +195,7 @@ def create(target: Receive, length: int | None, headers: Headers) -> CreateUploa
 
 
 def append(asked: UploadFields, upload_id: str, headers: Headers) -> AppendUpload:
-    """What a PATCH asks for (section 4.4). Raises UnsupportedMediaType and InvalidField."""
+    """The command of a PATCH (section 4.4). Raises UnsupportedMediaType and InvalidField."""
     kind = content_type.file_type(headers)
     if asked.version.media_type and kind != PARTIAL_UPLOAD:
         raise UnsupportedMediaType(f"Send the bytes to append as {PARTIAL_UPLOAD}.")
@@ -211,12 +217,12 @@ def append(asked: UploadFields, upload_id: str, headers: Headers) -> AppendUploa
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """What an upload is bounded by; None where nothing does."""
+    """The limits of an upload; None is no limit."""
 
     max_size: int | None = None
     """Bytes."""
     age: int | None = None
-    """Seconds that are left."""
+    """Seconds until the upload expires."""
     max_append_size: int | None = None
     """Bytes of one request."""
 
@@ -233,25 +239,28 @@ class Limits:
 
 
 def version_fields(version: Version) -> Fields:
-    """The number that the client sent, on all that is for it."""
+    """The interop number of the client, for every response to it."""
     if version.number is None:
         return []
     return [(b"upload-draft-interop-version", b"%d" % version.number)]
 
 
 def completeness_field(version: Version, complete: bool) -> tuple[bytes, bytes]:
-    """Whether an answer is the target's own (section 4.1.2), True, or about the transfer."""
+    """Upload-Complete of a response (section 4.1.2). True: it is the response of the target itself.
+    False: it is about the transfer.
+    """
     if version.incomplete:
         return b"upload-incomplete", b"?0" if complete else b"?1"
     return b"upload-complete", b"?1" if complete else b"?0"
 
 
 def offset_field(value: int) -> tuple[bytes, bytes]:
+    """Upload-Offset, in bytes."""
     return b"upload-offset", b"%d" % value
 
 
 def announcement_fields(version: Version, location: bytes, limits: Limits) -> Fields:
-    """A 104 that names the upload (section 4.2.2)."""
+    """The fields of a 104 response with the URL of the upload (section 4.2.2)."""
     found = [(b"location", location)]
     if version.limits:
         found.append(limits.field(version))
@@ -259,14 +268,14 @@ def announcement_fields(version: Version, location: bytes, limits: Limits) -> Fi
 
 
 def progress_fields(version: Version, committed: int) -> Fields:
-    """A 104 that acknowledges bytes (sections 4.2.2 and 4.4.2): no Location."""
+    """The fields of a 104 response that acknowledges bytes (sections 4.2.2 and 4.4.2)."""
     return [offset_field(committed), *version_fields(version)]
 
 
 def state_fields(
     version: Version, *, complete: bool, at: int, length: int | None, limits: Limits | None
 ) -> Fields:
-    """Where an upload stands, on a final answer (section 4.3.2)."""
+    """The state of an upload, for a final response (section 4.3.2)."""
     found = [completeness_field(version, complete), offset_field(at)]
     if version.length and length is not None:
         found.append((b"upload-length", b"%d" % length))
@@ -276,11 +285,11 @@ def state_fields(
 
 
 def offset_problem(*, expected: int, provided: int, **_: object) -> dict[str, object]:
-    """Members of the problem document for an offset that does not fit (section 7.1)."""
+    """Members of the problem document for a wrong offset (section 7.1)."""
     kind = _PROBLEMS + "mismatching-upload-offset"
     return {"type": kind, "expected-offset": expected, "provided-offset": provided}
 
 
 def length_problem() -> dict[str, object]:
-    """Members of the problem document for lengths that do not agree (section 7.2)."""
+    """Members of the problem document for contradicting lengths (section 7.2)."""
     return {"type": _PROBLEMS + "inconsistent-upload-length"}

@@ -1,12 +1,12 @@
-"""multipart/form-data (RFC 7578; RFC 2046, section 5.1), taken off the wire in pieces.
+"""A parser of multipart/form-data (RFC 7578; RFC 2046, section 5.1) for pieces of any size.
 
     PREAMBLE ──delimiter──> HEAD ──empty line──> CONTENT ──delimiter──> HEAD ...
-    a delimiter may have blanks behind it: ──> PADDING ──CRLF──> HEAD
-    a delimiter with two hyphens ends it all: ──> CLOSED ──> EPILOGUE     any error ──> BROKEN
+    a delimiter may be followed by blanks: ──> PADDING ──CRLF──> HEAD
+    the closing delimiter has two hyphens: ──> CLOSED ──> EPILOGUE        any error ──> BROKEN
 
-Content is never copied nor held: it is handed on as slices of the caller's buffer. Kept from
-one piece to the next are a part's header as far as it has come, and of content the few last
-bytes when they may begin a delimiter (less than the boundary's length plus 6).
+Content is neither copied nor stored: it is passed on as slices of the caller's buffer. Stored
+from one piece to the next are the incomplete header of a part, and the last bytes of content
+that may begin a delimiter (fewer than the length of the boundary plus 6).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from forebay.protocol.multipart_parts import FormHandler, FormParts
 __all__ = ["MultipartParser"]
 
 _MAX_PADDING = 256
-"""Blanks after a delimiter. RFC 2046 has no bound for what gateways add; none adds many."""
+"""Blanks after a delimiter. RFC 2046 lets gateways add them, without a limit."""
 
 _MAX_LOOKALIKES = 1000
-"""Lines that begin with the delimiter and go on. RFC 2046, section 5.1.1, wants none."""
+"""Content lines that begin with the delimiter. RFC 2046, section 5.1.1, allows none."""
 
 _COPIED = 64 << 10
 _BLANKS = re.compile(rb"[ \t]++")
 _PART_WORK = 100
 _HEAD_BYTES = 8
-"""Bytes of a part's header that take another unit."""
+"""Bytes of the header of a part that count as one more unit of work."""
 _LOOKALIKE_WORK = 10
 
 
@@ -48,7 +48,7 @@ class _State(Enum):
 
 
 class _Follow(Enum):
-    """What stands behind `CRLF "--" boundary`, and so what that was."""
+    """What follows `CRLF "--" boundary`, and so whether that is a delimiter."""
 
     NEXT = b"\r\n"
     CLOSE = b"--"
@@ -58,11 +58,11 @@ class _Follow(Enum):
 
 
 class MultipartParser:
-    """Takes one form off the wire, in pieces of any size, and tells `handler` of its parts.
+    """Parses one form, in pieces of any size, and passes its parts to `handler`.
 
-    `charset` is the codec of names and fields that say nothing else. Raises `MalformedBody` and
-    `TooLarge` (the message names the limit); after that, and after an error of the handler, the
-    parser is of no more use.
+    `charset`: the codec of names, and of fields that name none. Methods raise `MalformedBody` and
+    `TooLarge` (the message names the limit). After that, and after an error of the handler, the
+    parser cannot be used any more.
     """
 
     __slots__ = (
@@ -87,23 +87,23 @@ class MultipartParser:
         self._parts = FormParts(limits, handler, charset)
         self._max_header_size = limits.max_header_size
         self._state = _State.PREAMBLE
-        # The first delimiter may be the first line, and that of a part without content may use
-        # the empty line's CRLF: both are as if that CRLF came again. It is not sent on.
+        # A delimiter begins with CRLF. The first one may be the first line of the body, and that
+        # of an empty part may share the CRLF of the empty line before: as if a CRLF stood there.
         self._held = b"\r\n"
         self._unsent = 2
         self._head = bytearray()
         self._padding = b""
         self._lookalikes = 0
         self.work = 0
-        """What parts and all but their content took, in units of about 0.3 microseconds."""
+        """The work of parsing everything but content, in units of 0.3 microseconds."""
 
     @property
     def done(self) -> bool:
-        """Whether the closing delimiter has been read; only an epilogue may follow."""
+        """Whether the closing delimiter was read; only an epilogue may follow."""
         return self._state in (_State.CLOSED, _State.EPILOGUE)
 
     def finish(self) -> None:
-        """The body has ended. Raises `IncompleteBody` unless the form has too."""
+        """To call at the end of the body. Raises `IncompleteBody` unless the form has ended."""
         if self.done:
             return
         if self._state is _State.PREAMBLE:
@@ -116,10 +116,10 @@ class MultipartParser:
     def decode(
         self, data: bytes | bytearray | memoryview, start: int = 0, end: int | None = None
     ) -> None:
-        """Take `data[start:end]`, all of it; nothing is kept of the buffer.
+        """Parses `data[start:end]`. The buffer may be reused afterwards.
 
-        Bytes and a bytearray are searched in place. So is a memoryview of the whole of one;
-        of any other view a copy is searched, 64 KiB at a time, as views have no search.
+        Bytes, a bytearray and a memoryview of a whole one are searched in place. Of other views
+        a copy is searched, 64 KiB at a time, since views have no search.
         """
         if self._state is _State.BROKEN:
             raise MalformedBody("The form was malformed before.")
@@ -151,8 +151,7 @@ class MultipartParser:
             elif state is _State.PADDING:
                 position = self._read_padding(data, position, end)
             elif state is _State.CLOSED:
-                # Anything else makes it a line that only looks like the end: what follows
-                # would be lost, so it is refused.
+                # A line that only looks like the closing delimiter: what follows would be lost.
                 if data[position] not in b"\r\n \t":
                     raise MalformedBody("The closing delimiter is not at the end of its line.")
                 self._state = _State.EPILOGUE
@@ -184,7 +183,7 @@ class MultipartParser:
         return after + len(follow.value)
 
     def _read_held(self, data: bytes | bytearray, position: int, end: int) -> int:
-        """Decide about what was held back, with as few further bytes as that takes."""
+        """Decides whether the bytes held back begin a delimiter, with as few more as possible."""
         held, delimiter = self._held, self._finder.delimiter
         stop = min(position + len(delimiter) + 2 - len(held), end)
         window = held + data[position:stop]
@@ -199,7 +198,7 @@ class MultipartParser:
         if follow is not _Follow.CONTENT:
             self._end_content(follow)
             return position + len(delimiter) + len(follow.value) - len(held)
-        # Only a CR begins a delimiter, so only what the next one begins is held on.
+        # A delimiter begins with CR: hold back the bytes from the next CR on.
         cut = held.find(b"\r", 1)
         self._held = b"" if cut < 0 else held[cut:]
         unsent, self._unsent = self._unsent, 0
@@ -261,7 +260,7 @@ class MultipartParser:
 
     def _begin_head(self) -> None:
         self._parts.count("parts", 1)
-        self._head = bytearray(b"\r\n")  # of the delimiter: an empty head is then no exception
+        self._head = bytearray(b"\r\n")  # of the delimiter: so an empty header ends as any other
         self._state = _State.HEAD
 
     def _read_head(self, data: bytes | bytearray, position: int, end: int) -> int:
@@ -283,7 +282,7 @@ class MultipartParser:
 
 
 def _searchable(view: memoryview) -> bytes | bytearray | None:
-    """The object behind a view, when the view is the whole of it, from front to back."""
+    """The object behind a view, when the view covers all of it."""
     behind = view.obj
     if not isinstance(behind, (bytes, bytearray)):
         return None

@@ -1,4 +1,4 @@
-"""Finding the delimiter of a form in a buffer, quickly whatever the buffer holds."""
+"""Finds the delimiter of a form in a buffer, fast even in data made to be slow."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 
 _WINDOW = 64 << 10
 _TWO_WAY_FROM = 30_000
-"""From this size on `bytes.find` looks for a needle of this length with two-way search."""
+"""Bytes of a buffer from which `bytes.find` uses two-way search for such a needle."""
 _LINES = 32
 _SAMPLES = 256
 _PAIRS = 32
 
 
 class DelimiterFinder:
-    """Finds the delimiter at the speed of `memmem`, also where someone wants it slow.
+    """Finds the delimiter with the search that is fastest for the data, which samples decide.
 
-    What has no CR is skipped by memchr. On random bytes glibc's `memmem` does 12 to 25 GB/s;
-    CPython's `find` (two-way), for where there is no glibc, 5 to 10. Both fall on text made for
-    it, `memmem` to 0.5 (zeros can be such a text), `find` to 0.2. `rfind` (Horspool from the
-    first byte) does less on random bytes, but as nothing in the delimiter repeats its first
-    byte, the CR, it hardly compares and stays above 0.6. Samples decide.
+    Data without CR is skipped by memchr. On random bytes glibc's `memmem` reaches 12 to 25 GB/s,
+    and CPython's `find` (two-way), used where there is no glibc, 5 to 10. On data made for it
+    `memmem` falls to 0.5 (zeros can do that) and `find` to 0.2. `rfind` (Horspool from the first
+    byte) is slower on random bytes, but the first byte of the delimiter, CR, occurs in it only
+    once, so it stays above 0.6.
     """
 
     __slots__ = ("_salt", "_slow", "_slow_pairs", "delimiter", "size")
@@ -31,11 +31,11 @@ class DelimiterFinder:
         self.size = len(delimiter)
         self._slow = _slow_bytes(delimiter)
         self._slow_pairs = _slow_pairs(delimiter)
-        # Of this process alone (`hash`), so that no body can be made to look well in samples.
+        # `hash` differs in each process, so no body can be made to fit the samples.
         self._salt = hash(delimiter) % 32
 
     def find(self, data: bytes | bytearray, position: int, end: int) -> int:
-        """Where in `data[position:end]` the first whole delimiter begins, -1 if nowhere."""
+        """The index of the first whole delimiter in `data[position:end]`, -1 if there is none."""
         delimiter, size = self.delimiter, self.size
         position = data.find(b"\r", position, end)
         if position >= 0 and self._suits_two_way(data, position, end):
@@ -52,14 +52,14 @@ class DelimiterFinder:
             stop = min(position + _WINDOW, end)
             last = data.rfind(delimiter, position, stop)
             if last >= 0:
-                # Which is first may take a slow search, but delimiters are counted.
+                # Finding the first may be slow, but the number of delimiters is limited.
                 return data.find(delimiter, position, last + size)
             position = data.find(b"\r", stop - size + 1, end)
         return -1
 
     def _by_line_feeds(self, data: bytes | bytearray, position: int, end: int) -> tuple[int, bool]:
-        """Looks at the lines of a text that has few: where the delimiter begins, or -1, and True;
-        else how far it came, and False. Text without line feeds passes at the speed of memchr.
+        """Looks at the first lines. True, with the index of the delimiter or -1, when that decides;
+        else False, with the index to go on at. Data without line feeds passes at memchr speed.
         """
         at = data.find(b"\n", position + 1, end)
         for _ in range(_LINES):
@@ -79,31 +79,29 @@ class DelimiterFinder:
     def _suits_memmem(self, data: bytes | bytearray, position: int, end: int) -> bool:
         step = (end - position) // _PAIRS + self._salt
         slow, found = self._slow_pairs, 0
-        # As in `_hash2`; written out, as calls would cost more than the search of a small buffer.
+        # This is `_hash2`, inlined: calls would cost more than searching a small buffer.
         for first, second in zip(data[position:end:step], data[position + 1 : end : step]):  # noqa: B905
             if second - (first << 3) & 255 in slow:
                 found += 1
         return 4 * found <= _PAIRS
 
     def partial(self, data: bytes | bytearray, position: int, end: int) -> int:
-        """Where at the end of `data[position:end]` a delimiter may have begun, else `end`."""
+        """The index from which `data[position:end]` may begin a delimiter, `end` if nowhere."""
         cut = data.rfind(b"\r", max(position, end - self.size + 1), end)
         return cut if cut >= 0 and self.delimiter.startswith(data[cut:end]) else end
 
 
 def _slow_bytes(needle: bytes) -> bytes:
-    """The bytes at which two-way search moves on by less than 4 (CPython's `fastsearch.h`).
+    """The bytes at which two-way search advances by less than 4 (CPython's `fastsearch.h`).
 
-    Like CPython it tells bytes apart by their six low bits. This is of weight for speed only.
+    Like CPython it compares only the six low bits. This affects nothing but speed.
     """
     classes = {byte & 63 for byte in needle[-4:-1]}
     return bytes(one + high for one in classes for high in (0, 64, 128, 192))
 
 
 def _slow_pairs(needle: bytes) -> frozenset[int]:
-    """Pairs at which glibc's `memmem` moves on by less than 10, by its `hash2`: a step of its
-    takes about 5 ns.
-    """
+    """Pairs (by `hash2`) at which glibc's `memmem` advances by less than 10; a step takes 5 ns."""
     return frozenset(_hash2(*pair) for pair in itertools.pairwise(needle[-11:]))
 
 
@@ -116,10 +114,10 @@ Memmem = Callable[[bytes | bytearray, int, int, bytes], int]
 
 @functools.cache
 def memmem() -> Memmem | None:
-    """`data.find(needle, start, end)` by the C library, None where its own is not the quick one.
+    """`data.find(needle, start, end)` by the C library, None where that is slow.
 
-    glibc has the quick one since 2.29; others search byte by byte. Not loaded before the
-    first form: ctypes takes its time.
+    glibc has a fast one since 2.29; others search byte by byte. Loaded with the first form, since
+    importing ctypes takes time.
     """
     import ctypes
 
@@ -141,11 +139,11 @@ def memmem() -> Memmem | None:
         if start == end:
             return -1  # an empty buffer has no address
         if isinstance(data, bytearray):
-            kept: object = ctypes.c_char.from_buffer(data)  # it cannot be resized meanwhile
-            first = ctypes.addressof(kept)  # type: ignore[arg-type]
+            held: object = ctypes.c_char.from_buffer(data)  # it cannot be resized meanwhile
+            first = ctypes.addressof(held)  # type: ignore[arg-type]
         else:
-            kept = ctypes.c_char_p(data)
-            first = ctypes.cast(kept, ctypes.c_void_p).value or 0
+            held = ctypes.c_char_p(data)
+            first = ctypes.cast(held, ctypes.c_void_p).value or 0
         found = search(first + start, end - start, needle, len(needle))
         return -1 if found is None else found - first
 

@@ -1,7 +1,7 @@
-"""Names from the wire, judged before any of them may reach a filesystem (invariant 8).
+"""Names of files in requests, validated before they reach a filesystem (invariant 8).
 
-What passes is one relative path below a root, in plain sight, the same characters that were
-sent. Nothing is repaired or normalised: a name that cannot be kept is refused.
+A valid name is a relative path below a root that is not hidden. Nothing is repaired or
+normalised: a name is stored with the characters that were sent, or refused.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = [
 ]
 
 MAX_SEGMENT = 255
-"""Bytes of UTF-8 in one component: NAME_MAX of the usual filesystems."""
+"""Bytes of UTF-8 in one component: NAME_MAX of common filesystems."""
 MAX_PATH = 4096
-"""Bytes of UTF-8 in a whole name."""
+"""Bytes of UTF-8 in a whole path."""
 MAX_DEPTH = 64
-"""Components in a whole name."""
+"""Components of a path."""
 
-# C0, DEL and C1; they also end lines and move cursors wherever a name is printed.
+# C0, DEL and C1: where a name is printed they end lines and move cursors.
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ORDINARY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.()-]{0,200}")
-# They show "exe.gpj" as "jpg.exe" (Unicode Technical Report 36, section 2.4).
+# They make "exe.gpj" look like "jpg.exe" (Unicode Technical Report 36, section 2.4).
 _BIDI_OVERRIDES = re.compile("[\u202a-\u202e\u2066-\u2069]")
-# Invisible, and not compared by some filesystems (HFS+): behind one, a dot is still the first.
+# Invisible, and ignored by some filesystems (HFS+): a dot after one still hides a file there.
 _IGNORABLE = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff" + "".join(
     map(chr, range(0x206A, 0x2070))
 )
@@ -44,12 +44,12 @@ _WITHOUT_IGNORABLE = dict.fromkeys(map(ord, _IGNORABLE))
 
 
 def validate_name(name: str) -> str:
-    """`name` unchanged if it can be one component of a path; raises `InvalidName`."""
+    """`name` unchanged, if it is valid as one component of a path. Raises `InvalidName`."""
     if name.lower() in RESERVED_NAMES:
         raise InvalidName(
             f'"{name}" is a name that programs read settings from; it is not stored.', hidden=True
         )
-    if _ORDINARY.fullmatch(name):  # most names are, and need no second look
+    if _ORDINARY.fullmatch(name):  # most names are
         return name
     if not name:
         raise InvalidName("The file name is empty.")
@@ -77,14 +77,14 @@ def validate_name(name: str) -> str:
 
 
 def is_hidden_name_error(error: UploadError) -> bool:
-    """Whether a name was refused for being a hidden one, such as `.DS_Store`. Of several files
-    together, the others are then taken all the same.
+    """Whether a name was refused because it is hidden, such as `.DS_Store`. When several files come
+    together, the others are then still accepted.
     """
     return isinstance(error, InvalidName) and error.detail.get("hidden") is True
 
 
 def validate_path(segments: Sequence[str]) -> str:
-    """The components joined by `/`, each unchanged, if all may be; raises `InvalidName`."""
+    """The components joined by `/`, if all are valid. Raises `InvalidName`."""
     if not segments:
         raise InvalidName("The file name is empty.")
     if len(segments) > MAX_DEPTH:
@@ -103,9 +103,9 @@ def _utf8(name: str) -> bytes:
 
 
 def from_client_name(filename: str) -> str:
-    """The judged last component of a name that a client gave outside a URL.
+    """The last component of a name that a client gave outside a URL. Raises `InvalidName`.
 
-    Browsers and mail programs have sent whole paths of either kind of slash; RFC 6266,
+    Some browsers and mail programs send whole paths, with slashes or backslashes. RFC 6266,
     section 4.3, and RFC 7578, section 4.2, say to use the last component only.
     """
     return validate_name(filename.replace("\\", "/").rpartition("/")[2])
@@ -115,8 +115,9 @@ _OCTETS = re.compile(rb"(?:%[0-9A-Fa-f]{2})++")
 
 
 def unescape(text: bytes) -> bytes:
-    """Percent-decoded once (RFC 3986, section 2.1); what is no escape stays as it is. For paths and
-    queries as they come: `urllib` takes ten times as long for a percent sign.
+    """Percent-decodes once (RFC 3986, section 2.1); malformed escapes stay as they are.
+
+    For raw paths and queries: `urllib` needs ten times as long for each percent sign.
     """
     return _OCTETS.sub(lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), text)
 
@@ -126,8 +127,8 @@ _LONGEST_SHOWN = 1024
 
 
 def display_filename(filename: str | None) -> str | None:
-    """What a client calls a file, as text that is safe to show: the last part of a path, and
-    not judged beyond that. None when that is nothing, or a folder (`.`, `..`).
+    """The client's name for a file, safe to show but not validated: the last component of a path,
+    without control characters. None when it is empty or a folder (`.`, `..`).
     """
     last = (filename or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
     if last in ("", ".", ".."):
@@ -149,13 +150,13 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 
 
 def split_path(raw_path: bytes) -> list[str]:
-    """The decoded components of a URL path below a route; not judged yet.
+    """The decoded components of a URL path below a route; not validated yet.
 
-    The path is as it was sent, still escaped, without a query. One slash before the first
-    component is dropped, and one after the last: the root itself has no components. Each is
-    unescaped once, after splitting (RFC 3986, section 2.4). Raises `InvalidName`.
+    `raw_path`: as it was sent, still escaped, without a query. One slash at the beginning and one
+    at the end are dropped; the root has no components. Components are unescaped once, after
+    splitting (RFC 3986, section 2.4). Raises `InvalidName`.
     """
-    if len(raw_path) > 3 * MAX_PATH + 2:  # every byte escaped; the rest is not worth a look
+    if len(raw_path) > 3 * MAX_PATH + 2:  # too long even if every byte is escaped
         raise InvalidName(f"The path is longer than {MAX_PATH} bytes.")
     path = raw_path.removeprefix(b"/")
     if not path:
@@ -178,19 +179,19 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~/()-]*")
 
 
 def quote_path(name: str) -> str:
-    """A judged name as the path of a URL (RFC 3986, section 3.3), for a Location field."""
+    """A valid name as the path of a URL (RFC 3986, section 3.3), for a Location field."""
     return name if _PLAIN.fullmatch(name) else quote(name, safe="/()")
 
 
-# What people call the extension: short and without spaces, so not the end of "Dr. Smith".
+# A file extension is short and has no spaces: the end of "Dr. Smith" is none.
 _EXTENSION = re.compile(r"(?:\.tar)?\.[^.\s]{0,16}\Z", re.IGNORECASE)
 
 
 def numbered(name: str, number: int) -> str:
     """`dir/name.ext` as `dir/name (number).ext`: the name to try when `name` is taken.
 
-    Made from a judged name it is one too; the stem is shortened where it would be too long.
-    Raises `InvalidName` if the folders alone leave no room.
+    For a valid name the result is valid; the stem is shortened when it would be too long. Raises
+    `InvalidName` when the folders leave no room.
     """
     folder, slash, base = name.rpartition("/")
     match = _EXTENSION.search(base, 1)
@@ -198,7 +199,7 @@ def numbered(name: str, number: int) -> str:
     suffix = f" ({number}){extension}"
     room = min(MAX_SEGMENT, MAX_PATH - len((folder + slash).encode("utf-8")))
     room -= len(suffix.encode("utf-8"))
-    # Cutting may leave part of a character at the end; "ignore" drops it.
+    # A character that is cut in two is dropped by "ignore".
     stem = stem.encode("utf-8")[: max(room, 0)].decode("utf-8", "ignore")
     if not stem:
         raise InvalidName("The path is too long to give the file another name.")

@@ -1,4 +1,4 @@
-"""Which form of an answer a client would rather have (RFC 9110, section 12)."""
+"""Which format of a response a client prefers (RFC 9110, section 12)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from forebay.protocol.fields import Headers, every, first
 __all__ = ["prefers_html", "quality", "takes_coding", "wants_page"]
 
 MAX_ELEMENTS = 64
-"""Elements of one list that are looked at; no client has so many tastes."""
+"""Elements of one list that are read."""
 
 _MAX_PARAMETERS = 16
 
@@ -20,7 +20,7 @@ _WEIGHT = re.compile(
 
 
 def _weights(headers: Headers, name: bytes) -> dict[str, float]:
-    """Each element of a list field and its weight (section 12.4.2); junk weighs nothing."""
+    """The weight of each element of a list field (section 12.4.2); 0 when it is malformed."""
     found: dict[str, float] = {}
     value = b",".join(every(headers, name)).decode("latin-1")
     for element in value.split(",", MAX_ELEMENTS)[:MAX_ELEMENTS]:
@@ -37,16 +37,16 @@ def _weights(headers: Headers, name: bytes) -> dict[str, float]:
 
 
 def quality(weights: dict[str, float], candidates: Iterable[str]) -> float:
-    """The weight of the first of `candidates`, the most specific first, that is listed."""
+    """The weight of the first of `candidates` that is listed. The most specific one comes first."""
     return next((weights[name] for name in candidates if name in weights), 0.0)
 
 
 def prefers_html(headers: Headers) -> bool:
-    """Whether a listing is better told as a page than as JSON.
+    """Whether to send a listing as a page, and not as JSON.
 
-    A page for whoever names it and would rather have it than JSON, as a browser's Accept
-    (section 12.5.1) does; and for whoever sends no Accept: programs that read links from pages
-    (rclone, wget's recursion) send none. JSON for all others, `*/*` included, which curl sends.
+    A page goes to clients whose Accept prefers HTML, as browsers do (section 12.5.1), and to those
+    without Accept: programs that read links from pages (rclone, wget's recursion) send none. JSON
+    goes to all others, and so to `*/*`, which curl sends.
     """
     if not every(headers, b"accept"):
         return True
@@ -56,15 +56,15 @@ def prefers_html(headers: Headers) -> bool:
 
 
 def wants_page(headers: Headers) -> bool:
-    """Whether Accept asks for HTML and not for JSON, as that of a browser's form does."""
+    """Whether Accept names HTML and not JSON, as when a browser submits a form."""
     accept = (first(headers, b"accept") or b"").lower()
     return b"text/html" in accept and b"json" not in accept
 
 
 def takes_coding(headers: Headers, coding: str) -> bool:
-    """Whether Accept-Encoding (section 12.5.3) names `coding`, and no less than identity.
+    """Whether Accept-Encoding (section 12.5.3) names `coding`, weighted no less than identity.
 
-    A mere `*` does not count: programs send it that could not decode what few servers use.
+    `*` does not count: programs that send it may not know a rare coding.
     """
     weights = _weights(headers, b"accept-encoding")
     weight = weights.get(coding, 0.0)

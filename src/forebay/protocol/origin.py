@@ -1,8 +1,8 @@
 """Which web pages may use this server (invariant 15; Fetch, sections 3.1 and 3.2).
 
-A server on loopback is within reach of every page that its user looks at. Host is checked
-against pages that had their own name resolved to 127.0.0.1 (DNS rebinding), Origin against
-those that just send a form or a simple request.
+Every page that a user opens can reach a server on loopback. Host is checked against pages whose
+own name resolves to 127.0.0.1 (DNS rebinding), Origin against pages that send a form or a simple
+request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from forebay.protocol.status import Answer
 __all__ = ["EXPOSED", "check", "cors", "is_preflight", "origins_in", "preflight"]
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-"""They store nothing; whether their answers may be read is for `cors` to say."""
+"""Methods that store nothing. `cors` decides which pages may read their responses."""
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _ORIGIN = re.compile(r"(https?)://(.+)")
@@ -36,20 +36,19 @@ def check(
     scheme: str = "http",
     seen_as: str | None = None,
 ) -> None:
-    """Raises `InvalidRequest` for a Host that is none, `HostRefused` or `OriginRefused` unless
-    the request may have its effect.
+    """Checks that a request may have its effect. Raises `InvalidRequest` for a malformed Host, else
+    `HostRefused` or `OriginRefused`.
 
-    `allow_hosts`: `name` (any port), `name:port`, `*.name` or `*`; if none are given, Host
-    matters only to a server that listens on loopback. `allow_origins`: serialised origins, or
-    `*`. `scheme` is the request's own: behind it, a proxy may add TLS but hardly remove it,
-    so a page over https may talk to its host over http, and not the other way round.
-    `seen_as` is the host that the client used, when a trusted proxy says so: a page's origin is
-    compared with that. Host itself is judged as it came, since a page whose own name was
-    resolved to a loopback address can send any field beside it.
+    `allow_hosts`: `name` (any port), `name:port`, `*.name` or `*`. Without any, Host is checked
+    only when the server listens on loopback. `allow_origins`: serialised origins, or `*`. `scheme`:
+    that of the request as it arrived. A proxy may have removed TLS, so a page over https may send
+    to its host over http, but not the other way round. `seen_as`: the host that the client used,
+    reported by a trusted proxy; the origin of a page is compared with it. Host is still checked as
+    it came: a page whose name resolves to loopback can send any other field.
     """
     host = single(headers, b"host")
     authority = parse_authority(host.decode("latin-1")) if host else None
-    if host and authority is None:  # RFC 9112, section 3.2; an empty one names nothing
+    if host and authority is None:  # RFC 9112, section 3.2; it may be empty
         raise InvalidRequest("Host is not a host name or address with an optional port.")
     if listening_on_loopback or allow_hosts:
         _check_host(authority, listening_on_loopback, allow_hosts)
@@ -66,7 +65,7 @@ def _check_host(
     if authority is None:
         raise HostRefused("The request does not say which host it is for.")
     host, port = authority
-    # No foreign page can have a loopback name, so these are fine beside any `allow_hosts`.
+    # No page of another site has a loopback name, so these are allowed beside any `allow_hosts`.
     if on_loopback and _is_loopback(host):
         return
     if not any(_host_matches(host, port, pattern.lower()) for pattern in allow_hosts):
@@ -75,9 +74,9 @@ def _check_host(
 
 @lru_cache(maxsize=256)
 def _is_loopback(host: str) -> bool:
-    """RFC 6761, section 6.3, for the name; RFC 1122, section 3.2.1.3, for the network.
+    """Whether a host is loopback (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3).
 
-    Not 0.0.0.0: it reaches loopback on some systems, and only pages with bad intent use it.
+    0.0.0.0 does not count: it reaches loopback on some systems, and only attacks use it.
     """
     return (
         host in ("localhost", "[::1]")
@@ -102,7 +101,7 @@ def _check_origin(
 ) -> None:
     origins = every(headers, b"origin")
     if not origins:
-        # Programs send neither. A browser that leaves Origin out still tells where from.
+        # Programs send neither field. A browser that omits Origin still sends Sec-Fetch-Site.
         sites = every(headers, b"sec-fetch-site")
         if any(site.strip().lower() in (b"cross-site", b"same-site") for site in sites):
             raise OriginRefused()
@@ -111,27 +110,27 @@ def _check_origin(
         raise OriginRefused("The request names more than one origin.")
     origin = origins[0].decode("latin-1").lower()
     if origin == "null" and every(headers, b"sec-fetch-site") == [b"same-origin"]:
-        # A page of ours whose referrer policy is "no-referrer". No script can write that field.
+        # A page of this server with the referrer policy "no-referrer". No script can set that field.
         return
     if not (_is_listed(origin, allow_origins) or _is_own(origin, authority, scheme)):
         raise OriginRefused()
 
 
 def _is_listed(origin: str, allow_origins: Collection[str]) -> bool:
-    # Any sandboxed frame is "null", so that listing it would let in every page.
+    # "null" is the origin of every sandboxed frame: allowing it would allow every page.
     return origin != "null" and any(origin == _as_sent(allowed) for allowed in allow_origins)
 
 
 @lru_cache(maxsize=256)
 def _as_sent(allowed: str) -> str:
-    """A configured origin as browsers write it: without the port that is its scheme's own."""
+    """A configured origin as browsers send it: without the default port of its scheme."""
     origin = allowed.lower().rstrip("/")
     scheme, _, _ = origin.partition("://")
     return origin.removesuffix(f":{_DEFAULT_PORTS.get(scheme, '')}")
 
 
 def _is_own(origin: str, authority: Authority | None, scheme: str) -> bool:
-    """Whether a page of `origin` came from the host and port that the request is for."""
+    """Whether `origin` has the host and port that the request is for."""
     match = _ORIGIN.fullmatch(origin)
     page = parse_authority(match[2]) if match else None
     if match is None or page is None or authority is None:
@@ -154,26 +153,26 @@ EXPOSED = (
     "Tus-Checksum-Algorithm, Tus-Extension, Tus-Max-Size, Tus-Resumable, Tus-Version, "
     "Upload-Concat, Upload-Defer-Length, Upload-Expires, Upload-Metadata"
 )
-"""What a script of another origin may read (Fetch, section 3.2.3)."""
+"""Fields that scripts of another origin may read (Fetch, section 3.2.3)."""
 
 PREFLIGHT_MAX_AGE = 7200
-"""Seconds; the most that Chromium keeps an answer."""
+"""Seconds; Chromium caches a response no longer than that."""
 
-_PRINTABLE = re.compile(rb"[!-~]+")  # it is echoed
+_PRINTABLE = re.compile(rb"[!-~]+")  # the value is sent back
 _METHOD = re.compile(rb"[A-Za-z-]{1,32}")
 _FIELD_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]{1,4096}")
 _ORIGIN_LINE = re.compile(rb"\norigin:[ \t]*([!-~]+)[ \t]*(?=\r?\n)", re.IGNORECASE)
 
 
 def cors(headers: Headers, allow_origins: Collection[str]) -> list[tuple[bytes, bytes]]:
-    """The fields to add to any answer, an error's too, so that allowed pages can read it.
+    """The fields to add to every response, also to errors, so that allowed pages can read it.
 
-    Credentials (cookies and the like) only for origins that are named: `*` would let every
-    page act as whoever is signed in (Fetch, section 3.2.5, forbids it as well).
+    Credentials, such as cookies, are allowed only to origins that are named. With `*` every page
+    could act for a user who is signed in (Fetch, section 3.2.5, forbids it as well).
     """
     if not allow_origins:
         return []
-    # Vary on every answer: a cache must not give one origin's, or none's, to another.
+    # Vary on every response: a cache must not send one origin the response to another.
     fields = [(b"vary", b"Origin")]
     origin = _named(headers, allow_origins)
     if origin is not None:
@@ -189,7 +188,7 @@ def cors(headers: Headers, allow_origins: Collection[str]) -> list[tuple[bytes, 
 
 
 def _named(headers: Headers, allow_origins: Collection[str]) -> bytes | None:
-    """The request's origin, when it is one of those that are named."""
+    """The origin of the request, if it is named in `allow_origins`."""
     origins = every(headers, b"origin")
     if len(origins) != 1 or _PRINTABLE.fullmatch(origins[0]) is None:
         return None
@@ -198,7 +197,7 @@ def _named(headers: Headers, allow_origins: Collection[str]) -> bytes | None:
 
 
 def is_preflight(method: str, headers: Headers) -> bool:
-    """Whether a browser asks for permission; it does so without credentials (section 3.2.2)."""
+    """Whether it is a CORS preflight, which has no credentials (section 3.2.2)."""
     return (
         method == "OPTIONS"
         and first(headers, b"origin") is not None
@@ -207,10 +206,10 @@ def is_preflight(method: str, headers: Headers) -> bool:
 
 
 def preflight(headers: Headers, allow_origins: Collection[str], methods: Iterable[str]) -> Answer:
-    """The answer to a preflight; `cors` says to whom. To others it allows nothing.
+    """The response to a preflight, without the fields of `cors`. Other origins get no permission.
 
-    The method that is asked for is allowed beside `methods`: a browser would hide the 405, or
-    the 404, that says why it is refused.
+    The requested method is allowed besides `methods`: otherwise the browser would hide the 404 or
+    405 that says why it is refused.
     """
     vary = (
         b"Access-Control-Request-Method, Access-Control-Request-Headers, "
@@ -226,7 +225,7 @@ def preflight(headers: Headers, allow_origins: Collection[str], methods: Iterabl
     fields.append((b"access-control-allow-methods", b", ".join(allowed)))
     names = b", ".join(every(headers, b"access-control-request-headers"))
     if _FIELD_NAMES.fullmatch(names):
-        # Metadata and credentials are the application's: no list of ours would be complete.
+        # Every field is allowed: applications have their own for metadata and credentials.
         fields.append((b"access-control-allow-headers", names))
     fields.append((b"access-control-max-age", b"%d" % PREFLIGHT_MAX_AGE))
     if first(headers, b"access-control-request-private-network") == b"true":
@@ -235,5 +234,5 @@ def preflight(headers: Headers, allow_origins: Collection[str], methods: Iterabl
 
 
 def origins_in(head: bytes | bytearray) -> list[tuple[bytes, bytes]]:
-    """The Origin fields of a head that could not be parsed, or did not arrive whole."""
+    """The Origin fields in a head that is malformed or incomplete."""
     return [(b"origin", value) for value in _ORIGIN_LINE.findall(head)]

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110, section 5.6.2
-# A possessive repeat never gives back what it took, so no value makes this more than linear.
+# Possessive repeats do not backtrack, so the time is linear for every value.
 _PARAMETER = re.compile(
     rf'[ \t]*({_TOKEN})[ \t]*=[ \t]*(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"|([^;]*+))[^;]*+', re.DOTALL
 )
@@ -27,13 +27,13 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)  # quoted-pair: RFC 9110, section 5.6
 MAX_LENGTH_OF_VALUE = 8192
 """Characters of a value that has parameters; a file name of 255 bytes, escaped, is 0.8 KiB."""
 MAX_PARAMETERS = 64
-"""Semicolons that are looked behind: what a head of 64 KiB can hold would take the event loop
-tens of milliseconds."""
+"""Semicolons that are looked behind. As many as a head of 64 KiB can hold would block the event
+loop for tens of milliseconds."""
 
 
 def _parameters(text: str) -> list[tuple[str, str]] | None:
-    """The `;name=value` pairs of what follows a field's main value; junk is skipped. None when
-    there is more of it than anybody means.
+    """The `;name=value` pairs after the main value of a field, without malformed ones. None when
+    there are more than MAX_PARAMETERS.
     """
     found: list[tuple[str, str]] = []
     position = 0
@@ -58,8 +58,7 @@ _MEDIA_TYPE = re.compile(rf"[ \t]*({_TOKEN}/{_TOKEN})[ \t]*(?=;|\Z)")
 def parse_media_type(value: bytes | str) -> tuple[str, dict[str, str]]:
     """`type/subtype` in lower case and its parameters (RFC 9110, section 8.3.1).
 
-    The first parameter of a name wins. What is no media type gives `("", {})`, and so does one
-    with more parameters, or longer, than anybody means.
+    The first parameter of a name counts. A malformed or too long value gives `("", {})`.
     """
     text = value.decode("latin-1") if isinstance(value, bytes) else value
     match = _MEDIA_TYPE.match(text) if len(text) <= MAX_LENGTH_OF_VALUE else None
@@ -79,7 +78,7 @@ def matches_media_type(value: bytes | str, patterns: Iterable[str]) -> bool:
 
 
 class Disposition(NamedTuple):
-    """RFC 6266 and RFC 7578: `kind` in lower case; names exactly as sent, not judged."""
+    """A Content-Disposition (RFC 6266, RFC 7578). `kind` is in lower case, names are as sent."""
 
     kind: str
     name: str | None
@@ -87,17 +86,16 @@ class Disposition(NamedTuple):
 
 
 _KIND = re.compile(rf"[ \t]*({_TOKEN})[ \t]*(?=;|\Z)")
-# RFC 8187, section 3.2.1. Of the value, only that every percent sign begins an octet matters.
+# RFC 8187, section 3.2.1. In the value, every percent sign must begin an octet.
 _EXT_VALUE = re.compile(r"([\w-]{1,40})'[^']*'((?:[!-$&-~]|%[0-9A-Fa-f]{2})*+)", re.ASCII)
 _OCTET = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def parse_content_disposition(value: bytes) -> Disposition | None:
-    """What a Content-Disposition field says (RFC 6266; RFC 8187; RFC 7578, section 4.2).
+    """A Content-Disposition field (RFC 6266; RFC 8187; RFC 7578, section 4.2).
 
-    None when it cannot be told: no disposition type, or a parameter given twice (RFC 6266,
-    section 4.1, calls that invalid, and two readers would pick different ones), or more of them
-    than anybody means.
+    None when it has no disposition type, is too long, or repeats a parameter: RFC 6266, section
+    4.1, calls that invalid, and parsers disagree about which one counts.
     """
     text = value.decode("latin-1")
     match = _KIND.match(text) if len(text) <= MAX_LENGTH_OF_VALUE else None
@@ -110,13 +108,13 @@ def parse_content_disposition(value: bytes) -> Disposition | None:
             return None
         parameters[name] = parameter
     filename = _ext_value(parameters.get("filename*"))
-    if filename is None:  # RFC 6266, section 4.3: what cannot be decoded is as if absent
+    if filename is None:  # absent or malformed: RFC 6266, section 4.3
         filename = _raw_text(parameters.get("filename"))
     return Disposition(match[1].lower(), _raw_text(parameters.get("name")), filename)
 
 
 def _raw_text(value: str | None) -> str | None:
-    """Text that was read as ISO-8859-1 but which browsers send as UTF-8."""
+    """Text that was read as ISO-8859-1, as UTF-8 if it is that, which browsers send."""
     if value is None:
         return None
     try:
@@ -144,10 +142,10 @@ _ATTR_CHAR = frozenset(
 
 
 def disposition_for(filename: str, inline: bool = False) -> bytes:
-    """A Content-Disposition that names the last component of `filename`.
+    """A Content-Disposition with the last component of `filename`.
 
-    What a quoted string cannot carry safely is `_` in `filename` and whole in `filename*`
-    (RFC 6266, section 4.3 and appendix D), so nothing in a name can end the field.
+    Characters that are not safe in a quoted string are `_` in `filename`; `filename*` has the
+    exact name (RFC 6266, section 4.3 and appendix D). So no name can end the field.
     """
     filename = filename.rpartition("/")[2]
     kind = b"inline" if inline else b"attachment"

@@ -1,8 +1,8 @@
 """Partial uploads by Content-Range (RFC 9110, sections 9.3.4 and 14.5): the wire rules.
 
-A part says where it belongs; `bytes */total` (or `*/*`) without a body asks how far the upload
-got. 308 and its Range field are those of the resumable clients that are widely deployed; no
-RFC has them.
+A part says where it belongs. `bytes */total` (or `*/*`) without a body asks for the offset of the
+upload. The status 308 and its Range field are what widely used resumable clients expect; they are
+in no RFC.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
 
 NAME = "content-range"
 INCOMPLETE = 308
-"""The status of an upload that goes on. Without Location, so that nobody follows it."""
+"""The status of an unfinished upload. It has no Location, so no client follows it."""
 
 _ANY = re.compile(rb"bytes \*/\*", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes from `start` up to, not with, `stop`; `total` is None while it is not known."""
+    """The bytes from `start` up to `stop`, not included, of a file of `total` bytes, if known."""
 
     start: int
     stop: int
@@ -45,19 +45,19 @@ class Part:
 
     @property
     def completes(self) -> bool | None:
-        """Whether it is the last one; None when nobody said how long the file is."""
+        """Whether it is the last part; None when the size of the file is not known."""
         return None if self.total is None else self.stop == self.total
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OffsetQuery:
-    """How far has it got? `total` as the client knows it."""
+    """A request for the offset of an upload. `total`: size of the file, if the client knows it."""
 
     total: int | None
 
 
 def speaks(method: str, headers: Headers) -> bool:
-    """Whether a request to an upload is in this dialect, going by its head."""
+    """Whether a request to an upload is in this protocol, judging by its head."""
     if method not in ("PUT", "PATCH"):
         return False
     names = {name for name, _ in headers}
@@ -65,9 +65,9 @@ def speaks(method: str, headers: Headers) -> bool:
 
 
 def check_absent(method: str, headers: Headers) -> None:
-    """For a request in another dialect: a field of this one may contradict where its bytes go.
+    """Checks that a request in another protocol has no Content-Range, which could contradict it.
 
-    Raises InvalidField. A request without content has no place to be in doubt about.
+    Requests without content may have one. Raises InvalidField.
     """
     sends = method in ("PUT", "PATCH", "POST")
     if sends and any(name == b"content-range" for name, _ in headers):
@@ -79,10 +79,10 @@ def _mixed() -> InvalidField:
 
 
 def read(headers: Headers, content_length: int | None) -> Part | OffsetQuery:
-    """What a request carries; `content_length` is in bytes, None when it is not announced.
+    """The part or query in a request. `content_length`: bytes, None when not announced.
 
-    Raises InvalidField, LengthRequired, UnsupportedCoding, UnsupportedMediaType: a part whose
-    place is in doubt is never stored.
+    A part with an unclear position is refused. Raises InvalidField, LengthRequired,
+    UnsupportedCoding, UnsupportedMediaType.
     """
     value = fields.single(headers, b"content-range")
     if value is None:
@@ -113,14 +113,14 @@ def _parse(value: bytes) -> Part | OffsetQuery:
 
 
 def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload:
-    """The upload that a first part begins; `target` is what a PUT of the whole would store."""
+    """The command of a first part. `target`: the command of a PUT of the whole file."""
     return CreateUpload(
         dialect=NAME,
         name=target.name,
         conflict=target.conflict,
         length=total,
         media_type=target.media_type,
-        # RFC 9530, section 3: of the whole, whatever part of it a request carries
+        # RFC 9530, section 3: digests of the whole file, also in a request with a part
         expected=checksums.file_digests(headers),
         wanted=target.wanted,
         max_size=target.max_size,
@@ -131,5 +131,5 @@ def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload
 
 
 def received_range(offset: int) -> list[tuple[bytes, bytes]]:
-    """What is here; no field when nothing is."""
+    """Range with the bytes received so far; no field when there are none."""
     return [(b"range", b"bytes=0-%d" % (offset - 1))] if offset else []

@@ -15,7 +15,7 @@ __all__ = ["Outcome", "evaluate", "format_tag", "if_range", "parse", "parse_tag"
 
 
 class Outcome(Enum):
-    """What the preconditions of a request come to."""
+    """The result of evaluating the preconditions of a request."""
 
     PROCEED = auto()
     NOT_MODIFIED = auto()  # 304
@@ -27,12 +27,12 @@ _ONE_TAG = re.compile(_TAG)
 # A list may have empty elements (section 5.6.1.2); a comma inside quotes is part of the tag.
 _TAG_LIST = re.compile(rb"[ \t,]*+" + _TAG + rb"[ \t]*+(?=,|\Z)")
 _MAX_TAGS = 128
-"""Far more than a client has seen of one file; each takes the event loop microseconds."""
+"""Entity tags in one field; each takes the event loop some microseconds."""
 _REST = re.compile(rb"[ \t,]*+")
 
 
 def parse_tag(value: bytes) -> EntityTag | None:
-    """One entity tag, None if it is not one."""
+    """One entity tag, None if it is malformed."""
     match = _ONE_TAG.fullmatch(value)
     return _tag(match) if match else None
 
@@ -52,11 +52,10 @@ _NAMES = frozenset((b"if-match", b"if-none-match", b"if-modified-since", b"if-un
 def parse(headers: Headers) -> Preconditions:
     """The preconditions of a request.
 
-    Raises `InvalidField` for a tag list that cannot be read: to ignore it would do what the
-    client asked not to be done. Dates that cannot be read are ignored, as sections 13.1.3
-    and 13.1.4 say.
+    Raises `InvalidField` for a malformed list of tags: the request must not have its effect as if
+    there were no condition. Malformed dates are ignored (sections 13.1.3 and 13.1.4).
     """
-    if _NAMES.isdisjoint(dict(headers)):  # nearly always, so it should cost nothing
+    if _NAMES.isdisjoint(dict(headers)):  # most requests have none
         return NO_PRECONDITIONS
     return Preconditions(
         if_match=_tags(headers, b"if-match"),
@@ -78,7 +77,7 @@ def _tags(headers: Headers, name: bytes) -> tuple[EntityTag, ...] | None:
     while len(tags) <= _MAX_TAGS and (match := _TAG_LIST.match(value, position)):
         tags.append(_tag(match))
         position = match.end()
-    # An empty list must not come out as `()`, which is how the model says "*".
+    # An empty list must not become `()`, which means "*" in the model.
     if len(tags) > _MAX_TAGS:
         raise InvalidField(f"{name.decode('ascii')} has more than {_MAX_TAGS} entity tags.")
     if not tags or _REST.fullmatch(value, position) is None:
@@ -94,10 +93,10 @@ def _date(headers: Headers, name: bytes) -> int | None:
 def evaluate(
     preconditions: Preconditions, method: str, *, tag: EntityTag | None, mtime: int | None
 ) -> Outcome:
-    """What to do with a request, in the order of section 13.2.2.
+    """Evaluates the preconditions in the order of section 13.2.2.
 
-    `tag` and `mtime` (whole seconds) are of the current representation; both None when there
-    is none. A date is ignored where there is none to compare it with.
+    `tag` and `mtime` (whole seconds) are those of the current representation, both None when there
+    is none. A date is ignored when there is no `mtime`.
     """
     reads = method in ("GET", "HEAD")
     exists = tag is not None or mtime is not None
@@ -122,7 +121,7 @@ def _is_later(mtime: int | None, date: int | None) -> bool | None:
 def _matches(
     tags: Sequence[EntityTag], current: EntityTag | None, exists: bool, *, weakly: bool
 ) -> bool:
-    """Whether `*` (no tags) or one of the tags is the current representation's (8.8.3.2)."""
+    """Whether `*` (no tags) or one of the tags matches the current representation (8.8.3.2)."""
     if not tags:
         return exists
     if current is None or (current.weak and not weakly):
@@ -131,10 +130,10 @@ def _matches(
 
 
 def if_range(value: bytes, tag: EntityTag | None, mtime: int | None) -> bool:
-    """Whether a Range may be honoured that came with this If-Range (section 13.1.5).
+    """Whether the Range beside this If-Range applies (section 13.1.5).
 
-    Tags are compared strongly; a date must be the very one of Last-Modified. Pass None for an
-    `mtime` that is too near to now to be a strong validator (section 8.8.2.2).
+    Tags are compared strongly; a date must equal Last-Modified. Pass None for an `mtime` that is
+    too recent to be a strong validator (section 8.8.2.2).
     """
     given = parse_tag(value)
     if given is not None:

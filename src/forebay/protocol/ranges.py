@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 MAX_RANGES = 64
-"""Ranges in one request. Section 14.2 lets a server ignore a field with very many."""
+"""Ranges in one request. Section 14.2 lets a server ignore a field with too many."""
 
 _RANGE = re.compile(rb"bytes=(.*)", re.IGNORECASE | re.DOTALL)  # names of units: 14.1
 _SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
@@ -28,18 +28,17 @@ _SPEC = re.compile(rb"([0-9]*)-([0-9]*)")
 def parse(value: bytes, size: int) -> list[tuple[int, int]] | None:
     """The ranges of a Range field as `(start, stop)`, half open, within `size` bytes.
 
-    None when the field is to be ignored: another unit, bad syntax, or too many ranges.
-    Ranges that overlap or touch come merged and in ascending order (section 15.3.7.2), others
-    in the order asked for: never more bytes than there are. Raises `RangeNotSatisfiable` if
-    none of them is within the file.
+    None when the field is to be ignored: another unit, bad syntax, or too many ranges. When some
+    ranges overlap or touch, all are merged and in ascending order (section 15.3.7.2); otherwise
+    they are in the order of the request. Raises `RangeNotSatisfiable` if none is within the file.
     """
     match = _RANGE.fullmatch(value)
     if match is None:
         return None
-    # Cut off what a list of many elements would cost before it is known to be too long.
+    # Splitting stops early: a list of many elements would take long, and is ignored anyway.
     elements = match[1].split(b",", 2 * MAX_RANGES)
     specs = [element.strip(b" \t") for element in elements]
-    specs = [spec for spec in specs if spec]  # section 5.6.1.2: empty elements count for nothing
+    specs = [spec for spec in specs if spec]  # section 5.6.1.2: ignore empty elements
     if not specs or len(specs) > MAX_RANGES:
         return None
     ranges = []
@@ -50,7 +49,7 @@ def parse(value: bytes, size: int) -> list[tuple[int, int]] | None:
         if bounds[0] < bounds[1]:
             ranges.append(bounds)
         elif size == 0 and spec.startswith(b"-") and spec.strip(b"-0"):
-            # Satisfiable (14.1.2), yet no Content-Range can say "none of 0 bytes".
+            # Satisfiable (14.1.2), but Content-Range cannot express "none of 0 bytes".
             return None
     if not ranges:
         raise RangeNotSatisfiable(size=size)
@@ -58,7 +57,7 @@ def parse(value: bytes, size: int) -> list[tuple[int, int]] | None:
 
 
 def _bounds(spec: bytes, size: int) -> tuple[int, int] | None:
-    """One range-spec within `size`, empty if it is outside, None if it is not one (14.1.1)."""
+    """One range within `size`: empty if it is outside, None if it is malformed (14.1.1)."""
     match = _SPEC.fullmatch(spec)
     if match is None or spec == b"-":
         return None
@@ -72,7 +71,7 @@ def _bounds(spec: bytes, size: int) -> tuple[int, int] | None:
 
 
 def _number(digits: bytes) -> int:
-    """Any number beyond the largest file is the same; `int` refuses thousands of digits."""
+    """A number, at most MAX_OFFSET; `int` alone refuses thousands of digits."""
     digits = digits.lstrip(b"0")
     return min(int(digits or b"0"), MAX_OFFSET) if len(digits) < 20 else MAX_OFFSET
 
@@ -88,19 +87,19 @@ def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def content_range(start: int, stop: int, size: int | None) -> bytes:
-    """The value of a Content-Range for the bytes from `start` up to, not with, `stop`."""
+    """The value of a Content-Range for the bytes from `start` up to `stop`, not included."""
     total = b"*" if size is None else b"%d" % size
     return b"bytes %d-%d/%b" % (start, stop - 1, total)
 
 
 PART_OVERHEAD = 80
-"""Bytes between two ranges that are sent rather than the head of another part."""
+"""Bytes that the head of a part takes. A smaller gap between ranges is sent instead."""
 
 
 def coalesced(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """What `parse` found, with those joined that lie less than the head of a part apart.
+    """The ranges, joined where the gap is smaller than the head of a part (section 15.3.7.2).
 
-    Section 15.3.7.2 allows for that. Only then does the order become ascending.
+    When some are joined, all are in ascending order.
     """
     joined: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
@@ -112,7 +111,7 @@ def coalesced(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 class Part(NamedTuple):
-    """One part of a multipart/byteranges: what goes before the bytes, and which they are."""
+    """One part of a multipart/byteranges: its head, and the range of bytes that follow."""
 
     head: bytes
     start: int
@@ -124,7 +123,7 @@ def multipart(
 ) -> tuple[list[Part], bytes, int]:
     """The parts of a multipart/byteranges (section 14.6), its end, and its length in bytes.
 
-    `boundary` must not be guessable: whoever wrote the file could end a part with it.
+    `boundary` must be hard to guess: the content of the file could end a part with it.
     """
     parts = [
         Part(
@@ -141,7 +140,7 @@ def multipart(
 
 
 class ContentRange(NamedTuple):
-    """What part of a file a request carries, half open.
+    """The Content-Range of a request, half open.
 
     `bytes a-b/total` and `bytes a-b/*` have both bounds; `bytes */total` has neither.
     """
@@ -159,7 +158,7 @@ _CONTENT_RANGE = re.compile(
 def parse_content_range(value: bytes) -> ContentRange:
     """The Content-Range of a request (sections 14.4 and 14.5).
 
-    Raises `InvalidField`: a server that ignored it would store a part as the whole.
+    Raises `InvalidField`: if it were ignored, a part would be stored as the whole.
     """
     match = _CONTENT_RANGE.fullmatch(value)
     if match is None:

@@ -1,7 +1,7 @@
-"""Raw uploads: a PUT to a name, a POST to a folder (design: the URL space).
+"""Raw uploads: a PUT to a name, a POST to a folder.
 
-Turns a request head into a `Receive`, or says why not. Whatever can be judged from the head
-alone is judged here, before anything is opened.
+Makes a `Receive` of the head of a request, or refuses it. What can be checked in the head alone is
+checked here, before anything is opened.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from forebay.protocol.parameters import matches_media_type, parse_content_dispos
 
 PUT_ELSEWHERE = "PUT needs the name of a file; POST here to let the server choose one."
 POST_ELSEWHERE = "POST goes to a folder, with '/' at its end; PUT stores under this name."
-"""What to do instead of a PUT to a folder, and of a POST to a file."""
+"""Messages for a PUT to a folder, and for a POST to a file."""
 FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
 PARTIAL_METHODS = ("GET", "HEAD", "PUT", "PATCH", "OPTIONS")
@@ -52,15 +52,15 @@ def command(
     begins: bool = False,
     own_path: bool = False,
 ) -> Receive:
-    """The wish of a PUT or POST.
+    """The command of a PUT or POST. Raises errors derived from UploadError.
 
-    `segments` is the decoded path below `/files`, `folder` whether it ended in a slash;
-    `generated` is the name of a POST that gives none. `decodable` are the content codings that
-    can be taken off. `sent` is the request's own method, where `method` is another. `begins`: it
-    is an upload of the IETF draft that begins, else the body must be a whole file. `own_path`:
-    the path is the client's, so that its last part is what it calls the file.
+    `segments`: the decoded path below `/files`. `folder`: the path ends with a slash. `generated`:
+    name for a POST without one. `decodable`: content codings that can be decoded. `sent`: the
+    method of the request, where `method` is another. `begins`: the request creates an upload of the
+    IETF draft; otherwise its body must be a whole file. `own_path`: the client chose the path, so
+    its last part is the client's name for the file.
     """
-    # What is not there needs no parsing: most requests have none of the rare fields.
+    # Most requests have none of the rare fields: look for these only when they are there.
     known = dict(headers)
     media_type = known.get(b"content-type")
     coding = content_codings.to_decode(headers, decodable) if b"content-encoding" in known else None
@@ -87,28 +87,30 @@ def command(
         preconditions=preconditions.parse(headers),
         media_type=media_type.decode("latin-1") if media_type else None,
         expected=() if checksums.FIELDS.isdisjoint(known) else checksums.all_digests(headers),
-        # That of a body that is decoded would not be the stored file's.
+        # The digest of a body that is decoded is not that of the stored file.
         wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
         coding=coding,
-        about=About(_called(headers, known, query, segments if own_path and not folder else ())),
+        about=About(
+            _client_filename(headers, known, query, segments if own_path and not folder else ())
+        ),
     )
 
 
 _NAMES = frozenset((b"content-disposition", b"x-filename"))
 
 
-def _called(
+def _client_filename(
     headers: Headers,
     known: Collection[bytes],
     query: Mapping[str, str],
     segments: Sequence[str],
 ) -> str | None:
-    """What the client calls the file; None when it does not say."""
+    """The client's name for the file; None when it does not say."""
     given: Sequence[str] = ()
     if query or not _NAMES.isdisjoint(known):
         try:
-            given = _given_name(headers, query, "", judge=False)
-        except InvalidName:  # an escape that is none
+            given = _given_name(headers, query, "", validate=False)
+        except InvalidName:  # a malformed escape
             given = ()
     found = [*segments[-1:], *filter(None, given[-1:])]
     return names.display_filename(found[-1]) if found else None
@@ -122,7 +124,7 @@ def _check_content(
     own_path: bool,
 ) -> None:
     if b"content-range" in known:
-        # RFC 9110, section 9.3.4: a fragment must never be taken for the whole.
+        # RFC 9110, section 9.3.4: a part must not be stored as the whole.
         if method == "POST":
             raise InvalidField("Content-Range belongs to a PUT or PATCH of a file's own name.")
         if own_path:
@@ -138,40 +140,40 @@ def _check_content(
 
 
 def client_filename(headers: Headers) -> str | None:
-    """What the head of a request calls its file; see `About.filename`."""
-    return _called(headers, dict(headers), {}, ())
+    """The client's name for the file, from the head of a request; see `About.filename`."""
+    return _client_filename(headers, dict(headers), {}, ())
 
 
 def _given_name(
-    headers: Headers, query: Mapping[str, str], generated: str, *, judge: bool = True
+    headers: Headers, query: Mapping[str, str], generated: str, *, validate: bool = True
 ) -> list[str]:
     """Content-Disposition, then X-Filename (percent-encoded UTF-8), then `?name=`.
 
-    The first two may hold a path of the client's own disk, so only its last part is used;
-    `?name=` is written for this server and may name folders. Raises InvalidField for one that comes
-    twice or cannot be read: to make a name would not be what was asked.
+    The first two may hold a path of the client's own disk, so only its last part is used; `?name=`
+    is meant for this server and may have folders. Raises InvalidField for a repeated or malformed
+    field: the file must not get another name than the client asked for.
     """
-    once = fields.single if judge else fields.first
+    once = fields.single if validate else fields.first
     disposition = once(headers, b"content-disposition")
     if disposition is not None and disposition.strip(b" \t"):
         parsed = parse_content_disposition(disposition)
-        if parsed is None and judge:
+        if parsed is None and validate:
             raise InvalidField(
                 'Content-Disposition cannot be read. It must be: attachment; filename="...", with '
                 "each parameter once."
             )
         if parsed is not None and parsed.filename:
-            return [names.from_client_name(parsed.filename) if judge else parsed.filename]
+            return [names.from_client_name(parsed.filename) if validate else parsed.filename]
     plain = once(headers, b"x-filename")
     if plain:
         path = "/".join(names.split_path(plain))
-        return [names.from_client_name(path) if judge else path]
+        return [names.from_client_name(path) if validate else path]
     if query.get("name"):
         return query["name"].split("/")
     return [generated]
 
 
 def wanted_digests(headers: Headers) -> tuple[str, ...]:
-    """Want-Repr-Digest: the algorithm to answer with, if one is known."""
+    """The algorithm to answer with, from Want-Repr-Digest, if it is known."""
     values = fields.every(headers, b"want-repr-digest")
     return digest_fields.wanted_algorithms(values)[:1] if values else ()

@@ -1,6 +1,6 @@
-"""What an error is on the wire: its status, its header fields, its body.
+"""Errors as HTTP responses: status, header fields, body.
 
-The one place where an error of `forebay.errors` meets HTTP.
+Only this module knows the statuses of the errors in `forebay.errors`.
 """
 
 from __future__ import annotations
@@ -137,18 +137,18 @@ _PHRASES: Mapping[int, str] = MappingProxyType(
 
 
 def phrase(status: int) -> str:
-    """The reason phrase of a status, empty if none is known (RFC 9112, section 4)."""
+    """The reason phrase of a status, "" if none is known (RFC 9112, section 4)."""
     return _PHRASES.get(status, "")
 
 
 def status_of(error: UploadError) -> int:
-    """The status of an error; of an application's own, that of its nearest ancestor."""
+    """The status of an error; for a class of an application, that of its nearest ancestor."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole response: its fields are ASGI style, its body has the announced length."""
+    """A whole response. Its fields are as in ASGI."""
 
     status: int
     headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -156,10 +156,9 @@ class Answer:
 
 
 def render(error: UploadError, accept: bytes | None, *, upload_id: str | None = None) -> Answer:
-    """The response that tells a client of `error`.
+    """The response to a client for `error`.
 
-    A problem document (RFC 9457) unless the Accept field asks for text and not for JSON, as
-    that of a browser does.
+    A problem document (RFC 9457), unless `accept` names text and not JSON, as browsers do.
     """
     status = status_of(error)
     if _wants_text(accept):
@@ -180,7 +179,7 @@ def render(error: UploadError, accept: bytes | None, *, upload_id: str | None = 
 
 
 def restated(answer: Answer, status: int) -> Answer:
-    """The same answer with the status that a protocol has of its own, in its body as well."""
+    """The same response with another status, one of a protocol, also in its body."""
     body = answer.body
     if (b"content-type", b"application/problem+json") in answer.headers:
         problem = {**json.loads(body), "title": phrase(status), "status": status}
@@ -196,10 +195,10 @@ def _wants_text(accept: bytes | None) -> bool:
 
 
 _MEMBERS = {
-    "expected": "expected-offset",  # as the resumable upload draft names them
+    "expected": "expected-offset",  # names of the resumable upload draft
     "provided": "provided-offset",
     "limit": "limit",
-    "field": "field",  # of a form, and what its client calls the file there
+    "field": "field",  # of a form, with the name of the file in it
     "filename": "filename",
     "state": "state",
     "algorithm": "algorithm",
@@ -226,7 +225,7 @@ def _problem(error: UploadError, status: int, upload_id: str | None) -> bytes:
 
 
 def problems_of(error: errors.InvalidForm) -> list[dict[str, object]]:
-    """What is wrong with a form, by its fields, as JSON can hold it."""
+    """What is wrong with each field of a form, as values for JSON."""
     return [
         {
             "loc": [part if isinstance(part, int) else str(part) for part in problem["loc"]],
@@ -238,9 +237,9 @@ def problems_of(error: errors.InvalidForm) -> list[dict[str, object]]:
 
 
 def _fields(error: UploadError, status: int) -> list[tuple[bytes, bytes]]:
-    """The fields that a status needs beside its body."""
+    """The fields that a status requires."""
     detail = error.detail
-    if status == 401:  # 15.5.2: at least one challenge; Basic would open a browser's dialogue
+    if status == 401:  # 15.5.2: a challenge; Basic would open a dialogue of the browser
         return [(b"www-authenticate", _ascii(detail.get("challenge", "Bearer")))]
     if status == 405:  # 15.5.6: the list may be empty, the field must be there
         allow = detail.get("allow", ())
@@ -251,11 +250,11 @@ def _fields(error: UploadError, status: int) -> list[tuple[bytes, bytes]]:
         return [(b"retry-after", b"%d" % max(1, math.ceil(detail.get("retry_after") or 1)))]
     if isinstance(
         error, errors.UnsupportedCoding
-    ):  # 12.5.3, 15.5.16: tells it from a media type's 415
+    ):  # 12.5.3, 15.5.16: a 415 for a coding, not a media type
         return [(b"accept-encoding", _ascii(", ".join(detail.get("accept", ())) or "identity"))]
     return []
 
 
 def _ascii(value: str) -> bytes:
-    """A field value that nothing in `value` can end or split."""
+    """`value` as the value of a field, without characters that could end or split it."""
     return "".join(c for c in value if " " <= c <= "~").encode("ascii")

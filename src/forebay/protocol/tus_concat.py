@@ -1,4 +1,4 @@
-"""Upload-Concat of tus 1.0: `partial`, or `final;` and the URLs of the parts in their order."""
+"""Upload-Concat of tus 1.0: `partial`, or `final;` and the URLs of the parts in order."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ __all__ = ["Concat", "parse_concat"]
 
 MAX_PARTS = 10_000
 
-# Absolute (RFC 3986, section 4.3) without query and fragment; its authority is not looked at,
-# since behind a proxy nobody here knows what the client calls this server.
+# Absolute (RFC 3986, section 4.3) without query and fragment. The authority is not compared: behind
+# a proxy the server may not know the name that clients use.
 _ABSOLUTE = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)", re.IGNORECASE)
-# Nothing is unescaped and no dot segment is resolved: what we handed out needs neither.
+# Nothing is unescaped and no dot segment resolved: URLs of this server have neither.
 _SEGMENT = r"[A-Za-z0-9_~!$&'()*+,=:@.-]+"
 _PATH = re.compile(rf"/?{_SEGMENT}(?:/{_SEGMENT})*/?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Concat:
-    """A partial upload (`parts` is None), or a final one made of the uploads `parts`."""
+    """A partial upload (`parts` is None), or a final one that concatenates the uploads `parts`."""
 
     parts: tuple[str, ...] | None
 
 
 def parse_concat(value: bytes, mount: str) -> Concat:
-    """What an Upload-Concat field asks for (items 102, 110, 111, 115).
+    """An Upload-Concat field (items 102, 110, 111, 115).
 
-    `mount` is the path of the creation URL without a slash at its end. Raises InvalidField
-    for what is no such field or points elsewhere, NotFound for what cannot be an upload's id.
+    `mount`: path of the creation URL without a slash at its end. Raises InvalidField for a
+    malformed field or a URL of another server, and NotFound for an invalid id.
     """
     text = value.decode("latin-1")
     if text.strip(" ") == "partial":
@@ -48,9 +48,9 @@ def parse_concat(value: bytes, mount: str) -> Concat:
 
 
 def _part(url: str, mount: str) -> str:
-    """The id that a URL of ours ends in: `ID`, or any path to our mount and then `ID`.
+    """The id in a URL: `ID` alone, or after any path that ends with the mount.
 
-    What stands before the mount may be a proxy's prefix, which is not known here.
+    The path may begin with the prefix of a proxy, which is not known here.
     """
     match = _ABSOLUTE.fullmatch(url)
     path = match[1] if match else url

@@ -1,4 +1,4 @@
-"""Upload-Metadata of tus 1.0: kept byte for byte, and what is understood of it.
+"""Upload-Metadata of tus 1.0, and the keys that have a meaning here.
 
 Items are those of the tus conformance list (docs/protocol-support.md).
 """
@@ -17,7 +17,7 @@ from forebay.protocol.parameters import parse_media_type
 __all__ = ["client_filename", "decoded_metadata", "media_type_of", "name_of", "parse_metadata"]
 
 MAX_KEYS = 64
-"""Pairs in one field (item 52); its bytes are bounded by the size of a request head."""
+"""Pairs in one field (item 52); its size is limited by that of a request head."""
 
 _KEY = re.compile(rb"[^\x00-\x20\x7f,]{1,255}")
 _MAX_MEDIA_TYPE = 255
@@ -26,10 +26,9 @@ _MAX_MEDIA_TYPE = 255
 def parse_metadata(value: bytes) -> dict[str, bytes]:
     """The pairs of an Upload-Metadata field (items 48 to 50).
 
-    `key SP base64`, separated by commas, spaces around a pair tolerated; a value may be left
-    out. An empty field has no pairs: tuspy sends one (item 49). Raises InvalidField for a
-    key that is missing or comes again, and for what is not base64: what a client sees stored
-    is what it sent, or it is told.
+    `key SP base64`, separated by commas; spaces around a pair are allowed, and a value may be left
+    out. An empty field, as tuspy sends it, has no pairs (item 49). Raises InvalidField for a
+    missing or repeated key and for malformed base64, so that metadata is never stored changed.
     """
     found: dict[str, bytes] = {}
     if not value.strip(b" \t"):
@@ -53,8 +52,8 @@ def parse_metadata(value: bytes) -> dict[str, bytes]:
 def name_of(pairs: Mapping[str, bytes], generated: str) -> str:
     """The name to publish under: `filename` or `name`, else `generated`.
 
-    It is a hint and no address, so one that cannot be used (hidden, not UTF-8, too long) never
-    refuses the upload: the file gets the generated name, and HEAD still tells the client's own.
+    The name is a hint, so an invalid one (hidden, not UTF-8, too long) does not refuse the upload:
+    the file gets the generated name, and HEAD still returns the metadata as sent.
     """
     for key in ("filename", "name"):
         if pairs.get(key):
@@ -66,7 +65,7 @@ def name_of(pairs: Mapping[str, bytes], generated: str) -> str:
 
 
 def client_filename(pairs: Mapping[str, bytes]) -> str | None:
-    """What the client calls the file, judged or not; None when it does not say."""
+    """The client's name for the file, not validated; None when it does not say."""
     for key in ("filename", "name"):
         if pairs.get(key):
             return names.display_filename(pairs[key].decode("utf-8", "replace"))
@@ -74,7 +73,7 @@ def client_filename(pairs: Mapping[str, bytes]) -> str | None:
 
 
 def decoded_metadata(pairs: Mapping[str, bytes]) -> dict[str, str | bytes]:
-    """The values as text where they are UTF-8."""
+    """The values, as text where they are UTF-8."""
     found: dict[str, str | bytes] = {}
     for key, value in pairs.items():
         try:

@@ -1,7 +1,7 @@
-"""The id of a resumable upload, wherever on the wire it stands (invariant 8).
+"""Ids of resumable uploads, in request paths and in header fields (invariant 8).
 
-One rule for ids in request paths and for those in header fields: nothing is unescaped, no dot
-and no slash can be part of one.
+Both have the same rule: nothing is unescaped, and an id has no dot and no slash. Here are also the
+methods that the URL of an upload has.
 """
 
 from __future__ import annotations
@@ -23,42 +23,42 @@ __all__ = [
 
 COLLECTION_METHODS = ("POST", "OPTIONS")
 RESUMABLE_METHODS = ("GET", "HEAD", "PATCH", "DELETE", "OPTIONS")
-"""Of an upload, in tus and the IETF draft."""
+"""Methods of an upload in tus and the IETF draft."""
 UPLOAD_METHODS = (*RESUMABLE_METHODS, "PUT")
-"""Of an upload, in any protocol: Content-Range comes by PUT, too."""
+"""Methods of an upload in all protocols: Content-Range has PUT as well."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,128}\Z")
 
 
 def validate_upload_id(text: str) -> str:
-    """`text` unchanged if it can be an upload's id. Raises NotFound."""
+    """`text` unchanged, if it is valid as an id. Raises NotFound."""
     if _ID.match(text) is None:
         raise NotFound("There is no such upload.")
     return text
 
 
 def upload_id_of(path: bytes) -> str | None:
-    """The id in a path below the uploads' own root; None for the collection itself.
+    """The id in a path below the root of uploads; None for the collection itself.
 
-    `path` is as it was sent; slashes around it are dropped. Raises NotFound.
+    `path`: as it was sent; slashes around it are dropped. Raises NotFound.
     """
     text = path.strip(b"/").decode("latin-1")
     return validate_upload_id(text) if text else None
 
 
 def methods_of(upload_id: str | None) -> tuple[str, ...]:
-    """What Allow tells of an upload, or of the collection (RFC 9110, section 10.2.1)."""
+    """The methods of an upload, or of the collection, for Allow (RFC 9110, section 10.2.1)."""
     return COLLECTION_METHODS if upload_id is None else UPLOAD_METHODS
 
 
 def refuse_method(upload_id: str | None) -> MethodNotAllowed:
-    """What refuses a method that tus or the IETF draft does not have (section 15.5.6)."""
+    """The error for a method that tus and the IETF draft do not have (section 15.5.6)."""
     return MethodNotAllowed(allow=COLLECTION_METHODS if upload_id is None else RESUMABLE_METHODS)
 
 
 def refuse_plain(method: str, upload_id: str | None, message: str) -> UploadError:
-    """What refuses a request whose head tells no protocol. 405 would not be true where the
-    method is right and a field is missing.
+    """The error for a request in no known protocol: InvalidRequest when only a field is missing,
+    MethodNotAllowed when the method is wrong.
     """
     allow = methods_of(upload_id)
     return InvalidRequest(message) if method in allow else MethodNotAllowed(message, allow=allow)
