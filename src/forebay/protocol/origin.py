@@ -110,7 +110,7 @@ def _check_origin(
         raise OriginRefused("The request names more than one origin.")
     origin = origins[0].decode("latin-1").lower()
     if origin == "null" and every(headers, b"sec-fetch-site") == [b"same-origin"]:
-        # A page of this server with the referrer policy "no-referrer". No script can set that field.
+        # A page of this server with referrer policy "no-referrer". No script can set that field.
         return
     if not (_is_listed(origin, allow_origins) or _is_own(origin, authority, scheme)):
         raise OriginRefused()
