@@ -366,6 +366,29 @@ class UploadRecord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Offered:
+    """What resumable uploads can do here. What is advertised, and what is refused, follows from
+    this alone (invariant 14).
+    """
+
+    resumable: bool = True
+    """Uploads outlive their request. Without it, none of the others holds."""
+    checksum: bool = True
+    """Bytes are dropped when they do not match their checksum."""
+    concatenation: bool = True
+    """Uploads can be made of other uploads."""
+    expiration: bool = True
+    """Unfinished uploads are removed after `--retention`."""
+    termination: bool = True
+    """Clients can cancel uploads."""
+
+
+NOTHING_OFFERED = Offered(
+    resumable=False, checksum=False, concatenation=False, expiration=False, termination=False
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
     """Durable bytes of an upload from `start` on. Sessions store it as it is; only the store that
     made it understands `kind` and `ref`.

@@ -91,7 +91,7 @@ def test_a_field_that_comes_twice_says_nothing_of_a_file():
 
 def stored(method, headers):
     return raw.command(
-        method, ["a"], headers, {}, folder=method == "POST", on_conflict=Conflict.AUTO,
+        method, ["a"], headers, {}, on_conflict=Conflict.AUTO,
         accept_types=(), generated="g",
     )  # fmt: skip
 

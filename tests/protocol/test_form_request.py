@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from forebay.errors import InvalidField, InvalidName, InvalidRequest, MethodNotAllowed, UploadError
+from forebay.errors import InvalidField, InvalidName, InvalidRequest, UploadError
 from forebay.model import Conflict
 from forebay.protocol import form_request
 
@@ -50,31 +50,30 @@ def test_which_requests_are_forms(method, headers, expected):
     ],
 )
 def test_what_a_form_wishes(policy, expected):
-    command = form_request.command(["a", "b"], [TYPE], folder=True, on_conflict=policy)
+    command = form_request.command(["a", "b"], [TYPE], on_conflict=policy)
     assert (command.folder, command.conflict) == ("a/b", expected)
     assert (command.content_type, command.expected, command.wanted) == (TYPE[1], (), ())
-    root = form_request.command([], [TYPE], folder=True, on_conflict=policy)
+    root = form_request.command([], [TYPE], on_conflict=policy)
     assert root.folder == ""
 
 
 @pytest.mark.parametrize(
-    ("segments", "headers", "folder", "error"),
+    ("segments", "headers", "error"),
     [
-        ([], [TYPE, TYPE], True, InvalidField),
-        ([], [(b"content-type", b"text/plain"), TYPE], True, InvalidField),
-        ([], [(b"content-type", b"multipart/form-data")], True, InvalidField),
-        ([], [(b"content-type", b"multipart/form-data, boundary=b")], True, InvalidField),
-        ([], [(b"content-type", b'"multipart/form-data"; boundary=b')], True, InvalidField),
-        ([], [(b"content-type", TYPE[1] + b";" * 60_000)], True, InvalidField),
-        (["a"], [TYPE], False, MethodNotAllowed),
-        ([".."], [TYPE], True, InvalidName),
-        ([], [TYPE, (b"content-encoding", b"br")], True, UploadError),
-        ([], [TYPE, (b"content-range", b"bytes 0-1/2")], True, InvalidField),
-        ([], [TYPE, (b"tus-resumable", b"1.0.0")], True, InvalidRequest),
-        ([], [TYPE, (b"upload-length", b"1")], True, InvalidRequest),
-        ([], [TYPE, (b"content-digest", b"sha-256=x")], True, InvalidField),
+        ([], [TYPE, TYPE], InvalidField),
+        ([], [(b"content-type", b"text/plain"), TYPE], InvalidField),
+        ([], [(b"content-type", b"multipart/form-data")], InvalidField),
+        ([], [(b"content-type", b"multipart/form-data, boundary=b")], InvalidField),
+        ([], [(b"content-type", b'"multipart/form-data"; boundary=b')], InvalidField),
+        ([], [(b"content-type", TYPE[1] + b";" * 60_000)], InvalidField),
+        ([".."], [TYPE], InvalidName),
+        ([], [TYPE, (b"content-encoding", b"br")], UploadError),
+        ([], [TYPE, (b"content-range", b"bytes 0-1/2")], InvalidField),
+        ([], [TYPE, (b"tus-resumable", b"1.0.0")], InvalidRequest),
+        ([], [TYPE, (b"upload-length", b"1")], InvalidRequest),
+        ([], [TYPE, (b"content-digest", b"sha-256=x")], InvalidField),
     ],
 )
-def test_what_is_refused_by_the_head_alone(segments, headers, folder, error):
+def test_what_is_refused_by_the_head_alone(segments, headers, error):
     with pytest.raises(error):
-        form_request.command(segments, headers, folder=folder, on_conflict=Conflict.AUTO)
+        form_request.command(segments, headers, on_conflict=Conflict.AUTO)

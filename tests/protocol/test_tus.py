@@ -19,7 +19,7 @@ from forebay.errors import (
     UnsupportedCoding,
     UnsupportedMediaType,
 )
-from forebay.model import Conflict, Digest, UploadRecord, UploadState
+from forebay.model import Conflict, Digest, Offered, UploadRecord, UploadState
 from forebay.protocol import tus, tus_checksum
 
 SIZES = {"sha1": 20, "crc32": 4}
@@ -298,11 +298,11 @@ def test_what_head_tells() -> None:
 
 def test_what_options_tells() -> None:
     """Items 6 to 8, 40, 82 and 92."""
-    fields = dict(tus.offer(["sha1", "md5"], None, trailers=False))
+    fields = dict(tus.offer(["sha1", "md5"], None, Offered(), trailers=False))
     assert fields[b"tus-checksum-algorithm"] == b"sha1,md5"
     assert b"tus-max-size" not in fields
     assert b"checksum-trailer" not in fields[b"tus-extension"]
-    fields = dict(tus.offer(["sha1"], 5, trailers=True))
+    fields = dict(tus.offer(["sha1"], 5, Offered(), trailers=True))
     assert fields[b"tus-max-size"] == b"5"
     assert fields[b"tus-extension"].endswith(b"checksum-trailer")
 

@@ -111,7 +111,6 @@ def test_a_part_that_a_route_of_an_application_gets_is_to_be_sent_whole() -> Non
     def ask(own_path: bool) -> None:
         raw.command(
             *("PUT", ["a"], headers, {}),
-            folder=False,
             on_conflict=Conflict.AUTO,
             accept_types=(),
             generated="g",

@@ -32,7 +32,7 @@ from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.hooks.base import Hooks
 from forebay.locks.base import Locks
-from forebay.model import NOTHING_SAID, About, Principal, Receive, Stored
+from forebay.model import NOTHING_SAID, About, Offered, Principal, Receive, Stored
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Store
 
@@ -180,7 +180,12 @@ class Engine:
     @property
     def offers_uploads(self) -> bool:
         """Whether resumable uploads are offered; also while their state cannot be reached."""
-        return self.state.is_offered
+        return self.offered.resumable
+
+    @property
+    def offered(self) -> Offered:
+        """See `State.offered`."""
+        return self.state.offered
 
     @property
     def uploads(self) -> UploadService:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forebay.engine.maintenance.sweep import Sweeper
+from forebay.engine.offered import offered_by
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
+from forebay.model import NOTHING_OFFERED, Offered
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -22,6 +24,7 @@ class State:
     def __init__(self, engine: EngineContext, removal: Removal) -> None:
         self._engine = engine
         self._removal = removal
+        self._offered = offered_by(engine.store)
         self._uploads: UploadService | None = None
         self.sessions: Sessions | None = None
         """The open session store; None while there is none."""
@@ -45,6 +48,11 @@ class State:
     def is_offered(self) -> bool:
         """True also while the state cannot be reached; `uploads` raises the reason then."""
         return self._uploads is not None or self.error is not None
+
+    @property
+    def offered(self) -> Offered:
+        """What clients may use of resumable uploads now."""
+        return self._offered if self.is_offered else NOTHING_OFFERED
 
     @property
     def uploads(self) -> UploadService:

@@ -37,14 +37,6 @@ if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 
-_ELSEWHERE = {
-    ("PUT", True): raw.PUT_ELSEWHERE,
-    ("POST", False): raw.POST_ELSEWHERE,
-    ("DELETE", False): "Files are removed only where the server runs with --allow-delete.",
-}
-"""What to do instead, by method and whether it is a folder."""
-
-
 class FilesApp:
     """Raw uploads, downloads, listings. Its routes are at its own root.
 
@@ -111,15 +103,14 @@ class FilesApp:
         elif method == "OPTIONS":
             answer = self._options(scope, folder)
         elif method not in self._methods(folder):
-            raise MethodNotAllowed(_ELSEWHERE.get((method, folder)))
+            raise raw.refuse_method(method, folder)
         elif form_request.is_form(method, scope["headers"]):
             unsupported_chunking.check(query_of(scope.get("query_string", b"")).items())
             source = source_of(scope, receive)
             segments = names.split_path(path)
-            base = link_base(scope)
-            answer = await forms.store(self.engine, scope, source, segments, folder, base)
+            answer = await forms.store(self.engine, scope, source, segments, link_base(scope))
         elif method in ("PUT", "POST"):
-            answer = await self._store(scope, receive, send, names.split_path(path), folder)
+            answer = await self._store(scope, receive, send, names.split_path(path))
         elif method in ("GET", "HEAD"):
             segments = names.split_path(path)
             name = names.validate_path(segments) if segments else ""
@@ -135,12 +126,8 @@ class FilesApp:
         await send_answer(send, answer)
 
     def _methods(self, folder: bool) -> tuple[str, ...]:
-        if folder:
-            return raw.FOLDER_METHODS
-        extra = ("DELETE",) if self.engine.settings.allow_delete else ()
-        partial = self.partial is not None and self.engine.offers_uploads
-        known = raw.PARTIAL_METHODS if partial else raw.FILE_METHODS
-        return (*known, *extra)
+        partial = self.partial is not None and self.engine.offered.resumable
+        return raw.methods_of(folder, partial=partial, delete=self.engine.settings.allow_delete)
 
     def _preflight(self, scope: dict[str, Any]) -> Answer:
         """Whatever the name looks like, and whatever Host says: the request itself is judged,
@@ -159,12 +146,7 @@ class FilesApp:
     # --- in --------------------------------------------------------------------------------------
 
     async def _store(
-        self,
-        scope: dict[str, Any],
-        receive: Receive,
-        send: Send,
-        segments: list[str],
-        folder: bool,
+        self, scope: dict[str, Any], receive: Receive, send: Send, segments: list[str]
     ) -> Answer:
         settings = self.engine.settings
         headers: Headers = scope["headers"]
@@ -177,7 +159,6 @@ class FilesApp:
             segments,
             headers,
             given,
-            folder=folder,
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",

@@ -37,7 +37,6 @@ async def store(
     scope: dict[str, Any],
     source: Source,
     segments: list[str],
-    folder: bool,
     mount: str,
 ) -> Answer:
     """Takes a form (`form_request.is_form`) and answers it. Raises UploadError, but for a
@@ -48,7 +47,6 @@ async def store(
         command = form_request.command(
             segments,
             headers,
-            folder=folder,
             on_conflict=engine.settings.on_conflict,
             decodable=offered(engine.settings),
         )

@@ -79,7 +79,7 @@ class Ietf:
 
     def offer(self, scope: dict[str, Any]) -> Headers:
         """Section 4.1.4. To a request with Upload-Complete this would be no offer."""
-        if ietf.has_completeness(scope["headers"]):
+        if ietf.has_completeness(scope["headers"]) or not self._engine.offered.resumable:
             return []
         return [self._limits().field(), _ACCEPT_PATCH]
 
@@ -95,7 +95,7 @@ class Ietf:
         method = scope["method"]
         if upload_id is None:
             if method != "POST":
-                raise refuse_method(upload_id)
+                raise refuse_method(upload_id, self._engine.offered)
             return await self.create(scope, receive, send, self._target(scope))
         if method == "PATCH":
             return await self._append(scope, receive, send, upload_id)
@@ -104,7 +104,7 @@ class Ietf:
             return Answer(204, tuple(ietf.version_fields(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
             return await self._where(scope, upload_id)
-        raise refuse_method(upload_id)
+        raise refuse_method(upload_id, self._engine.offered)
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
         asked = self._read(scope["headers"])
@@ -142,7 +142,7 @@ class Ietf:
         return (
             scope["method"] in ("PUT", "POST")
             and ietf.has_completeness(headers)
-            and self._engine.offers_uploads
+            and self._engine.offered.resumable
             and scope_keys.UPLOADS in scope
             and self._read(headers).complete is not None
             and not form_request.is_form(scope["method"], headers)
@@ -199,7 +199,6 @@ class Ietf:
             destination.folder,
             scope["headers"],
             query_of(query) if query else {},
-            folder=True,
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",
@@ -278,7 +277,8 @@ class Ietf:
         settings = self._engine.settings
         most = settings.max_append_size
         if record is None:
-            return Limits(settings.max_size, int(settings.retention) or None, most)
+            age = int(settings.retention) or None
+            return Limits(settings.max_size, age if self._engine.offered.expiration else None, most)
         age = None if record.expires_at is None else int(record.expires_at - time.time())
         return Limits(limit_of(record), age, most)
 

@@ -49,7 +49,7 @@ class Partial:
         return partial.speaks(method, headers)
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        if not self._engine.offers_uploads:  # an application's that keeps no state
+        if not self._engine.offered.resumable:  # an application's that keeps no state
             return False
         method, headers = scope["method"], scope["headers"]
         return method == "PATCH" or (
@@ -72,9 +72,8 @@ class Partial:
     ) -> Answer:
         method = scope["method"]
         if upload_id is None:
-            raise refuse_plain(
-                method, None, "A partial upload begins with a PUT or PATCH of /files/NAME."
-            )
+            message = "A partial upload begins with a PUT or PATCH of /files/NAME."
+            raise refuse_plain(method, None, self._engine.offered, message)
         if method == "HEAD":
             record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
             return Answer(200, (*partial.received_range(record.offset), _NO_STORE))
@@ -142,7 +141,6 @@ class Partial:
             segments,
             whole,
             {},
-            folder=False,
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",

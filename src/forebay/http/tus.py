@@ -54,7 +54,8 @@ class Tus:
 
     def offer(self, scope: dict[str, Any]) -> Headers:
         max_size = self._engine.settings.max_size
-        return tus.offer(self._sizes, max_size, trailers=_reads_trailers(scope))
+        offered = self._engine.offered
+        return tus.offer(self._sizes, max_size, offered, trailers=_reads_trailers(scope))
 
     def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
         return []
@@ -76,13 +77,14 @@ class Tus:
         elif method == "DELETE":
             await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204)
-        raise refuse_method(upload_id)  # item 118
+        raise refuse_method(upload_id, self._engine.offered)  # item 118
 
     # --- creation --------------------------------------------------------------------------------
 
     async def create(self, scope: dict[str, Any], receive: Receive) -> Answer:
         """Answers a request that begins an upload. Raises UploadError."""
         headers: Headers = scope["headers"]
+        tus.check_offered(headers, self._engine.offered)
         settings = self._engine.settings
         destination = destination_of(scope)
         wish = tus.create(
@@ -141,6 +143,7 @@ class Tus:
 
     async def _append(self, scope: dict[str, Any], receive: Receive, upload_id: str) -> Answer:
         trailers = _reads_trailers(scope)
+        tus.check_offered(scope["headers"], self._engine.offered)
         wish = tus.append(scope["headers"], upload_id, self._sizes, trailers=trailers)
         record = await self._take(wish, source_of(scope, receive, whole=False), scope)
         offset = (b"upload-offset", b"%d" % record.offset)

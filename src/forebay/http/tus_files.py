@@ -27,7 +27,7 @@ class TusAtFiles:
         self._tus = Tus(engine)
 
     def _offered(self, scope: dict[str, Any]) -> bool:
-        return self._engine.offers_uploads and scope_keys.UPLOADS in scope
+        return self._engine.offered.resumable and scope_keys.UPLOADS in scope
 
     def wants(self, scope: dict[str, Any]) -> bool:
         method, headers = scope["method"], scope["headers"]

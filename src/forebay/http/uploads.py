@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay.errors import UploadError
+from forebay.errors import NotOffered, UploadError
 from forebay.http import origin_check
 from forebay.http.answers import (
     Field,
@@ -25,7 +25,7 @@ from forebay.http.dialect import UploadDialect
 from forebay.http.urls import path_below
 from forebay.protocol import origin, partial
 from forebay.protocol.status import Answer
-from forebay.protocol.upload_ids import methods_of, refuse_plain, upload_id_of
+from forebay.protocol.upload_ids import methods_of, refuse_method, refuse_plain, upload_id_of
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -76,6 +76,8 @@ class UploadsApp:
             scope = self._as_meant(scope, dialect)
             if scope["method"] == "OPTIONS":  # whatever the id looks like
                 return self._options(scope)
+            if not self.engine.offered.resumable:
+                raise NotOffered("Resumable uploads are not offered here; send the file whole.")
             upload_id = upload_id_of(path_below(scope))
             if dialect is None and upload_id is not None and scope["method"] in _BARE_METHODS:
                 dialect = await self._dialect_of(upload_id, scope)
@@ -125,7 +127,9 @@ class UploadsApp:
         if method == "GET" and upload_id is not None and not asked:
             return await self._status(scope, upload_id)
         if dialect is None:
-            raise refuse_plain(method, upload_id, _SPOKEN)
+            raise refuse_plain(method, upload_id, self.engine.offered, _SPOKEN)
+        if method == "DELETE" and not self.engine.offered.termination:
+            raise refuse_method(upload_id, self.engine.offered)
         if dialect.name != partial.NAME:
             partial.check_absent(method, scope["headers"])
         return await dialect.handle(scope, receive, send, upload_id)
@@ -139,7 +143,8 @@ class UploadsApp:
         return Answer(200, (*allowed.headers, *self._offered(scope), (b"content-length", b"0")))
 
     def _options(self, scope: dict[str, Any]) -> Answer:
-        allow = (b"allow", ", ".join(methods_of(_looked_for(scope))).encode())
+        methods = methods_of(_looked_for(scope), self.engine.offered)
+        allow = (b"allow", ", ".join(methods).encode())
         return Answer(200, (allow, *self._offered(scope), (b"content-length", b"0")))
 
     def _offered(self, scope: dict[str, Any]) -> Headers:

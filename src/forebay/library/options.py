@@ -101,7 +101,6 @@ class UploadOptions:
             segments,
             headers,
             {},  # the query belongs to the application
-            folder=folder,
             on_conflict=conflict,
             accept_types=self.types or settings.accept_types,
             generated=f"upload-{secrets.token_hex(8)}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 
-from forebay.errors import InvalidField, MethodNotAllowed
+from forebay.errors import InvalidField
 from forebay.model import Conflict, Digest, Preconditions
 from forebay.protocol import (
     checksums,
@@ -64,21 +64,15 @@ def command(
     segments: Sequence[str],
     headers: Headers,
     *,
-    folder: bool,
     on_conflict: Conflict,
     decodable: Collection[str] = (),
 ) -> ReceiveForm:
-    """The command for a form. `segments`: the decoded path. `folder`: it ends with a slash.
-    `decodable`: content codings that can be decoded. Raises errors derived from UploadError.
+    """The command for a form that is posted to a folder. `segments`: the decoded path. `decodable`:
+    content codings that can be decoded. Raises errors derived from UploadError.
     """
     if content_type.is_form_without_files(headers):
         raise content_type.form_without_files()
     kind = readable_type(headers)
-    if not folder:
-        raise MethodNotAllowed(
-            "A form goes to a folder, with '/' at its end; PUT stores under this name.",
-            allow=raw.FILE_METHODS,
-        )
     coding = check_whole(headers, decodable)
     return ReceiveForm(
         folder=names.validate_path(segments) if segments else "",

@@ -29,12 +29,25 @@ from forebay.protocol import (
 from forebay.protocol.fields import Headers
 from forebay.protocol.parameters import matches_media_type, parse_content_disposition
 
-PUT_ELSEWHERE = "PUT needs the name of a file; POST here to let the server choose one."
-POST_ELSEWHERE = "POST goes to a folder, with '/' at its end; PUT stores under this name."
-"""Messages for a PUT to a folder, and for a POST to a file."""
-FOLDER_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
-FILE_METHODS = ("GET", "HEAD", "PUT", "OPTIONS")
-PARTIAL_METHODS = ("GET", "HEAD", "PUT", "PATCH", "OPTIONS")
+_INSTEAD = {
+    ("PUT", True): "PUT needs the name of a file; POST here to let the server choose one.",
+    ("POST", False): "POST goes to a folder, with '/' at its end; PUT stores under this name.",
+    ("DELETE", False): "Files are removed only where the server runs with --allow-delete.",
+}
+"""What to do instead, by method and whether the path is a folder."""
+
+
+def methods_of(folder: bool, *, partial: bool, delete: bool) -> tuple[str, ...]:
+    """The methods of a folder, or of a file: with parts by Content-Range, and with deletion."""
+    if folder:
+        return ("GET", "HEAD", "POST", "OPTIONS")
+    patch = ("PATCH",) if partial else ()
+    return ("GET", "HEAD", "PUT", *patch, "OPTIONS", *(("DELETE",) if delete else ()))
+
+
+def refuse_method(method: str, folder: bool) -> MethodNotAllowed:
+    """The refusal of a method that `methods_of` does not have."""
+    return MethodNotAllowed(_INSTEAD.get((method, folder)))
 
 
 def command(
@@ -43,7 +56,6 @@ def command(
     headers: Headers,
     query: Mapping[str, str],
     *,
-    folder: bool,
     on_conflict: Conflict,
     accept_types: Sequence[str],
     generated: str,
@@ -52,13 +64,13 @@ def command(
     begins: bool = False,
     own_path: bool = False,
 ) -> Receive:
-    """The command of a PUT or POST. Raises errors derived from UploadError.
+    """The command of a PUT to a file or a POST to a folder. Raises errors derived from UploadError.
 
-    `segments`: the decoded path below `/files`. `folder`: the path ends with a slash. `generated`:
-    name for a POST without one. `decodable`: content codings that can be decoded. `sent`: the
-    method of the request, where `method` is another. `begins`: the request creates an upload of the
-    IETF draft; otherwise its body must be a whole file. `own_path`: the client chose the path, so
-    its last part is the client's name for the file.
+    `segments`: the decoded path below `/files`. `generated`: name for a POST without one.
+    `decodable`: content codings that can be decoded. `sent`: the method of the request, where
+    `method` is another. `begins`: the request creates an upload of the IETF draft; otherwise its
+    body must be a whole file. `own_path`: the client chose the path, so its last part is the
+    client's name for the file.
     """
     # Most requests have none of the rare fields: look for these only when they are there.
     known = dict(headers)
@@ -70,13 +82,9 @@ def command(
     else:
         whole_file.check(sent or method, headers, known)
     if method == "PUT":
-        if folder:
-            raise MethodNotAllowed(PUT_ELSEWHERE, allow=FOLDER_METHODS)
         name = names.validate_path(segments)
         policy = Conflict.REFUSE
     else:
-        if not folder:
-            raise MethodNotAllowed(POST_ELSEWHERE, allow=FILE_METHODS)
         name = names.validate_path([*segments, *_given_name(headers, query, generated)])
         policy = Conflict.RENAME
     if on_conflict is not Conflict.AUTO:
@@ -91,7 +99,9 @@ def command(
         wanted=wanted_digests(headers) if b"want-repr-digest" in known and coding is None else (),
         coding=coding,
         about=About(
-            _client_filename(headers, known, query, segments if own_path and not folder else ())
+            _client_filename(
+                headers, known, query, segments if own_path and method == "PUT" else ()
+            )
         ),
     )
 

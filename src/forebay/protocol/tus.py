@@ -26,6 +26,7 @@ from forebay.model import (
     AppendUpload,
     Conflict,
     CreateUpload,
+    Offered,
     UploadRecord,
     UploadState,
 )
@@ -51,16 +52,16 @@ RESUMABLE = (b"tus-resumable", VERSION)
 CONTENT_TYPE = "application/offset+octet-stream"
 _METHODS = ("POST", "HEAD", "PATCH", "DELETE", "GET", "OPTIONS")
 
-_EXTENSIONS = (
-    "creation",
-    "creation-defer-length",
-    "creation-with-upload",
-    "expiration",
-    "checksum",
-    "termination",
-    "concatenation",
-    "concatenation-unfinished",
-)
+_EXTENSIONS = {
+    "resumable": ("creation", "creation-defer-length", "creation-with-upload"),
+    "expiration": ("expiration",),
+    "checksum": ("checksum",),
+    "termination": ("termination",),
+    "concatenation": ("concatenation", "concatenation-unfinished"),
+}
+"""By the field of `Offered` that they need, in the order in which they are listed."""
+_NEEDS = ((b"upload-concat", "concatenation"), (b"upload-checksum", "checksum"))
+"""Request fields of an extension, and the field of `Offered` that they need."""
 
 FIELDS = (
     b"tus-resumable",
@@ -138,18 +139,37 @@ def check_version(method: str, headers: Headers) -> None:
         raise PreconditionFailed("This server speaks tus 1.0.0: send Tus-Resumable: 1.0.0.")
 
 
-def offer(algorithms: Iterable[str], max_size: int | None, *, trailers: bool) -> Fields:
+def check_offered(headers: Headers, offered: Offered) -> None:
+    """Checks that no field needs an extension that is not offered. Raises InvalidField."""
+    trailers = {name.strip() for name in fields.elements(headers, b"trailer")}
+    for name, need in _NEEDS:
+        sent = name in trailers or fields.first(headers, name) is not None
+        if sent and not getattr(offered, need):
+            raise InvalidField(
+                f"{fields.display_name(name)} is not offered here. Tus-Extension in the answer to "
+                "OPTIONS lists what is."
+            )
+
+
+def offer(
+    algorithms: Iterable[str], max_size: int | None, offered: Offered, *, trailers: bool
+) -> Fields:
     """The fields of an answer to OPTIONS (items 6 to 8, 40, 82, 92)."""
-    extensions = [*_EXTENSIONS, *(["checksum-trailer"] if trailers else [])]
-    offered = [
+    if not offered.resumable:
+        return []
+    extensions = [e for need, names in _EXTENSIONS.items() if getattr(offered, need) for e in names]
+    if trailers and offered.checksum:
+        extensions.append("checksum-trailer")
+    found = [
         RESUMABLE,
         (b"tus-version", VERSION),
         (b"tus-extension", ",".join(extensions).encode()),
-        (b"tus-checksum-algorithm", ",".join(algorithms).encode()),
     ]
+    if offered.checksum:
+        found.append((b"tus-checksum-algorithm", ",".join(algorithms).encode()))
     if max_size is not None:
-        offered.append((b"tus-max-size", b"%d" % max_size))
-    return offered
+        found.append((b"tus-max-size", b"%d" % max_size))
+    return found
 
 
 # --- fields --------------------------------------------------------------------------------

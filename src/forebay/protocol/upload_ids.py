@@ -7,8 +7,10 @@ methods that the URL of an upload has.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from forebay.errors import InvalidRequest, MethodNotAllowed, NotFound, UploadError
+from forebay.model import Offered
 
 __all__ = [
     "COLLECTION_METHODS",
@@ -46,19 +48,23 @@ def upload_id_of(path: bytes) -> str | None:
     return validate_upload_id(text) if text else None
 
 
-def methods_of(upload_id: str | None) -> tuple[str, ...]:
+def methods_of(
+    upload_id: str | None, offered: Offered, methods: Sequence[str] = UPLOAD_METHODS
+) -> tuple[str, ...]:
     """The methods of an upload, or of the collection, for Allow (RFC 9110, section 10.2.1)."""
-    return COLLECTION_METHODS if upload_id is None else UPLOAD_METHODS
+    if upload_id is None:
+        return COLLECTION_METHODS
+    return tuple(name for name in methods if name != "DELETE" or offered.termination)
 
 
-def refuse_method(upload_id: str | None) -> MethodNotAllowed:
+def refuse_method(upload_id: str | None, offered: Offered) -> MethodNotAllowed:
     """The error for a method that tus and the IETF draft do not have (section 15.5.6)."""
-    return MethodNotAllowed(allow=COLLECTION_METHODS if upload_id is None else RESUMABLE_METHODS)
+    return MethodNotAllowed(allow=methods_of(upload_id, offered, RESUMABLE_METHODS))
 
 
-def refuse_plain(method: str, upload_id: str | None, message: str) -> UploadError:
+def refuse_plain(method: str, upload_id: str | None, offered: Offered, message: str) -> UploadError:
     """The error for a request in no known protocol: InvalidRequest when only a field is missing,
     MethodNotAllowed when the method is wrong.
     """
-    allow = methods_of(upload_id)
+    allow = methods_of(upload_id, offered)
     return InvalidRequest(message) if method in allow else MethodNotAllowed(message, allow=allow)
