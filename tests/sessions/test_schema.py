@@ -100,11 +100,23 @@ PRAGMA application_id = 1178747225;
 PRAGMA user_version = 1;
 """
 """A database as the first schema version wrote it."""
+SECOND = (
+    FIRST
+    + """
+ALTER TABLE uploads ADD COLUMN "binding" TEXT DEFAULT NULL;
+CREATE UNIQUE INDEX uploads_bound ON uploads (binding)
+ WHERE binding IS NOT NULL AND state IN ('open', 'completing');
+CREATE INDEX uploads_by_binding ON uploads (binding, created_at) WHERE binding IS NOT NULL;
+PRAGMA user_version = 2;
+"""
+)
+THIRD = (Path(__file__).parent / "data" / "state-0.1.0.sql").read_text()
 
 
-def test_a_database_of_the_first_version_is_brought_up_to_now(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", [FIRST, SECOND], ids=["1", "2"])
+def test_a_database_of_the_first_versions_is_brought_up_to_now(tmp_path: Path, script: str) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as connection:
-        connection.executescript(FIRST)
+        connection.executescript(script)
 
     async def main() -> None:
         async with opened(make(tmp_path)) as sessions:
@@ -115,6 +127,23 @@ def test_a_database_of_the_first_version_is_brought_up_to_now(tmp_path: Path) ->
             with pytest.raises(UploadExists):
                 await sessions.create(record("b", binding="f"))
             assert (await sessions.load_bound("f")).id == "a"
+
+    asyncio.run(main())
+    assert query(tmp_path / "state.db", "PRAGMA user_version") == [(schema.VERSION,)]
+
+
+def test_a_database_of_0_1_0_is_brought_up_to_now(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as connection:
+        connection.executescript(THIRD)
+        before = connection.execute("SELECT * FROM uploads ORDER BY id").fetchall()
+
+    async def main() -> None:
+        async with opened(make(tmp_path)) as sessions:
+            found = await sessions.page()
+            assert [schema.to_row(record)[: len(before[0])] for record in found] == before
+            assert {record.place for record in found} == {""}
+            [pending] = await sessions.unnotified(2e9, 10)
+            assert pending.final_name == "pending.bin"
 
     asyncio.run(main())
     assert query(tmp_path / "state.db", "PRAGMA user_version") == [(schema.VERSION,)]
