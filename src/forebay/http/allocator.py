@@ -1,9 +1,9 @@
-"""Has the C library keep a little freed memory, for bodies that come by way of `receive()`.
+"""Makes the C library keep some freed memory, for bodies that come through ASGI's `receive()`.
 
-Their pieces are Python objects of 64 to 256 KiB, made and freed all the time. glibc by itself
-gives such memory back to the kernel at once and asks for it again, page by page; that is more
-than half of the CPU time that such a body takes (measured: 1.9 s of CPU a GB, 0.75 with this).
-See docs/decisions/010.
+The pieces of such a body are Python objects of 64 to 256 KiB that live for a moment. glibc returns
+this memory to the kernel at once and asks for it again, page by page; that is more than half of
+the CPU time of such a body (measured: 1.9 s per GB, 0.75 s with this). It applies to the whole
+process, so only `forebay serve` does it by itself. See docs/decisions/010 and 033.
 """
 
 from __future__ import annotations
@@ -15,28 +15,31 @@ from collections.abc import Mapping
 from forebay.model import MiB
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT = 16 * MiB
-_MAPPED_FROM = 1 * MiB
-_CHOSEN_BY = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
+_KEEP = 16 * MiB
+_MAP_FROM = 1 * MiB
+_VARIABLES = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
 
 
 def chosen_by_operator(environ: Mapping[str, str]) -> bool:
-    """Whether somebody has decided about this for the process (mallopt(3))."""
+    """Whether the environment configures the allocator already (mallopt(3))."""
     tunables = environ.get("GLIBC_TUNABLES", "")
-    return "glibc.malloc." in tunables or any(name in environ for name in _CHOSEN_BY)
+    return "glibc.malloc." in tunables or any(name in environ for name in _VARIABLES)
 
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """At most 16 MiB stay with the process; once, and only with glibc. Whether it was done."""
+    """Lets the process keep at most 16 MiB of freed memory; whether that was done.
+
+    Only with glibc, and only when the operator has not configured the allocator. Idempotent.
+    """
     if chosen_by_operator(os.environ):
         return False
     import ctypes
 
     try:
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - others do it differently
-        done = library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
-        return bool(done and library.mallopt(_M_TRIM_THRESHOLD, _KEPT))
+        library.gnu_get_libc_version  # noqa: B018 - only glibc has this function
+        done = library.mallopt(_M_MMAP_THRESHOLD, _MAP_FROM)
+        return bool(done and library.mallopt(_M_TRIM_THRESHOLD, _KEEP))
     except (OSError, AttributeError):
         return False

@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.errors import IncompleteBody, Interrupted, StorageFailed, UploadError
-from forebay.http.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from forebay.engine.transfer.pump import BodyWriter, Late
@@ -29,7 +28,6 @@ TOGETHER = 16 << 20
 """Most bytes that all sources of one process gather."""
 _SMALL_PIECE = 16 << 10
 _LEAST = 64
-_LARGE = 8 << 20
 BODY_WAS_READ = (
     "The body of this request was read already: it comes once. Declare one upload or one form in "
     "a route, and no JSON, form or `await request.body()` beside it or in middleware."
@@ -46,8 +44,6 @@ class ReceiveSource:
     _alive = 0
 
     def __init__(self, receive: Receive, length: int | None) -> None:
-        if length is None or length >= _LARGE:
-            keep_freed_memory()
         self._receive = receive
         self.length = length
         self.waiting_since: float | None = None

@@ -22,6 +22,7 @@ from forebay.engine.engine import Engine
 from forebay.engine.maintenance.background import Background
 from forebay.engine.transfer.admission import Tally
 from forebay.errors import ForebayError
+from forebay.http.allocator import keep_freed_memory
 from forebay.http.app import ServerApp
 from forebay.http.direct import DirectProtocol
 from forebay.http.limits import ConnectionLimits
@@ -67,6 +68,8 @@ def serve_one(
 
     `lifeline` is a pipe from the supervisor, if there is one: it ends when the supervisor dies.
     """
+    if settings.ssl_certfile:  # bodies come through `receive`
+        keep_freed_memory()
     store = make_store(settings)
     engine = Engine(settings, store, locks=make_locks(store), tally=tally)
 

@@ -9,6 +9,7 @@ from typing import Any, Unpack, cast
 from forebay.config import load, parse_settings
 from forebay.errors import UploadError
 from forebay.hooks.base import Access
+from forebay.http.allocator import keep_freed_memory
 from forebay.library.asgi_request import AsgiRequest, Reply
 from forebay.library.callbacks import Callbacks
 from forebay.library.contents import Contents
@@ -32,6 +33,8 @@ class Forebay(Receiving, ResumableRoutes, Callbacks, Contents):
             Without it, every client may do everything.
         files_at, resumable_at: where the two applications are mounted, such as `/files`. Needed
             only when the application's routes do not show that (other frameworks than Starlette).
+        tune_allocator: lets glibc keep 16 MiB of freed memory in this process, which makes bodies
+            under TLS and on other servers cost less than half of the CPU time (mallopt(3)).
         settings: any setting of `forebay serve` by its name, such as `max_size=5 * GB` or
             `max_size="5GB"`.
 
@@ -50,8 +53,11 @@ class Forebay(Receiving, ResumableRoutes, Callbacks, Contents):
         authorise: Callable[[Access], Any] | None = None,
         files_at: str | None = None,
         resumable_at: str | None = None,
+        tune_allocator: bool = False,
         **settings: Any,
     ) -> None:
+        if tune_allocator:
+            keep_freed_memory()
         self._set_up(
             parse_settings({"dir": os.fspath(dir), **settings}),
             authorise,
@@ -65,10 +71,13 @@ class Forebay(Receiving, ResumableRoutes, Callbacks, Contents):
         authorise: Callable[[Access], Any] | None = None,
         files_at: str | None = None,
         resumable_at: str | None = None,
+        tune_allocator: bool = False,
     ) -> Forebay:
         """Settings from `FOREBAY_*`, then `./forebay.toml`, then the defaults. Raises ConfigError,
         StorageError.
         """
+        if tune_allocator:
+            keep_freed_memory()
         made = cls.__new__(cls)
         settings = load({}, os.environ, os.getcwd()).settings
         made._set_up(settings, authorise, Places(files_at, resumable_at))
