@@ -1,7 +1,7 @@
-"""The media type that a file is given back with, told by its name alone. Pure.
+"""The media type of a file, by the extension of its name.
 
-A table of our own: the one in `mimetypes` is completed from files of the machine, so that the
-same name would be safe to show on one server and a script on the next.
+`mimetypes` is not used: it also reads files of the machine, so the same name could be safe to show
+on one server and a script on the next.
 """
 
 from __future__ import annotations
@@ -119,14 +119,15 @@ _EXTENSIONS = {
 
 
 def extension_of(kind: str) -> str:
-    """What names of files of that type, in lower case, end with, without a dot; "bin" where the
-    type says nothing.
+    """The usual extension of files of that type, without a dot; "bin" for an unknown type.
+
+    `kind`: the type in lower case.
     """
     return _EXTENSIONS.get(kind, "bin")
 
 
 def media_type_of(name: str) -> str:
-    """`type/subtype`, by what follows the last dot; `UNKNOWN` where that says nothing."""
+    """`type/subtype` by the extension of `name`; `UNKNOWN` for an unknown one."""
     stem, _, extension = name.rpartition("/")[2].rpartition(".")
     return _TYPES.get(extension.lower(), UNKNOWN) if stem else UNKNOWN
 
@@ -137,8 +138,8 @@ _PLAIN = frozenset(
 
 
 def has_charset(kind: str) -> bool:
-    """Whether a reader of that type needs to be told the encoding: it has no way of its own to say
-    it, as HTML has, and none that always holds, as WebVTT has.
+    """Whether Content-Type should name the charset of such a file: the type has no other way to
+    name it, as HTML has, and no fixed one, as WebVTT has.
     """
     return kind in _PLAIN
 
@@ -147,10 +148,10 @@ _SHIFTS = re.compile(rb"\x1b[$(]")
 
 
 def is_utf8(data: bytes, *, whole: bool) -> bool:
-    """Whether text that begins with `data` is UTF-8 as far as that can be told; `whole`: it is all.
+    """Whether text that begins with `data` seems to be UTF-8. `whole`: `data` is all of it.
 
-    A character that the end of `data` cuts in two does not matter. NUL is of UTF-16 or no text,
-    and ISO-2022 (RFC 1468) hides in ASCII behind its escapes.
+    A character may be cut at the end of `data`. Text with NUL is UTF-16 or no text; text with the
+    escapes of ISO-2022 (RFC 1468) only looks like ASCII.
     """
     if b"\0" in data or _SHIFTS.search(data) is not None:
         return False
@@ -162,13 +163,13 @@ def is_utf8(data: bytes, *, whole: bool) -> bool:
 
 
 def matches(kind: str, patterns: Iterable[str]) -> bool:
-    """Whether `kind`, in lower case, is one of `patterns`: `image/png`, `image/*` or `*/*`."""
+    """Whether `kind`, in lower case, matches one of `patterns`: `image/png`, `image/*` or `*/*`."""
     accepted = (kind, kind.partition("/")[0] + "/*", "*/*")
     return any(pattern in accepted for pattern in patterns)
 
 
 def is_active(kind: str) -> bool:
-    """Whether a browser may run scripts that such a file holds, in the server's own origin."""
+    """Whether a browser may run scripts in such a file, with the origin of the server."""
     return (
         kind.partition("/")[2].endswith(("html", "xml", "javascript", "ecmascript"))
         or kind in ("application/x-shockwave-flash", "multipart/related", "message/rfc822")
@@ -176,8 +177,8 @@ def is_active(kind: str) -> bool:
 
 
 def is_shown(kind: str, patterns: Iterable[str]) -> bool:
-    """Whether a file of that type may be shown in a browser (RFC 6266, `inline`).
+    """Whether a file of that type may be shown in a browser (`inline` of RFC 6266).
 
-    What is active never is, whatever the patterns: it would act as a page of this server.
+    An active one never is, whatever the patterns: it would act as a page of this server.
     """
     return matches(kind, patterns) and not is_active(kind)

@@ -1,4 +1,4 @@
-"""What is told to a person on standard error; a full or closed one stops nothing."""
+"""Messages on standard error; a full or closed one stops nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["flush_or_forget", "hold_standard_descriptors", "say"]
 
 
 def say(line: str) -> None:
-    """Writes a line. What cannot be told (a full disk, a reader that is gone) is dropped."""
+    """Writes a line; drops it when it cannot be written (a full disk, a closed pipe)."""
     if sys.stderr is None:
         return
     with contextlib.suppress(OSError, ValueError):  # ValueError: the stream was closed
@@ -19,8 +19,8 @@ def say(line: str) -> None:
 
 
 def hold_standard_descriptors() -> None:
-    """Opens those of 0, 1 and 2 that are closed. Else a file of somebody's upload may get the
-    number, and what the interpreter or a library tells there would be written into it.
+    """Opens the descriptors 0, 1 and 2 where they are closed. Otherwise the file of an upload may
+    get the number, and messages of the interpreter or a library would be written into it.
     """
     for number in range(3):
         try:
@@ -31,8 +31,8 @@ def hold_standard_descriptors() -> None:
 
 
 def flush_or_forget() -> None:
-    """Flushes what was told. If that fails, it is forgotten: the exit code stays what it is,
-    and does not become Python's own for a stream that could not be flushed.
+    """Flushes standard output and error, and drops what cannot be written. Otherwise Python would
+    change the exit code because a stream could not be flushed.
     """
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         try:

@@ -1,4 +1,4 @@
-"""What this process reads by name, kept apart from what clients may write (invariant 17)."""
+"""Keeps files that this process reads apart from files that clients may write (invariant 17)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_modules", "forget_working_folder", "lies_within", "may_be_uplo
 
 
 def lies_within(path: str, folder: str) -> bool:
-    """Whether `path`, or what it leads to, is in `folder` or below it."""
+    """Whether `path`, or what it links to, is in `folder` or below it."""
     root = os.path.join(os.path.realpath(folder), "")
     parent, name = os.path.split(os.path.abspath(path))
     places = (os.path.realpath(path), os.path.join(os.path.realpath(parent), name))
@@ -21,8 +21,8 @@ def lies_within(path: str, folder: str) -> bool:
 
 
 def may_be_uploaded(path: str, folder: str) -> bool:
-    """Whether a client of a server of `folder` could write `path`: it lies there, and no part
-    of its name is one that is refused.
+    """Whether a client could write `path` when `folder` is served: it lies there, and its name is
+    not one that is refused.
     """
     if not lies_within(path, folder):
         return False
@@ -33,17 +33,19 @@ def may_be_uploaded(path: str, folder: str) -> bool:
 
 
 def forget_working_folder() -> None:
-    """Has modules not looked for in the working folder, as `python -m` does. Clients may write
-    there: a file named as a module that is imported late would be run.
+    """Removes the working folder, which `python -m` adds, from the search path of modules. If it is
+    served, a client could store a file there with the name of a module that is imported later.
     """
     here = os.path.realpath(os.getcwd())
     home = os.path.realpath(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if here != home:  # else it is from there that we were started
+    if here != home:  # otherwise this package itself is imported from there
         sys.path[:] = [entry for entry in sys.path if entry and os.path.realpath(entry) != here]
 
 
 def check_modules(folder: str, entries: Iterable[str] | None = None) -> None:
-    """Raises ConfigError when clients could write where Python looks for modules."""
+    """Raises ConfigError when clients could write in a folder where Python looks for modules.
+    `entries`: the search path, None for `sys.path`.
+    """
     for entry in sys.path if entries is None else entries:
         place = entry or os.getcwd()
         if os.path.isdir(place) and may_be_uploaded(place, folder) and os.access(place, os.W_OK):

@@ -20,7 +20,7 @@ _QUANTITY = re.compile(r"([0-9]{1,25})(?:\.([0-9]{1,400}))?\s*([A-Za-z]*)")
 
 
 def _quantity(text: str) -> tuple[int, int, str]:
-    """`text` as numerator, denominator and unit: exact, where a float would round."""
+    """`text` as numerator, denominator and unit. Exact: a float would round."""
     text = text.strip()
     if not text:
         raise ValueError("it is empty")
@@ -73,10 +73,10 @@ def format_duration(seconds: float) -> str:
         return "0"
     thousandths = round(seconds * 1000)
     if thousandths / 1000 != seconds:
-        from decimal import Decimal  # seldom needed
+        from decimal import Decimal  # rarely needed
 
         return f"{Decimal(repr(seconds)):f}s"
-    # A day is better known as 24h; from two on, days are easier to read.
+    # One day is shown as 24h; from two on, days are easier to read.
     fits = [
         unit
         for unit, factor in _DURATIONS.items()

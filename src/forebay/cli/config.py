@@ -15,21 +15,21 @@ from forebay.config.kinds import Mode
 
 _HELP = """Show the settings that `forebay serve` would run with, and where each comes from.
 
-It takes the flags of `forebay serve`, opens nothing and starts nothing: also a way to check a
+It takes the flags of `forebay serve`, and opens and starts nothing: use it to check a
 configuration before a restart. The exit code is 2 when something is wrong.
 """
 
 _EXAMPLES = """\b
 Examples:
-  What is in force here, and why:
+  Show the settings in force here:
     forebay config
-  Make a file of it that can be edited:
+  Write them to a file that you can edit:
     forebay config --max-size 10GB --toml > forebay.toml
 """
 
 
 def as_table(loaded: Loaded) -> str:
-    """A line for each setting: name, value, origin."""
+    """A line for each setting: name, value, source."""
     rows = [
         (s.name, s.kind.show(getattr(loaded.settings, s.name)) or "-", str(loaded.sources[s.name]))
         for s in describe()
@@ -41,7 +41,7 @@ def as_table(loaded: Loaded) -> str:
 
 
 def as_json(loaded: Loaded) -> str:
-    """An object by setting: bytes and seconds as numbers, modes as octal text."""
+    """A JSON object by name of setting: bytes and seconds as numbers, modes in octal."""
     return json.dumps(
         {
             s.name: {
@@ -57,17 +57,17 @@ def as_json(loaded: Loaded) -> str:
 
 
 def _plain(setting: Setting, value: object) -> object:
-    # 0o640 is 416 as a number, which no reader would take for a mode.
+    # As a number 0o640 would be 416, which nobody recognises as a mode.
     return setting.kind.show(value) if isinstance(setting.kind, Mode) else value
 
 
 def as_toml(settings: Settings) -> str:
-    """A file that is read back to the same settings, with what each is for."""
+    """A forebay.toml with these settings and a comment for each."""
     return "\n".join(_toml_lines(settings))
 
 
 def _toml_lines(settings: Settings) -> Iterator[str]:
-    yield "# Settings of Forebay. Flags and FOREBAY_* environment variables go before them."
+    yield "# Settings of Forebay. Flags and FOREBAY_* environment variables override them."
     for group, members in itertools.groupby(describe(), key=lambda setting: setting.group):
         yield f"\n# --- {group}"
         for setting in members:

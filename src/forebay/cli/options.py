@@ -1,7 +1,7 @@
-"""Flags and help made from what `forebay.config` knows about each setting.
+"""Flags and help texts, made from the table of settings.
 
-No value is judged here: text goes to `forebay.config.load` as it came, so that a wrong value
-reads the same whether it came by flag, environment or file.
+Values are not checked here: text goes to `forebay.config.load` as it is, so that the message about
+a wrong value is the same for a flag, a variable and the file.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from forebay.errors import ConfigError, StorageError
 
 _ABOUT_SETTINGS = (
     f"Each setting can be given as a flag, as an environment variable, or in {CONFIG_FILE} under "
-    "the flag's name without its dashes; the first of these that has it decides. Settings marked "
-    "* are read again on SIGHUP, without a restart."
+    "the name of the flag without its dashes; the first of these that has it decides. Settings "
+    "marked * are read again on SIGHUP, without a restart."
 )
 
 
@@ -47,12 +47,17 @@ def setting_params(settings: Sequence[Setting] | None = None) -> list[click.Para
     return [*(_param(setting) for setting in chosen), config]
 
 
+def folder_params() -> list[click.Parameter]:
+    """DIR and `--config`, for commands that read all other settings from environment and file."""
+    return setting_params([setting for setting in describe() if setting.positional])
+
+
 def _param(setting: Setting) -> click.Parameter:
     if setting.positional:
         return click.Argument([setting.name], required=False, metavar=f"[{setting.flag}]")
     if isinstance(setting.kind, Switch):
         names = f"{setting.flag}/--no-{setting.key}"
-        # None tells "not given" apart from "given as false".
+        # None is "not given", which is not the same as "given as false".
         return click.Option([names, setting.name], default=None, help=help_text(setting))
     return click.Option(
         [setting.flag, setting.name],
@@ -63,7 +68,7 @@ def _param(setting: Setting) -> click.Parameter:
 
 
 def help_text(setting: Setting) -> str:
-    """What a setting does, its environment variable and its default."""
+    """What a setting is for, its environment variable and its default."""
     default = setting.kind.show(setting.default) or ("empty" if setting.kind.repeats else "none")
     if setting.kind.repeats:
         default = default.replace(",", ", ")  # so that lines can be broken
@@ -74,7 +79,7 @@ def help_text(setting: Setting) -> str:
 
 @contextlib.contextmanager
 def folder_in_use(settings: Settings) -> Iterator[None]:
-    """Tells of a folder that cannot be used as of any other wrong setting: by ConfigError."""
+    """Turns errors of a folder that cannot be used into ConfigError, as for any wrong setting."""
     try:
         yield
     except StorageError as error:
@@ -84,17 +89,31 @@ def folder_in_use(settings: Settings) -> Iterator[None]:
         raise ConfigError(f"{folder} (DIR) cannot be used: {error}{why}") from error
 
 
+@contextlib.contextmanager
+def existing_folder(params: Mapping[str, Any]) -> Iterator[Settings]:
+    """The settings of a command for a folder that a server has used.
+
+    Raises ConfigError when the folder does not exist, or cannot be used.
+    """
+    settings = settings_loader(params)()
+    if not os.path.isdir(settings.dir):
+        raise ConfigError(f"there is no folder {settings.dir!r} (DIR)")
+    with folder_in_use(settings):
+        yield settings
+
+
 class SettingsCommand(click.Command):
     """A command whose settings are listed by group in its help."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options by group; see click."""
         with formatter.section("Settings"):
             formatter.write_text(_ABOUT_SETTINGS)
         params = {param.name: param for param in self.get_params(ctx)}
         groups: dict[str, list[tuple[str, str]]] = {}
         for setting in describe():
             if param := params.pop(setting.name, None):
-                record = param.get_help_record(ctx)  # of an argument it knows no help
+                record = param.get_help_record(ctx)  # None for an argument
                 row = (setting.flag, help_text(setting)) if setting.positional else record
                 groups.setdefault(setting.group, []).extend([row] if row else [])
         others = [row for param in params.values() if (row := param.get_help_record(ctx))]
@@ -103,17 +122,17 @@ class SettingsCommand(click.Command):
                 _write_unbroken(formatter, rows)
 
 
-_HYPHEN = "\x1f"  # stands for one at which no line is broken
+_HYPHEN = "\x1f"  # in place of a hyphen at which no line may be broken
 
 
 def _write_unbroken(formatter: click.HelpFormatter, rows: Sequence[tuple[str, str]]) -> None:
-    """A list of settings; a flag or type with hyphens stays whole, and can be searched for."""
+    """Writes a list of settings. Flags with hyphens are not broken, so that search finds them."""
     formatter.write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows])
     formatter.buffer = [line.replace(_HYPHEN, "-") for line in formatter.buffer]
 
 
 def given_flags(params: Mapping[str, Any]) -> dict[str, object]:
-    """What was given on the command line, as `forebay.config.load` takes it."""
+    """The values on the command line, for `forebay.config.load`."""
     names = {"config", *(setting.name for setting in describe())}
     return {
         name: value for name, value in params.items() if name in names and value not in (None, ())
@@ -121,7 +140,7 @@ def given_flags(params: Mapping[str, Any]) -> dict[str, object]:
 
 
 def loader(params: Mapping[str, Any]) -> Callable[[], Loaded]:
-    """Loads the settings anew at each call, from the same flags and environment.
+    """Loads the settings again at each call, from the same flags and environment.
 
     It can be pickled, for processes that are spawned.
     """
@@ -130,7 +149,7 @@ def loader(params: Mapping[str, Any]) -> Callable[[], Loaded]:
 
 
 def settings_loader(params: Mapping[str, Any]) -> Callable[[], Settings]:
-    """As `loader`, for those who do not care where values came from."""
+    """The same without the sources of the values."""
     return functools.partial(_settings, loader(params))
 
 

@@ -1,4 +1,4 @@
-"""`forebay`: the commands it has, and what they share on the screen."""
+"""`forebay`: its commands."""
 
 from __future__ import annotations
 

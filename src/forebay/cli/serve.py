@@ -70,7 +70,7 @@ serve = SettingsCommand(
 
 
 def platform_refusal(platform: str) -> str | None:
-    """Why Forebay cannot serve on `platform` (as `sys.platform` names it), or None."""
+    """Why Forebay cannot serve on `platform` (a value of `sys.platform`), or None."""
     if platform != "win32":
         return None
     return (
@@ -98,7 +98,7 @@ def check_tls_files(settings: Settings) -> None:
 
 
 def exposure_warning(settings: Settings) -> str | None:
-    """A warning when others than this machine can reach the server, or None."""
+    """A warning when other machines can reach the server, or None."""
     if _is_loopback(settings.host):
         return None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -2,62 +2,60 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from forebay.cli.options import folder_in_use, setting_params, settings_loader
-from forebay.config import Settings, describe
+from forebay.cli.options import existing_folder, folder_params
+from forebay.model import UploadState
 
 if TYPE_CHECKING:
+    from forebay.backends import Backends
+    from forebay.config import Settings
     from forebay.model import UploadRecord
 
+T = TypeVar("T")
+
 _ABOUT = """
-A running server may go on meanwhile. DIR and every other setting are also read from the
-environment and the TOML file, as `forebay serve` does.
+A server may be running meanwhile. DIR and every other setting are also read from the environment
+and the TOML file, as `forebay serve` does.
 """
 
 
 @click.group(short_help="List, show and cancel resumable uploads.")
 def uploads() -> None:
-    """The resumable uploads of a folder: those under way, and those that ended lately."""
+    """The resumable uploads of a folder: unfinished ones, and those that ended lately."""
 
 
-@contextlib.contextmanager
-def _settings(params: dict[str, Any]) -> Iterator[Settings]:
-    """Errors of uploads end the command with exit code 1 and their message."""
-    from forebay.errors import ConfigError, UploadError
+def _run(params: dict[str, Any], action: Callable[[Backends, Settings], Awaitable[T]]) -> T:
+    """What `action` returns. Errors of uploads end the command with exit code 1."""
+    import asyncio
 
-    settings = settings_loader(params)()
-    if not os.path.isdir(settings.dir):
-        raise ConfigError(f"there is no folder {settings.dir!r} (DIR)")
-    with folder_in_use(settings):
+    from forebay.backends import opened
+    from forebay.errors import UploadError
+
+    async def run(settings: Settings) -> T:
+        async with opened(settings) as backends:
+            return await action(backends, settings)
+
+    with existing_folder(params) as settings:
         try:
-            yield settings
+            return asyncio.run(run(settings))
         except UploadError as error:
             raise click.ClickException(f"{error.message} ({error.code})") from None
 
 
 def _list(state: str | None, as_json: bool, **params: Any) -> None:
-    import asyncio
-
-    from forebay.backends import opened
     from forebay.engine.maintenance.operator import list_uploads
-    from forebay.model import UploadState
 
-    with _settings(params) as settings:
+    async def collect(backends: Backends, _: Settings) -> list[UploadRecord]:
+        wanted = UploadState(state) if state else None
+        return [record async for record in list_uploads(backends.sessions, wanted)]
 
-        async def collect() -> list[UploadRecord]:
-            wanted = UploadState(state) if state else None
-            async with opened(settings) as backends:
-                return [record async for record in list_uploads(backends.sessions, wanted)]
-
-        records = asyncio.run(collect())
+    records = _run(params, collect)
     if as_json:
         click.echo(json.dumps([_described(record) for record in records], indent=2))
         return
@@ -85,7 +83,7 @@ def _described(record: UploadRecord) -> dict[str, Any]:
 
 
 def _callback_note(record: UploadRecord) -> str:
-    """The pending call of on_complete for its file, for the list; empty when there is none."""
+    """A note on the pending call of on_complete, "" when there is none."""
     from forebay.engine.maintenance.operator import describe_callback
 
     pending = describe_callback(record)
@@ -101,46 +99,26 @@ def _callback_note(record: UploadRecord) -> str:
 
 
 def _show(upload_id: str, **params: Any) -> None:
-    import asyncio
-
-    from forebay.backends import opened
     from forebay.engine.maintenance.operator import load_upload
 
-    with _settings(params) as settings:
-
-        async def load() -> UploadRecord:
-            async with opened(settings) as backends:
-                return await load_upload(backends.sessions, upload_id)
-
-        record = asyncio.run(load())
+    record = _run(params, lambda backends, _: load_upload(backends.sessions, upload_id))
     click.echo(json.dumps(_described(record), indent=2, ensure_ascii=False))
 
 
 def _cancel(upload_id: str, **params: Any) -> None:
-    import asyncio
-
-    from forebay.backends import opened
     from forebay.engine.maintenance.operator import cancel_upload
 
-    with _settings(params) as settings:
-
-        async def cancel() -> UploadRecord:
-            async with opened(settings) as b:
-                return await cancel_upload(settings, b.store, b.locks, b.sessions, upload_id)
-
-        record = asyncio.run(cancel())
+    record = _run(
+        params, lambda b, settings: cancel_upload(settings, b.store, b.locks, b.sessions, upload_id)
+    )
     click.echo(f"cancelled {record.id}: {record.name}, {record.offset} bytes")
-
-
-def _folder() -> list[click.Parameter]:
-    return setting_params([setting for setting in describe() if setting.positional])
 
 
 def _id() -> click.Parameter:
     return click.Argument(["upload_id"], metavar="ID")
 
 
-_STATES = ("open", "completing", "complete", "failed", "cancelled")
+_STATES = [state.value for state in UploadState]
 
 uploads.add_command(
     click.Command(
@@ -149,7 +127,7 @@ uploads.add_command(
         params=[
             click.Option(["--state"], type=click.Choice(_STATES), help="Only those in this state."),
             click.Option(["--json", "as_json"], is_flag=True, help="Print them as JSON."),
-            *_folder(),
+            *folder_params(),
         ],
         help=f"List the resumable uploads of DIR.\n{_ABOUT}",
         short_help="List them.",
@@ -159,8 +137,8 @@ uploads.add_command(
     click.Command(
         "show",
         callback=_show,
-        params=[_id(), *_folder()],
-        help=f"Show the upload ID of DIR as JSON. Nobody who writes to it is disturbed.\n{_ABOUT}",
+        params=[_id(), *folder_params()],
+        help=f"Show the upload ID of DIR as JSON. A running append to it goes on.\n{_ABOUT}",
         short_help="Show one as JSON.",
     )
 )
@@ -168,9 +146,9 @@ uploads.add_command(
     click.Command(
         "cancel",
         callback=_cancel,
-        params=[_id(), *_folder()],
+        params=[_id(), *folder_params()],
         help=(
-            "End the upload ID of DIR: its data goes, and whoever writes to it is stopped. "
+            "End the upload ID of DIR: a running append to it is stopped, and its data is removed. "
             f"A finished one is removed only with allow_delete.\n{_ABOUT}"
         ),
         short_help="End one.",
