@@ -20,7 +20,7 @@ from forebay.hooks.python import PythonHooks
 from forebay.locks.base import Locks
 from forebay.locks.memory import MemoryLocks
 from forebay.model import NOTHING_SAID, About, Principal
-from forebay.stores.base import Store
+from forebay.stores.base import Roomy, Store
 
 if TYPE_CHECKING:
     from forebay.config import Settings
@@ -71,7 +71,8 @@ class EngineContext:
         self.admission.settings = settings
         self.monitor.settings = settings
         self.budget.limit = settings.memory_budget
-        self.store.min_free = settings.min_free
+        if isinstance(self.store, Roomy):
+            self.store.min_free = settings.min_free
 
     def limit(self, own: int | None) -> int | None:
         """The smaller of a request's own size limit and `--max-size`, in bytes; None: no limit."""

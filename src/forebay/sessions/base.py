@@ -41,7 +41,7 @@ class Sessions(Protocol):
         ...
 
     def close_now(self) -> None:
-        """As `close`, from any thread, after the event loop was closed. Blocks."""
+        """As `close`, from any thread, after the event loop was closed. Blocks. Idempotent."""
         ...
 
     async def create(self, record: UploadRecord) -> None:

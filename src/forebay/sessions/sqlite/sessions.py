@@ -100,9 +100,9 @@ class SqliteSessions:
                 await thread.stop()
 
     def close_now(self) -> None:
-        for lane in (self._reads, self._writes):
-            if lane is not None:
-                lane.close_now()
+        for thread in (self._reads, self._writes):
+            if thread is not None:
+                thread.close_now()
 
     async def create(self, record: UploadRecord) -> None:
         await self._write(lambda connection: _create(connection, record))
