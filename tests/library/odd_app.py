@@ -387,16 +387,16 @@ async def under_router(
 
 app.include_router(router, prefix="/api")
 
-told_app = FastAPI(lifespan=uploads.lifespan)
-uploads.install(told_app)
+handled_app = FastAPI(lifespan=uploads.lifespan)
+uploads.install(handled_app)
 
 
-@told_app.post("/in")
+@handled_app.post("/in")
 async def in_told_app(upload: In) -> dict[str, Any]:
     return describe(upload)
 
 
-@told_app.exception_handler(Forbidden)
+@handled_app.exception_handler(Forbidden)
 async def forbidden(request: Request, error: UploadError) -> Any:
     from starlette.responses import PlainTextResponse
 
@@ -404,7 +404,7 @@ async def forbidden(request: Request, error: UploadError) -> Any:
     return PlainTextResponse(f"my own words: {reply.status} {error.code}", 418)
 
 
-@told_app.post("/own")
+@handled_app.post("/own")
 async def own_in_told_app(
     upload: Annotated[Upload, uploads.receive(to=own_folder)],
 ) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 from library.conftest import Start
 from library.running import Application
 
-APP = "library.seen_app:app"
+APP = "library.callbacks_app:app"
 MARK = {"X-Mark": "here", "Cookie": "who=me; other=x"}
 TUS = {"Tus-Resumable": "1.0.0", **MARK}
 STREAM = {"Content-Type": "application/offset+octet-stream"}

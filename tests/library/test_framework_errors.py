@@ -24,7 +24,7 @@ def test_the_framework_tells_unless_told_otherwise(application: Start, server: s
 
 
 def test_an_installed_handler_tells_problems_and_text(application: Start, server: str):
-    app = application("library.odd_app:told_app", server)
+    app = application("library.odd_app:handled_app", server)
     answer = httpx.post(f"{app.url}/in", content=b"x", headers={"X-Filename": ".."})
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
@@ -39,7 +39,7 @@ def test_an_installed_handler_tells_problems_and_text(application: Start, server
 
 
 def test_an_application_may_say_it_in_its_own_words(application: Start, server: str):
-    app = application("library.odd_app:told_app", server)
+    app = application("library.odd_app:handled_app", server)
     answer = httpx.post(f"{app.url}/own", content=b"x")
     assert (answer.status_code, answer.text) == (418, "my own words: 403 FB_FORBIDDEN")
 
@@ -58,9 +58,9 @@ def test_status_and_body_of_an_error_can_be_had(tmp_path: Path):
 @pytest.mark.parametrize("by", ["lifespan", "install"])
 def test_the_documents_of_fastapi_show_the_real_bodies(by: str):
     from library.odd_app import app as with_lifespan
-    from library.odd_app import told_app
+    from library.odd_app import handled_app
 
-    app: FastAPI = with_lifespan if by == "lifespan" else told_app
+    app: FastAPI = with_lifespan if by == "lifespan" else handled_app
     if by == "lifespan":
         from library.odd_app import uploads
 

@@ -239,14 +239,14 @@ def test_several_processes_serve_one_folder(own_application: Start):
 def test_who_was_killed_while_being_told_is_told_again(
     own_application: Start, tmp_path: Path, way: str
 ):
-    app = own_application("library.told_app:app")
+    app = own_application("library.notified_app:app")
     client = RawClient(app)
     client.send(head("POST", way, "X-Filename: once.bin", length=5) + b"hello")
     notes = tmp_path / "told"
     wait_for(lambda: notes.exists() and notes.read_text().endswith("\n"))
     app.kill()
     client.socket.close()
-    again = own_application("library.told_app:app")
+    again = own_application("library.notified_app:app")
     wait_for(lambda: len(notes.read_text().splitlines()) == 2)
     first, second = notes.read_text().splitlines()
     assert first == second

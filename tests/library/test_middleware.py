@@ -1,205 +1,243 @@
-"""Files come and go whole whatever middleware stands between, on every server."""
+"""`request.form()` by the middleware and by Starlette itself, of the same bytes; and what a
+declared form makes of parts that no browser sends."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import gzip
-import http.client
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
-import brotli
+import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from forebay import Forebay
-from forebay.http.answers import Message
-from forebay.http.drain import SocketSource
-from forebay.http.request_cycle import RequestCycle
-from library import stacks
-from library.inside import Serving, serving
-from library.stacks import LITESTAR, STARLETTE, Stacks, twos
-from raw_http import content
 
-DATA = content(70_000)
-TEXT = b"all work and no play\n" * 3000
-LARGE = content(700_000, seed=1)
-FILES = {"data": DATA, "text.txt": TEXT, "large": LARGE}
-PAIRS = [("starlette", name) for name in twos(STARLETTE)]
-PAIRS += [("litestar", name) for name in twos(LITESTAR)]
-Headers = list[tuple[str, str]]
+KIND = "multipart/form-data; boundary=b"
 
 
-class Client:
-    """Asks over one connection; `server` has every stack."""
-
-    def __init__(self, server: Serving, stacked: Stacks, folder: Path) -> None:
-        self._connection = http.client.HTTPConnection(*server.address, timeout=20)
-        self._stacked = stacked
-        self.folder = folder
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def ask(
-        self,
-        method: str,
-        stack: tuple[str, str],
-        name: str,
-        body: bytes | None = None,
-        **fields: str,
-    ) -> tuple[int, Headers, bytes]:
-        headers = {key.replace("_", "-"): value for key, value in fields.items()}
-        target = f"{self._stacked.path(*stack)}/{name}"
-        self._connection.request(method, target, body, headers)
-        answer = self._connection.getresponse()
-        return answer.status, [(k.lower(), v) for k, v in answer.getheaders()], answer.read()
+def form(*parts: bytes) -> bytes:
+    return b"".join(b"--b\r\nContent-Disposition: form-data; %s" % p for p in parts) + b"--b--"
 
 
-def every(headers: Headers, name: str) -> list[str]:
-    return [value for key, value in headers if key == name]
+async def told(request: Request) -> JSONResponse:
+    items: list[Any] = []
+    async with request.form() as received:
+        for name, value in received.multi_items():
+            if isinstance(value, UploadFile):
+                content = (await value.read()).decode("latin-1")
+                headers = sorted(value.headers.items())
+                items.append(
+                    ["file", name, value.filename, value.content_type, value.size, content, headers]
+                )
+            else:
+                items.append(["text", name, value])
+    return JSONResponse(items)
 
 
-@contextlib.contextmanager
-def stacked(folder: Path, server: str) -> Iterator[Client]:
-    uploads = Forebay(folder, durability="relaxed", files_at="/files", on_conflict="replace")
-    application = Stacks(uploads)
-    with contextlib.ExitStack() as open_now:
-        found = open_now.enter_context(serving(application, server))
-        yield open_now.enter_context(contextlib.closing(Client(found, application, folder)))
+@contextlib.asynccontextmanager
+async def running(uploads: Forebay) -> AsyncIterator[None]:
+    await uploads.start()
+    try:
+        yield
+    finally:
+        await uploads.stop()
 
 
-@pytest.fixture(scope="module")
-def on_each(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Client]]:
-    with contextlib.ExitStack() as running:
-        found: dict[str, Client] = {}
-
-        def client(server: str) -> Client:
-            if server not in found:
-                folder = tmp_path_factory.mktemp(server)
-                found[server] = running.enter_context(stacked(folder, server))
-                for name, data in FILES.items():
-                    (folder / name).write_bytes(data)
-            found[server].close()  # it may have been idle for too long
-            return found[server]
-
-        yield client
+async def answers(folder: Path, body: bytes, kind: str) -> tuple[httpx.Response, httpx.Response]:
+    """By Starlette alone, and with the middleware."""
+    plain = Starlette(routes=[Route("/", told, methods=["POST"])])
+    ours = Starlette(routes=[Route("/", told, methods=["POST"])])
+    uploads = Forebay(folder)
+    ours.add_middleware(uploads.form_middleware)
+    found = []
+    async with running(uploads):
+        for app in (plain, ours):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+                found.append(await client.post("/", content=body, headers={"Content-Type": kind}))
+    return found[0], found[1]
 
 
-def decoded(headers: Headers, body: bytes) -> bytes:
-    coding = every(headers, "content-encoding")
-    assert len(coding) <= 1
-    if coding == ["gzip"]:
-        return gzip.decompress(body)
-    return brotli.decompress(body) if coding == ["br"] else body
+SAME = {
+    "text and a file": form(b"name=a\r\n\r\nx\r\n", b'name="f"; filename="g"\r\n\r\ny\r\n'),
+    "types": form(
+        b'name="f"; filename="g.txt"\r\nContent-Type: text/plain; charset=x\r\n\r\ny\r\n'
+    ),
+    "its own header": form(b'name="f"; filename="g"\r\nX-Own: 1\r\n\r\ny\r\n'),
+    "no file chosen": form(
+        b'name="f"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n'
+    ),
+    "json": form(b'name="j"\r\nContent-Type: application/json\r\n\r\n{}\r\n'),
+    "xml": form(b'name="j"\r\nContent-Type: text/xml\r\n\r\n<a/>\r\n'),
+    "not UTF-8": form(b"name=a\r\n\r\n\xff\r\n"),
+    "a charset": form(b"name=a\r\nContent-Type: text/plain\r\n\r\n\xe4\r\n"),
+    "nothing": form(),
+    "UTF-8": form('name="ä"; filename="日本.txt"\r\n\r\ny\r\n'.encode()),
+}
 
 
-def check(client: Client, stack: tuple[str, str], names: tuple[str, ...] = ("text.txt",)) -> None:
-    """One stack: a file in; out whole, coded or not, in part, and its head alone."""
-    status, headers, body = client.ask("PUT", stack, "in", DATA)
-    assert status in (200, 201), (stack, status, body)
-    assert (client.folder / "in").read_bytes() == DATA
-    for name in names:
-        data = FILES[name]
-        for accepted in ("identity", "gzip, br"):
-            status, headers, body = client.ask("GET", stack, name, accept_encoding=accepted)
-            assert (status, decoded(headers, body) == data) == (200, True), (stack, name, accepted)
-            assert accepted != "identity" or every(headers, "content-encoding") == []
-            status, headers, body = client.ask(
-                "GET", stack, name, accept_encoding=accepted, range="bytes=1000-60999"
-            )
-            check_part(stack, status, headers, body, data)
-    status, headers, body = client.ask("HEAD", stack, "data")
-    assert (status, body, every(headers, "content-length")) == (200, b"", [str(len(DATA))])
+@pytest.mark.parametrize("body", SAME.values(), ids=SAME)
+def test_the_same_comes_of_the_same_bytes(tmp_path: Path, body: bytes):
+    plain, ours = asyncio.run(answers(tmp_path, body, KIND))
+    assert (plain.status_code, ours.status_code) == (200, 200)
+    assert ours.json() == plain.json()
 
 
-def check_part(
-    stack: tuple[str, str], status: int, headers: Headers, body: bytes, data: bytes
-) -> None:
-    """A part as it is, or the whole, coded or not: never a part that is coded."""
-    if status == 200:
-        assert stack[0] == "litestar", stack  # which codes parts as well
-        assert decoded(headers, body) == data
-        assert every(headers, "content-range") == []
-        return
-    part = data[1000:61_000]
-    assert (status, body == part) == (206, True), stack
-    assert every(headers, "content-encoding") == []
-    stop = min(61_000, len(data)) - 1
-    assert every(headers, "content-range") == [f"bytes 1000-{stop}/{len(data)}"]
+def test_a_form_in_another_charset_is_read_in_it(tmp_path: Path):
+    body = form("name=a\r\n\r\nПривет\r\n".encode("koi8-r"))
+    plain, ours = asyncio.run(answers(tmp_path, body, f"{KIND}; charset=koi8-r"))
+    assert ours.json() == plain.json() == [["text", "a", "Привет"]]
 
 
-@pytest.mark.parametrize("half", [0, 1, 2, 3])
-def test_files_come_and_go_whole_through_every_two_middlewares(
-    on_each: Callable[[str], Client], half: int
+def test_a_part_that_says_it_is_a_file_is_one_to_the_middleware_too(tmp_path: Path):
+    body = form(
+        b"name=photo\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\r\n",
+        b"name=photo; filename*=UTF-8''%ff\r\n\r\nx\r\n",
+    )
+    _, ours = asyncio.run(answers(tmp_path, body, KIND))
+    assert [item[:4] for item in ours.json()] == [
+        ["file", "photo", "photo.jpg", "image/jpeg"],
+        ["file", "photo", "photo.bin", None],
+    ]
+    assert ours.json()[0][5] == "\xff\xd8"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["multipart/form-data, boundary=b", '"multipart/form-data"; boundary=b', "multipart/form-data"],
+)  # fmt: skip
+def test_a_form_that_cannot_be_read_is_refused_and_not_an_empty_one(tmp_path: Path, kind: str):
+    _, ours = asyncio.run(answers(tmp_path, SAME["text and a file"], kind))
+    assert ours.status_code == 400
+    assert "Content-Type" in ours.text
+
+
+# --- a declared form -----------------------------------------------------------------------------
+
+
+async def declared(folder: Path, body: bytes, kind: str = KIND, **more: Any) -> dict[str, Any]:
+    """What a route makes of it: the answer's status, and what the form held."""
+    uploads = Forebay(folder)
+    found: dict[str, Any] = {}
+
+    async def route(request: Request) -> JSONResponse:
+        async with uploads.received_form(request, **more) as received:
+            found["fields"] = received.fields.multi_items()
+            found["files"] = [(n, f.name, f.size) for n, f in received.files.multi_items()]
+            found["left out"] = [
+                (one.field, one.filename, one.error.code) for one in received.left_out
+            ]
+        return JSONResponse({})
+
+    app = Starlette(routes=[Route("/", route, methods=["POST"])])
+    async with (
+        running(uploads),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://a") as client,
+    ):
+        answer = await client.post("/", content=body, headers={"Content-Type": kind})
+    found["status"] = answer.status_code
+    if answer.is_error:
+        found["error"] = answer.text
+    return found
+
+
+def test_a_declared_form_holds_what_says_it_is_a_file_and_tells_of_hidden_ones(tmp_path: Path):
+    body = form(
+        b'name=f; filename="a"\r\n\r\n1\r\n',
+        b'name=f; filename="trip/.DS_Store"\r\n\r\n2\r\n',
+        b"name=g\r\nContent-Type: image/png\r\n\r\n33\r\n",
+        b"name=meta\r\nContent-Type: application/json\r\n\r\n{}\r\n",
+    )
+    found = asyncio.run(declared(tmp_path, body, files={"f": "in/", "g": "in/"}))
+    assert found == {
+        "status": 200,
+        "fields": [("meta", "{}")],
+        "files": [("f", "in/a", 1), ("g", "in/g.png", 2)],
+        "left out": [("f", "trip/.DS_Store", "FB_INVALID_NAME")],
+    }
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["a", "g.png"]
+
+
+def test_a_declared_form_of_nothing_but_hidden_files_is_refused(tmp_path: Path):
+    body = form(b'name=f; filename=".env"\r\n\r\n1\r\n', b"name=a\r\n\r\nx\r\n")
+    found = asyncio.run(declared(tmp_path, body, files={"f": "in/"}))
+    assert found["status"] == 400
+    assert "'.env' in the field 'f'" in found["error"]
+
+
+def test_files_of_one_declared_form_never_replace_each_other(tmp_path: Path):
+    body = form(*[b'name=%s; filename="image.jpg"\r\n\r\n%s\r\n' % (n, n) for n in (b"a", b"b")])
+    for _ in range(2):
+        found = asyncio.run(declared(tmp_path, body, files={"*": "in/"}, conflict="replace"))
+        assert found["status"] == 200
+        assert len({name for _, name, _ in found["files"]}) == 2
+        for field, name, _ in found["files"]:
+            assert (tmp_path / name).read_bytes() == field.encode()
+
+
+@pytest.mark.parametrize("name", ["a\x85", "..", "x" * 256])
+def test_a_file_that_cannot_be_stored_refuses_a_declared_form_and_is_named(
+    tmp_path: Path, name: str
 ):
-    client = on_each("direct")
-    for stack in PAIRS[half::4]:
-        check(client, stack)
+    body = form(
+        b'name=f; filename="a"\r\n\r\n1\r\n', f'name=g; filename="{name}"\r\n\r\n2\r\n'.encode()
+    )
+    found = asyncio.run(declared(tmp_path, body, files={"*": "in/"}))
+    assert found["status"] == 400
+    assert "in the field 'g'" in found["error"]
+    assert not (tmp_path / "in").exists()
 
 
-@pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
-def test_files_come_and_go_whole_through_every_middleware_on_other_servers(
-    on_each: Callable[[str], Client], server: str
-):
-    client = on_each(server)
-    for stack in [pair for pair in PAIRS if "+" not in pair[1]]:
-        check(client, stack, ("text.txt", "data"))
+# --- a route that takes a file as its body -------------------------------------------------------
+
+NO_FILES = {
+    f"{KIND}": 415,
+    "multipart/form-data, boundary=b": 400,
+    "MULTIPART/FORM-DATA": 415,
+    "multipart/related; boundary=b": 415,
+    '"multipart/form-data"; boundary=b': 400,
+    "multipart/form-data;" + ";" * 10_000: 400,
+    "image": 400,
+}
 
 
-def test_what_counts_bytes_is_given_all_of_them(on_each: Callable[[str], Client]):
-    client = on_each("direct")
-    stacks.COUNTED.clear()
-    client.ask("PUT", ("starlette", "counting"), "in", LARGE)
-    client.ask("GET", ("starlette", "counting"), "large")
-    client.ask("PUT", ("starlette", "base + counting"), "in", LARGE)
-    client.ask("GET", ("starlette", "cors + counting"), "large")
-    client.ask("HEAD", ("starlette", "counting"), "large")  # the count comes after the answer
-    assert [len(LARGE)] * 4 == stacks.COUNTED
+@pytest.mark.parametrize("by_hand", [False, True], ids=["received", "by hand"])
+def test_no_route_takes_a_form_for_a_file(tmp_path: Path, by_hand: bool):
+    uploads = Forebay(tmp_path)
 
+    async def route(request: Request) -> JSONResponse:
+        if by_hand:
+            async with uploads.create_upload(request, "in/") as upload:
+                await upload.body()
+        else:
+            async with uploads.received(request, to="in/"):
+                pass
+        return JSONResponse({})
 
-QUICK_IN = {"", "base", "cors", "errors", "exceptions", "gzip", "hosts", "cors + errors"}
-QUICK_OUT = {"", "cors", "errors", "exceptions", "hosts", "cors + errors"}
-SLOW = {"counting", "base that reads", "body limit", "base that reads + base", "cors + counting"}
+    async def main() -> None:
+        app = Starlette(routes=[Route("/", route, methods=["POST", "PUT"])])
+        transport = httpx.ASGITransport(app)
+        async with (
+            running(uploads),
+            httpx.AsyncClient(transport=transport, base_url="http://a") as client,
+        ):
+            for kind, status in NO_FILES.items():
+                for method in ("POST", "PUT"):
+                    answer = await client.request(
+                        method, "/", content=b"x", headers={"Content-Type": kind}
+                    )
+                    assert (answer.status_code, kind) == (status, kind)
+            twice = [("Content-Type", "text/plain"), ("Content-Type", KIND)]
+            assert (await client.post("/", content=b"x", headers=twice)).status_code == 400
+            assert not (tmp_path / "in").exists()
+            assert (await client.post("/", content=b"x")).status_code == 200
 
-
-@pytest.mark.parametrize("name", sorted(QUICK_IN | QUICK_OUT | SLOW))
-def test_the_quick_ways_are_taken_only_past_what_is_known_not_to_mind(
-    on_each: Callable[[str], Client], name: str, monkeypatch: pytest.MonkeyPatch
-):
-    """Otherwise a change in a framework would make every transfer slow, and nobody would know."""
-    client = on_each("direct")
-    if ("starlette", name) not in PAIRS:
-        pytest.skip(f"this Starlette has no {name}")
-    ways: list[str] = []
-
-    def noting(owner: type, method: str, way: str) -> None:
-        original = getattr(owner, method)
-
-        def noted(self: object, *args: object) -> object:
-            ways.append(way)
-            return original(self, *args)
-
-        monkeypatch.setattr(owner, method, noted)
-
-    noting(SocketSource, "__init__", "in")
-    noting(RequestCycle, "_send_file", "out")
-    client.ask("PUT", ("starlette", name), "in", LARGE)
-    client.ask("GET", ("starlette", name), "large")
-    expected = [way for way, names in (("in", QUICK_IN), ("out", QUICK_OUT)) if name in names]
-    assert ways == expected
-
-
-def test_the_quick_way_out_is_taken_in_litestar_too(
-    on_each: Callable[[str], Client], monkeypatch: pytest.MonkeyPatch
-):
-    client = on_each("direct")
-    sent: list[object] = []
-    original = RequestCycle._send_file
-
-    async def noted(self: RequestCycle, message: Message) -> None:
-        sent.append(message)
-        await original(self, message)
-
-    monkeypatch.setattr(RequestCycle, "_send_file", noted)
-    client.ask("GET", ("litestar", ""), "large", origin="https://example.com")
-    assert len(sent) == 1
+    asyncio.run(main())
+    assert [path.read_bytes() for path in (tmp_path / "in").iterdir()] == [b"x"]

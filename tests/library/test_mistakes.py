@@ -16,7 +16,7 @@ DATA = content(100_000)
 
 @pytest.fixture
 def careless(application: Start, server: str) -> Application:
-    found = application("library.careless_app:app", server)
+    found = application("library.mistakes_app:app", server)
     for path in [found.folder / name for name in found.published()]:
         path.unlink()
     httpx.get(f"{found.url}/told")
