@@ -13,17 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.errors import DiskFull, NotAFolder, NotFound, PreconditionFailed, StorageFailed
-from forebay.model import (
-    NO_PRECONDITIONS,
-    Conflict,
-    Durability,
-    FileInfo,
-    Lease,
-    Piece,
-    Preconditions,
-    UploadRecord,
-)
+from forebay.model import Conflict, Durability, FileInfo, Lease, Piece, UploadRecord
 from forebay.stores.base import Publication, Reader, Space, Staged
 from forebay.stores.naming import Numbers, check_path, judge, split
 from objects.client import ask, attempts, delete_quietly, lost

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.conditions import Preconditions
 from forebay.errors import InvalidField, UnsupportedMediaType
-from forebay.model import Conflict, Digest, Preconditions, Receive
+from forebay.model import Conflict, Digest, Receive
 from forebay.protocol import ietf, structured_fields
 from forebay.protocol.ietf import LARGEST, NEWEST, VERSIONS, Limits
 

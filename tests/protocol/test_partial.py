@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.conditions import Preconditions
 from forebay.errors import InvalidField, LengthRequired, UnsupportedCoding, UploadError
-from forebay.model import Conflict, Preconditions, Receive
+from forebay.model import Conflict, Receive
 from forebay.protocol import partial
 from forebay.protocol.partial import OffsetQuery, Part
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forebay.conditions import EntityTag, Preconditions
 from forebay.errors import InvalidField
-from forebay.model import EntityTag, Preconditions
 from forebay.protocol.http_dates import http_date
 from forebay.protocol.preconditions import (
     Outcome,

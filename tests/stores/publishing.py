@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from forebay.conditions import EntityTag, Preconditions
 from forebay.errors import (
     InvalidName,
     NameTaken,
@@ -16,7 +17,7 @@ from forebay.errors import (
     PreconditionFailed,
     StorageFailed,
 )
-from forebay.model import Conflict, EntityTag, Preconditions
+from forebay.model import Conflict
 from forebay.protocol.names import numbered
 from forebay.stores.base import Published, Store
 

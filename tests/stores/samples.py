@@ -11,18 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from forebay.model import (
-    NO_PRECONDITIONS,
-    Conflict,
-    Durability,
-    EntityTag,
-    FileInfo,
-    Lease,
-    Piece,
-    Preconditions,
-    UploadRecord,
-    UploadState,
-)
+from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
+from forebay.model import Conflict, Durability, FileInfo, Lease, Piece, UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication, Published, Reader, Staged, Store
 from forebay.stores.files.store import FileStore

@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from forebay.conditions import EntityTag, Preconditions, coded_tag
 from forebay.errors import PreconditionFailed, UploadError
 from forebay.http.answers import Headers, Send
 from forebay.http.content import Content
 from forebay.media_types import has_charset, is_shown, is_utf8, media_type_of
-from forebay.model import EntityTag, Preconditions, coded_tag
 from forebay.protocol import fields, http_dates, preconditions, ranges
 from forebay.protocol.negotiation import takes_coding
 from forebay.protocol.parameters import disposition_for

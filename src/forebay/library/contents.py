@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from forebay.backends import has_state
+from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.engine.files.browse import LARGEST_PAGE, read_folder
 from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.outcome import is_recorded
@@ -16,12 +17,9 @@ from forebay.errors import NotFound
 from forebay.library.lifecycle import Lifecycle
 from forebay.library.upload import Upload, upload_of_file
 from forebay.model import (
-    NO_PRECONDITIONS,
     UNFINISHED,
-    EntityTag,
     FileInfo,
     Metadata,
-    Preconditions,
     Principal,
     Stored,
     UploadRecord,

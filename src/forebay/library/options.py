@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from forebay.conditions import NO_PRECONDITIONS
 from forebay.engine.transfer.decoding import offered
 from forebay.engine.transfer.hashes import known
 from forebay.errors import ConfigError, InvalidName
@@ -18,7 +19,7 @@ from forebay.hooks.python import call, check_callable
 from forebay.http.destination import Destination
 from forebay.library.form_fields import TypedFields, make_fields
 from forebay.library.upload import CreationHead, RequestHead
-from forebay.model import NO_PRECONDITIONS, Conflict, Receive
+from forebay.model import Conflict, Receive
 from forebay.protocol import content_type, names, raw
 from forebay.units import parse_size
 

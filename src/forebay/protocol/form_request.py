@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Collection, Sequence
 
+from forebay.conditions import Preconditions
 from forebay.errors import InvalidField
-from forebay.model import Conflict, Digest, Preconditions
+from forebay.model import Conflict, Digest
 from forebay.protocol import (
     checksums,
     content_codings,

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from enum import Enum, auto
 
+from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.errors import InvalidField
-from forebay.model import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.protocol.fields import Headers, every
 from forebay.protocol.http_dates import parse_http_date
 

@@ -20,8 +20,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.model import (
-    NO_PRECONDITIONS,
     Commit,
     Conflict,
     Digest,
@@ -29,7 +29,6 @@ from forebay.model import (
     FileInfo,
     Lease,
     Piece,
-    Preconditions,
     Stored,
     UploadRecord,
 )

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.errors import (
     AlreadyExists,
     DiskFull,
@@ -23,18 +24,7 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import (
-    NO_PRECONDITIONS,
-    Commit,
-    Conflict,
-    Durability,
-    FileInfo,
-    Lease,
-    MiB,
-    Piece,
-    Preconditions,
-    UploadRecord,
-)
+from forebay.model import Commit, Conflict, Durability, FileInfo, Lease, MiB, Piece, UploadRecord
 from forebay.stores.base import (
     ALWAYS_ROOM,
     Publication,

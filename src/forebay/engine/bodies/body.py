@@ -12,10 +12,11 @@ import mmap
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, BinaryIO, Literal, NoReturn
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.engine.files.publish import prepare
 from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidRequest
-from forebay.model import NO_PRECONDITIONS, Conflict, Digest, MiB, Preconditions, Stored
+from forebay.model import Conflict, Digest, MiB, Stored
 from forebay.protocol.names import validate_path
 from forebay.stores.base import Publication, Published, Staged, Store
 from forebay.stores.reading import as_file, as_map

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.errors import NotFound, PreconditionFailed
 from forebay.hooks.base import Deletion
-from forebay.model import NO_PRECONDITIONS, EntityTag, FileInfo, Preconditions, Principal
+from forebay.model import FileInfo, Principal
 from forebay.stores.base import Store
 
 if TYPE_CHECKING:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
+from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.errors import NotFound, PreconditionFailed, UploadError
-from forebay.model import NO_PRECONDITIONS, EntityTag, Preconditions, Stored
+from forebay.model import Stored
 from forebay.stores.base import Published, Store
 
 logger = logging.getLogger("forebay")

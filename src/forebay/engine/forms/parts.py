@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.engine.bodies.body import Body
 from forebay.engine.ids import new_id
 from forebay.engine.transfer.spool import Spool
 from forebay.errors import InvalidName
-from forebay.model import NO_PRECONDITIONS, About, Conflict, Digest, Preconditions
+from forebay.model import About, Conflict, Digest
 from forebay.protocol.multipart_head import PartHead
 from forebay.protocol.names import display_filename, from_client_name, validate_path
 from forebay.stores.base import Publication, Store

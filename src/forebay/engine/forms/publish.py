@@ -11,11 +11,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from forebay.conditions import NO_PRECONDITIONS
 from forebay.engine.files.withdraw import withdraw
 from forebay.engine.forms.parts import FormFile
 from forebay.engine.outbox.pending import PendingNotification, WholeUpload
 from forebay.errors import PreconditionFailed, UploadError
-from forebay.model import NO_PRECONDITIONS, Conflict, FileInfo, FormPolicy
+from forebay.model import Conflict, FileInfo, FormPolicy
 from forebay.protocol.multipart_parts import add_part_name
 from forebay.stores.base import Publication, Published, Store
 from forebay.stores.naming import replaces

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.engine.uploads import outcome
 from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.publish import Completion
@@ -25,15 +26,7 @@ from forebay.errors import (
     VerificationRefused,
 )
 from forebay.hooks.base import Candidate
-from forebay.model import (
-    NO_PRECONDITIONS,
-    Digest,
-    EntityTag,
-    Preconditions,
-    Principal,
-    UploadRecord,
-    UploadState,
-)
+from forebay.model import Digest, Principal, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Publication, Staged

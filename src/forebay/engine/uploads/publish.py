@@ -14,18 +14,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads import outcome
 from forebay.errors import NameTaken, NotFound, UploadError, WrongState
-from forebay.model import (
-    NO_PRECONDITIONS,
-    Conflict,
-    Digest,
-    FileInfo,
-    Preconditions,
-    UploadRecord,
-    UploadState,
-)
+from forebay.model import Conflict, Digest, FileInfo, UploadRecord, UploadState
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Publication, Published, Staged, Store
 

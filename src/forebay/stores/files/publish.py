@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from forebay.conditions import Preconditions
 from forebay.errors import (
     NameTaken,
     NotAFolder,
@@ -24,7 +25,7 @@ from forebay.errors import (
     StorageError,
     SyncFailed,
 )
-from forebay.model import Conflict, FileInfo, Preconditions
+from forebay.model import Conflict, FileInfo
 from forebay.stores.base import Publication, Published
 from forebay.stores.compressed.xattr import Mark
 from forebay.stores.files.flock import NamesLock

@@ -20,6 +20,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from forebay.conditions import NO_PRECONDITIONS, Preconditions
 from forebay.errors import (
     AlreadyExists,
     DiskFull,
@@ -33,15 +34,7 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import (
-    NO_PRECONDITIONS,
-    Durability,
-    FileInfo,
-    Lease,
-    Piece,
-    Preconditions,
-    UploadRecord,
-)
+from forebay.model import Durability, FileInfo, Lease, Piece, UploadRecord
 from forebay.stores.base import Publication, Reader, Space, Staged
 from forebay.stores.compressed.job import check_support
 from forebay.stores.compressed.reading import DecodedReader
