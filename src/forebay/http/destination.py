@@ -1,8 +1,9 @@
-"""Where the files of a request go when the application says so, and not its URL alone."""
+"""Where the application, and not the URL of a request, says that its file goes."""
 
 from __future__ import annotations
 
 import dataclasses
+import secrets
 from typing import Any
 
 from forebay.http import scope_keys
@@ -11,26 +12,26 @@ from forebay.model import Conflict
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Destination:
-    """What an application allows on one of its routes; the settings hold as well."""
+    """What an application allows on one of its routes, in addition to the settings."""
 
     folder: tuple[str, ...] = ()
-    """Judged names, from the root down; () is the root itself."""
+    """Valid names from the root down; () is the root itself."""
     max_size: int | None = None
     """Bytes."""
     types: tuple[str, ...] = ()
-    """Media types, `video/*` too; () takes what `accept_types` takes."""
+    """Media types, also such as `video/*`; () means those of `accept_types`."""
     conflict: Conflict | None = None
-    """None: as the settings say."""
+    """None: the `on_conflict` of the settings."""
     digest: str | None = None
-    """An algorithm whose digest of the whole file is wanted."""
+    """The algorithm of a digest of the whole file to compute, or None."""
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The digests to compute."""
+        """Algorithms of the digests to compute."""
         return (self.digest,) if self.digest else ()
 
     def below(self, name: str) -> str:
-        """The path of a judged name in the folder."""
+        """The path of a valid name in the folder."""
         return "/".join((*self.folder, name))
 
 
@@ -38,5 +39,11 @@ ANYWHERE = Destination()
 
 
 def destination_of(scope: dict[str, Any]) -> Destination:
+    """The destination that the application has put in the scope, or `ANYWHERE`."""
     found: Destination = scope.get(scope_keys.DESTINATION, ANYWHERE)
     return found
+
+
+def generated_name() -> str:
+    """A random name for a file whose request gives none."""
+    return f"upload-{secrets.token_hex(8)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.transfer.decoding import offered
@@ -17,6 +16,7 @@ from forebay.http.answers import (
 )
 from forebay.http.body_source import source_of
 from forebay.http.created import created
+from forebay.http.destination import generated_name
 from forebay.http.dialect import Creator, FilesDialect
 from forebay.http.download import send_file
 from forebay.http.listing import send_listing
@@ -161,7 +161,7 @@ class FilesApp:
             given,
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
-            generated=f"upload-{secrets.token_hex(8)}",
+            generated=generated_name(),
             decodable=offered(settings) if creator is None else (),
             begins=creator is not None,
             own_path=True,

@@ -1,12 +1,12 @@
-"""The IETF's resumable uploads over HTTP: `protocol.ietf` put to the engine."""
+"""Resumable uploads of the IETF draft over HTTP: from `protocol.ietf` to the engine and back.
+
+Sections are those of the draft, as in `forebay.protocol.ietf`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
 import json
-import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,11 @@ from forebay.errors import (
 from forebay.http import scope_keys
 from forebay.http.answers import Field, Headers, Receive, Send
 from forebay.http.body_source import source_of
-from forebay.http.bypass import cycle_of
 from forebay.http.created import created
-from forebay.http.destination import destination_of
+from forebay.http.destination import destination_of, generated_name
+from forebay.http.interim import InterimResponses
 from forebay.http.urls import files_link, query_of, upload_location
-from forebay.model import AppendUpload, MiB, UploadRecord, UploadState
+from forebay.model import AppendUpload, UploadRecord, UploadState
 from forebay.protocol import checksums, fields, form_request, ietf, raw
 from forebay.protocol.ietf import Limits, UploadFields
 from forebay.protocol.status import Answer
@@ -46,18 +46,23 @@ if TYPE_CHECKING:
     from forebay.engine.transfer.pump import Source
     from forebay.engine.uploads.service import Standing
 
-_TARGETS = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
-_TARGETS_AT_ONCE = (*_TARGETS, InvalidName, TooLarge, UnsupportedCoding, UnsupportedMediaType)
-"""Refusals that a plain PUT or POST would have met as well, later or at its head: resuming
-does not help.
-"""
+_FINAL = (NameTaken, NotAFolder, PreconditionFailed, VerificationRefused)
+"""Refusals of the file itself, as of a plain PUT or POST: resuming does not help."""
+_FINAL_AT_CREATION = (
+    *_FINAL,
+    InvalidName,
+    TooLarge,
+    UnsupportedCoding,
+    UnsupportedMediaType,
+)
+"""The same, for a request that creates an upload."""
 
 _NO_STORE = (b"cache-control", b"no-store")
 _ACCEPT_PATCH = (b"accept-patch", ietf.PARTIAL_UPLOAD.encode())
 
 
 class Ietf:
-    """See `forebay.http.uploads.Dialect`, and `create` for `/files`."""
+    """See `UploadDialect` and `Creator` in `forebay.http.dialect`."""
 
     name = ietf.NAME
     always: Sequence[Field] = ()
@@ -78,16 +83,16 @@ class Ietf:
         return method
 
     def offer(self, scope: dict[str, Any]) -> Headers:
-        """Section 4.1.4. To a request with Upload-Complete this would be no offer."""
+        """Section 4.1.4. None to a request with Upload-Complete: it uses the protocol already."""
         if ietf.has_completeness(scope["headers"]) or not self._engine.offered.resumable:
             return []
         return [self._limits().field(), _ACCEPT_PATCH]
 
     def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
-        """Section 4.3.2. The offset is what is committed; an append may be adding to it."""
+        """Section 4.3.2. The offset is the committed one; an append may be running."""
         if record.state in (UploadState.FAILED, UploadState.CANCELLED):
             return []
-        return self._standing(self._read(scope["headers"]), record)
+        return self._state_fields(self._read(scope["headers"]), record)
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
@@ -96,14 +101,14 @@ class Ietf:
         if upload_id is None:
             if method != "POST":
                 raise refuse_method(upload_id, self._engine.offered)
-            return await self.create(scope, receive, send, self._target(scope))
+            return await self.create(scope, receive, send, self._plain_command(scope))
         if method == "PATCH":
             return await self._append(scope, receive, send, upload_id)
         if method == "DELETE":
             await self._engine.uploads.cancel(upload_id, context=scope, dialect=self.name)
             return Answer(204, tuple(ietf.version_fields(self._read(scope["headers"]).version)))
         if method in ("HEAD", "GET"):
-            return await self._where(scope, upload_id)
+            return await self._offset(scope, upload_id)
         raise refuse_method(upload_id, self._engine.offered)
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
@@ -112,8 +117,8 @@ class Ietf:
         detail = error.detail
         appends = scope["method"] == "PATCH"
         if scope["method"] in ("PUT", "POST", "PATCH"):
-            targets = _TARGETS if appends else _TARGETS_AT_ONCE
-            ended = detail.get("ended", isinstance(error, targets))
+            final = _FINAL if appends else _FINAL_AT_CREATION
+            ended = detail.get("ended", isinstance(error, final))
             found.append(ietf.completeness_field(asked.version, ended))
         if "location" in detail:
             found.append((b"location", detail["location"]))
@@ -135,8 +140,8 @@ class Ietf:
     # --- creation --------------------------------------------------------------------------------
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        """Whether a request to `/files` begins a resumable upload (section 4.2.2). A form never
-        does: what is sent whole is taken as any form is.
+        """Whether a request to `/files` creates a resumable upload (section 4.2.2). A form never
+        does: it is sent whole, and taken apart.
         """
         headers: Headers = scope["headers"]
         return (
@@ -149,18 +154,19 @@ class Ietf:
         )
 
     async def create(
-        self, scope: dict[str, Any], receive: Receive, send: Send, target: model.Receive
+        self, scope: dict[str, Any], receive: Receive, send: Send, command: model.Receive
     ) -> Answer:
-        """Answers a request that `wants` an upload; `target` is what it stores in the end."""
+        """Creates an upload; `command` is what a plain PUT or POST would be. Raises UploadError."""
         headers: Headers = scope["headers"]
         asked = self._read(headers)
         source = source_of(scope, receive, whole=bool(asked.complete))
         length = whole_length(asked.length, asked.complete, 0, source.length)
-        interim = Interim(scope, asked)
+        interim = InterimResponses(scope, asked)
         if asked.complete and not interim.possible and length == source.length:
-            return await self._plain(scope, target, source, asked)
-        begin = AppendUpload("", self.name, 0, completes=asked.complete)
-        first = _content(begin, source, headers)
+            return await self._receive_whole(scope, command, source, asked)
+        first = _with_digests(
+            AppendUpload("", self.name, 0, completes=asked.complete), source, headers
+        )
         location = b""
 
         async def announce(record: UploadRecord) -> bool:
@@ -170,27 +176,26 @@ class Ietf:
 
         try:
             standing = await self._engine.uploads.create_with(
-                ietf.create(target, length, headers),
+                ietf.create(command, length, headers),
                 first,
                 source,
                 context=scope,
                 announce=announce,
-                told=None if first.expected or first.digest_in_trailer else interim.told,
+                told=None if first.expected or first.digest_in_trailer else interim.on_offset,
             )
         except UploadError as error:
             if location and interim.possible:
                 error.detail["location"] = location
             raise
         finally:
-            await interim.settle()
+            await interim.finish()
         if standing.complete:
             return self._final(standing, asked, scope)
-        record = standing.record
-        told = self._standing(asked, record)
-        return Answer(201, ((b"location", location), *told, (b"content-length", b"0")))
+        state = self._state_fields(asked, standing.record)
+        return Answer(201, ((b"location", location), *state, (b"content-length", b"0")))
 
-    def _target(self, scope: dict[str, Any]) -> model.Receive:
-        """What a POST to the collection of uploads stores: the same as one to `/files/`."""
+    def _plain_command(self, scope: dict[str, Any]) -> model.Receive:
+        """The command of a POST to the collection of uploads: that of one to `/files/`."""
         settings = self._engine.settings
         query = scope.get("query_string", b"")
         destination = destination_of(scope)
@@ -201,27 +206,27 @@ class Ietf:
             query_of(query) if query else {},
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,
-            generated=f"upload-{secrets.token_hex(8)}",
+            generated=generated_name(),
             begins=True,
         )
         wanted = destination.wanted or command.wanted
         return dataclasses.replace(command, max_size=destination.max_size, wanted=wanted)
 
-    async def _plain(
-        self, scope: dict[str, Any], target: model.Receive, source: Source, asked: UploadFields
+    async def _receive_whole(
+        self, scope: dict[str, Any], command: model.Receive, source: Source, asked: UploadFields
     ) -> Answer:
-        """The whole file in a request that could never be resumed, since its client cannot be
-        told of an upload: no upload is made (section 4.2.2 leaves that open).
+        """Stores a whole file without an upload, which section 4.2.2 allows: its client gets no
+        104, so it would not know where to resume.
         """
         try:
             stored = await self._engine.receive_file(
-                target, source, context=scope, verdict=scope.get(scope_keys.VERDICT)
+                command, source, context=scope, verdict=scope.get(scope_keys.VERDICT)
             )
         except DigestMismatch as error:
-            # Content-Digest is about the transfer, Repr-Digest about the file.
+            # Content-Digest is of the transfer, which can be tried again; Repr-Digest of the file.
             error.detail["ended"] = fields.first(scope["headers"], b"content-digest") is None
             raise
-        answer = created(stored, target.media_type, files_link(scope))
+        answer = created(stored, command.media_type, files_link(scope))
         return _completed(answer, asked, stored.file.size)
 
     # --- append ----------------------------------------------------------------------------------
@@ -232,30 +237,30 @@ class Ietf:
         headers: Headers = scope["headers"]
         asked = self._read(headers)
         source = source_of(scope, receive, whole=False)
-        wish = _content(ietf.append(asked, upload_id, headers), source, headers)
-        interim = Interim(scope, asked)
+        command = _with_digests(ietf.append(asked, upload_id, headers), source, headers)
+        interim = InterimResponses(scope, asked)
         try:
             standing = await self._engine.uploads.append(
-                wish,
+                command,
                 source,
                 context=scope,
-                told=None if wish.expected or wish.digest_in_trailer else interim.told,
+                told=None if command.expected or command.digest_in_trailer else interim.on_offset,
             )
         finally:
-            await interim.settle()
+            await interim.finish()
         if standing.complete:
             return self._final(standing, asked, scope)
-        return Answer(204, tuple(self._standing(asked, standing.record)))
+        return Answer(204, tuple(self._state_fields(asked, standing.record)))
 
     # --- answers ---------------------------------------------------------------------------------
 
-    async def _where(self, scope: dict[str, Any], upload_id: str) -> Answer:
+    async def _offset(self, scope: dict[str, Any], upload_id: str) -> Answer:
         """Section 4.3.2."""
         asked = self._read(scope["headers"])
         record = await self._engine.uploads.offset(upload_id, context=scope, dialect=self.name)
-        return Answer(204, (*self._standing(asked, record), _NO_STORE))
+        return Answer(204, (*self._state_fields(asked, record), _NO_STORE))
 
-    def _standing(self, asked: UploadFields, record: UploadRecord) -> Headers:
+    def _state_fields(self, asked: UploadFields, record: UploadRecord) -> Headers:
         return ietf.state_fields(
             asked.version,
             complete=record.state == "complete",
@@ -265,7 +270,7 @@ class Ietf:
         )
 
     def _final(self, standing: Standing, asked: UploadFields, scope: dict[str, Any]) -> Answer:
-        """What a plain PUT or POST of the whole would have been answered (section 4.4.2)."""
+        """The answer that a plain PUT or POST of the whole file would get (section 4.4.2)."""
         stored = standing.stored
         if stored is None:
             raise NotFound
@@ -273,7 +278,7 @@ class Ietf:
         return _completed(answer, asked, standing.record.offset)
 
     def _limits(self, record: UploadRecord | None = None) -> Limits:
-        """Those of an upload, or of those to come. They never get narrower (section 4.1.4)."""
+        """The limits of an upload, which never shrink (section 4.1.4), or of new ones."""
         settings = self._engine.settings
         most = settings.max_append_size
         if record is None:
@@ -285,8 +290,8 @@ class Ietf:
 
 def _completed(answer: Answer, asked: UploadFields, size: int) -> Answer:
     version = asked.version
-    told = [ietf.completeness_field(version, True), ietf.offset_field(size)]
-    headers = (*answer.headers, *told, *ietf.version_fields(version))
+    state = [ietf.completeness_field(version, True), ietf.offset_field(size)]
+    headers = (*answer.headers, *state, *ietf.version_fields(version))
     return Answer(answer.status, headers, answer.body)
 
 
@@ -294,65 +299,11 @@ def _with_problem(answer: Answer, members: dict[str, object]) -> Answer:
     if (b"content-type", b"application/problem+json") not in answer.headers:
         return answer
     body = json.dumps({**json.loads(answer.body), **members}).encode("ascii") + b"\n"
-    kept = [field for field in answer.headers if field[0] != b"content-length"]
-    return Answer(answer.status, (*kept, (b"content-length", b"%d" % len(body))), body)
+    others = [field for field in answer.headers if field[0] != b"content-length"]
+    return Answer(answer.status, (*others, (b"content-length", b"%d" % len(body))), body)
 
 
-# --- digests of a request's content ----------------------------------------------------------
-
-
-def _content(wish: AppendUpload, source: Source, headers: Headers) -> AppendUpload:
-    """Adds what is known of this content's digests."""
+def _with_digests(command: AppendUpload, source: Source, headers: Headers) -> AppendUpload:
+    """The command with the digests of the request's content."""
     expected, late = checksums.content_digests(headers), source.late is not None
-    return dataclasses.replace(wish, expected=expected, digest_in_trailer=late)
-
-
-# --- interim responses -----------------------------------------------------------------------
-
-STEP = 8 * MiB
-INTERVAL = 1.0
-"""One progress report after so many bytes or seconds, whichever comes first."""
-
-
-class Interim:
-    """The 104s of one request (section 5): only to who asked for them, where they can be sent."""
-
-    def __init__(self, scope: dict[str, Any], asked: UploadFields) -> None:
-        # Not by way of the application's `send`: an interim response is no business of
-        # middleware, and some of it fails when the first message is not a response's start.
-        cycle: Any = cycle_of(scope)
-        self.possible = (
-            asked.version.interim and scope.get("http_version") != "1.0" and cycle is not None
-        )
-        self._version = asked.version
-        self._cycle = cycle
-        self._last = time.monotonic()
-        self._offset = asked.offset or 0
-        self._sending: asyncio.Task[None] | None = None
-
-    async def announce(self, location: bytes, limits: Limits) -> bool:
-        """Names the upload; whether that could be done."""
-        if self.possible:
-            await self._write(ietf.announcement_fields(self._version, location, limits))
-        return self.possible
-
-    def told(self, offset: int) -> None:
-        """Acknowledges what is committed, now and then."""
-        now = time.monotonic()
-        if not self.possible or (self._sending is not None and not self._sending.done()):
-            return
-        if offset - self._offset < STEP and now - self._last < INTERVAL:
-            return
-        self._offset, self._last = offset, now
-        fields = ietf.progress_fields(self._version, offset)
-        self._sending = asyncio.ensure_future(self._write(fields))
-
-    async def _write(self, headers: Headers) -> None:
-        message = {"type": scope_keys.INFORMATIONAL, "status": 104, "headers": headers}
-        await self._cycle.send(message)
-
-    async def settle(self) -> None:
-        """Nothing is on its way any more: the final answer may go."""
-        if self._sending is not None:
-            with contextlib.suppress(Exception):
-                await self._sending
+    return dataclasses.replace(command, expected=expected, digest_in_trailer=late)

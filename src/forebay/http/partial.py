@@ -1,8 +1,7 @@
-"""Partial uploads by Content-Range over HTTP: `protocol.partial` put to the engine."""
+"""Partial uploads by Content-Range over HTTP: from `protocol.partial` to the engine and back."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from forebay.http import scope_keys
 from forebay.http.answers import Field, Headers, Receive, Send, json_answer
 from forebay.http.body_source import source_of
 from forebay.http.created import created
+from forebay.http.destination import generated_name
 from forebay.http.uploads import describe
 from forebay.http.urls import files_link, link_base, upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
@@ -49,7 +49,7 @@ class Partial:
         return partial.speaks(method, headers)
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        if not self._engine.offered.resumable:  # an application's that keeps no state
+        if not self._engine.offered.resumable:
             return False
         method, headers = scope["method"], scope["headers"]
         return method == "PATCH" or (
@@ -82,7 +82,7 @@ class Partial:
             return Answer(204)
         source = source_of(scope, receive)
         asked = partial.read(scope["headers"], source.length)
-        return await self._go_on(upload_id, asked, source, scope)
+        return await self._resume(upload_id, asked, source, scope)
 
     # --- requests to a file's own name -----------------------------------------------------------
 
@@ -107,7 +107,7 @@ class Partial:
                 expected=0,
                 provided=asked.start,
             ) from None
-        return await self._go_on(record.id, asked, source, scope)
+        return await self._resume(record.id, asked, source, scope)
 
     async def _begin(
         self, scope: dict[str, Any], segments: list[str], part: Part, source: Source
@@ -115,12 +115,12 @@ class Partial:
         first = self._append("", part, scope)
 
         async def announce(_: UploadRecord) -> bool:
-            return True  # the client knows its name
+            return True  # the client finds it by its name
 
-        wish = self._wish(scope, segments, part)
+        command = self._creation(scope, segments, part)
         try:
             standing = await self._engine.uploads.create_with(
-                wish, first, source, context=scope, announce=announce
+                command, first, source, context=scope, announce=announce
             )
         except UploadExists as error:
             offset = error.detail.get("expected", 0)
@@ -132,22 +132,22 @@ class Partial:
             ) from error
         return self._answer(standing.record, scope)
 
-    def _wish(self, scope: dict[str, Any], segments: list[str], part: Part) -> CreateUpload:
+    def _creation(self, scope: dict[str, Any], segments: list[str], part: Part) -> CreateUpload:
         settings = self._engine.settings
         headers: Headers = scope["headers"]
         whole = [field for field in headers if field[0] != b"content-range"]
-        target = raw.command(
+        plain = raw.command(
             "PUT",
             segments,
             whole,
             {},
             on_conflict=settings.on_conflict,
             accept_types=settings.accept_types,
-            generated=f"upload-{secrets.token_hex(8)}",
+            generated=generated_name(),
             sent=scope["method"],
             own_path=True,
         )
-        return partial.create(target, part.total, headers)
+        return partial.create(plain, part.total, headers)
 
     def _append(self, upload_id: str, part: Part, scope: dict[str, Any]) -> AppendUpload:
         return AppendUpload(
@@ -157,50 +157,50 @@ class Partial:
             length=part.total,
             completes=part.completes,
             expected=checksums.content_digests(scope["headers"]),
-            # RFC 9530, section 3: of the whole, whatever part of it a PUT carries.
+            # RFC 9530, section 3: digests of the whole file, also in a request with a part
             file_digests=checksums.file_digests(scope["headers"]),
         )
 
     # --- both ------------------------------------------------------------------------------------
 
-    async def _go_on(
+    async def _resume(
         self, upload_id: str, asked: Part | OffsetQuery, source: Source, scope: dict[str, Any]
     ) -> Answer:
         try:
             if isinstance(asked, OffsetQuery):
-                return await self._tell(upload_id, asked, source, scope)
-            wish = self._append(upload_id, asked, scope)
-            standing = await self._engine.uploads.append(wish, source, context=scope)
+                return await self._answer_query(upload_id, asked, source, scope)
+            command = self._append(upload_id, asked, scope)
+            standing = await self._engine.uploads.append(command, source, context=scope)
         except OffsetMismatch as error:
             error.detail["upload"] = upload_id
             raise
         return self._answer(standing.record, scope)
 
-    async def _tell(
+    async def _answer_query(
         self, upload_id: str, asked: OffsetQuery, source: Source, scope: dict[str, Any]
     ) -> Answer:
-        """Where it stands. A total that is told only now, and is reached, completes it."""
-        resumables = self._engine.uploads
-        record = await resumables.offset(upload_id, context=scope, dialect=self.name)
+        """Answers with the offset. A total that is given only now may complete the upload."""
+        uploads = self._engine.uploads
+        record = await uploads.offset(upload_id, context=scope, dialect=self.name)
         lengths.agree(asked.total, record.length)
         if asked.total is not None and record.state is UploadState.OPEN:
             if asked.total < record.offset:
                 raise InconsistentLength(f"{record.offset} bytes have arrived already.")
             if asked.total == record.offset:
                 last = Part(record.offset, record.offset, asked.total)
-                wish = self._append(upload_id, last, scope)
-                record = (await resumables.append(wish, source, context=scope)).record
+                command = self._append(upload_id, last, scope)
+                record = (await uploads.append(command, source, context=scope)).record
         return self._answer(record, scope)
 
     # --- answers ---------------------------------------------------------------------------------
 
     def _answer(self, record: UploadRecord, scope: dict[str, Any]) -> Answer:
-        """As a PUT of the whole would have been answered, or how far it has got."""
+        """The answer that a PUT of the whole file would get, or 308 with the offset."""
         if record.state is not UploadState.COMPLETE:
             link = self._link(scope, record.id)
             place = [] if link is None else [(b"content-location", link)]
-            told = (*partial.received_range(record.offset), *place, _NO_STORE)
-            return json_answer(partial.INCOMPLETE, describe(record), told)
+            headers = (*partial.received_range(record.offset), *place, _NO_STORE)
+            return json_answer(partial.INCOMPLETE, describe(record), headers)
         stored = outcome.stored(record)
         if stored is None:
             raise NotFound
@@ -208,7 +208,7 @@ class Partial:
         return created(stored, record.media_type, base)
 
     def _link(self, scope: dict[str, Any], upload_id: str) -> bytes | None:
-        """Where the upload is; None where nobody says where uploads are."""
+        """The URL of the upload, or None where no uploads are mounted."""
         if scope_keys.UPLOADS not in scope:
             return None
         return upload_location(scope, self._engine.settings, upload_id)

@@ -97,9 +97,25 @@ def serve_one(
         on_startup=start,
         on_shutdown=shutdown.aclose,
     )
-    config = uvicorn.Config(
+    config = _uvicorn_config(settings, app, Protocol)
+    server = Server(config, engine, loader, Protocol, lifeline)
+    try:
+        server.run(sockets=[listener])
+    except ForebayError as error:
+        logger.critical("%s", error)
+        return 1
+    finally:
+        engine.close()
+        store.close()
+    return 0 if server.started else 3
+
+
+def _uvicorn_config(
+    settings: Settings, app: ServerApp, protocol: type[DirectProtocol]
+) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
-        http=Protocol,
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -112,16 +128,6 @@ def serve_one(
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,
     )
-    server = Server(config, engine, loader, Protocol, lifeline)
-    try:
-        server.run(sockets=[listener])
-    except ForebayError as error:
-        logger.critical("%s", error)
-        return 1
-    finally:
-        engine.close()
-        store.close()
-    return 0 if server.started else 3
 
 
 class Server(uvicorn.Server):

@@ -1,9 +1,8 @@
-"""tus 1.0 over HTTP: the wire rules of `protocol.tus` put to the engine's resumable uploads."""
+"""tus 1.0 over HTTP: from `protocol.tus` to the engine and back."""
 
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.transfer.hashes import known
@@ -18,7 +17,7 @@ from forebay.errors import (
 from forebay.http.answers import Headers, Receive, Send
 from forebay.http.body_source import source_of
 from forebay.http.bypass import cycle_of
-from forebay.http.destination import ANYWHERE, destination_of
+from forebay.http.destination import ANYWHERE, destination_of, generated_name
 from forebay.http.urls import upload_location, uploads_mount
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import tus, tus_checksum
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from forebay.engine.uploads.service import LateDigests
 
 CHECKSUM_MISMATCH = 460
+"""A status of tus alone (extension checksum)."""
 
 
 class Tus:
@@ -82,57 +82,59 @@ class Tus:
     # --- creation --------------------------------------------------------------------------------
 
     async def create(self, scope: dict[str, Any], receive: Receive) -> Answer:
-        """Answers a request that begins an upload. Raises UploadError."""
+        """Answers a request that creates an upload. Raises UploadError."""
         headers: Headers = scope["headers"]
         tus.check_offered(headers, self._engine.offered)
         settings = self._engine.settings
         destination = destination_of(scope)
-        wish = tus.create(
+        command = tus.create(
             headers,
             mount=uploads_mount(scope),
-            generated=f"upload-{secrets.token_hex(8)}",
+            generated=generated_name(),
             on_conflict=destination.conflict or settings.on_conflict,
             accept_types=destination.types or settings.accept_types,
         )
-        if not wish.partial and destination is not ANYWHERE:
-            name = destination.below(wish.name)
-            wish = dataclasses.replace(
-                wish, name=name, max_size=destination.max_size, wanted=destination.wanted
+        if not command.partial and destination is not ANYWHERE:
+            command = dataclasses.replace(
+                command,
+                name=destination.below(command.name),
+                max_size=destination.max_size,
+                wanted=destination.wanted,
             )
         source = source_of(scope, receive, whole=False)
-        content = self._content(wish, source, scope)
-        told: Headers = [(b"content-length", b"0")]
+        first = self._content(command, source, scope)
+        found: Headers = [(b"content-length", b"0")]
 
         async def announce(made: UploadRecord) -> bool:
             location = upload_location(scope, self._engine.settings, made.id)
-            told.append((b"location", location))
+            found.append((b"location", location))
             return True
 
         try:
-            if content is not None:
-                late = self._late(content, scope) if content.digest_in_trailer else None
+            if first is not None:
+                late = self._late(first, scope) if first.digest_in_trailer else None
                 standing = await self._engine.uploads.create_with(
-                    wish, content, source, context=scope, announce=announce, late=late, silent=True
+                    command, first, source, context=scope, announce=announce, late=late, silent=True
                 )
                 record = standing.record
-                told.append((b"upload-offset", b"%d" % record.offset))
+                found.append((b"upload-offset", b"%d" % record.offset))
             else:
-                record = await self._engine.uploads.create(wish, context=scope)
+                record = await self._engine.uploads.create(command, context=scope)
                 await announce(record)
                 if record.length == 0:
                     record = await self._engine.uploads.offset(record.id, context=scope)
         except UploadError as error:
-            # What was kept can be gone on with, so the client is told where (item 67).
-            error.detail["fields"] = [field for field in told if field[0] == b"location"]
+            # The upload can be resumed, so the answer says where it is (item 67).
+            error.detail["fields"] = [field for field in found if field[0] == b"location"]
             raise
-        return Answer(201, (*told, *tus.expires(record)))
+        return Answer(201, (*found, *tus.expires(record)))
 
     def _content(
-        self, wish: CreateUpload, source: Source, scope: dict[str, Any]
+        self, command: CreateUpload, source: Source, scope: dict[str, Any]
     ) -> AppendUpload | None:
         return tus.content_of_creation(
             scope["headers"],
-            wish,
+            command,
             source.length,
             self._sizes,
             max_size=self._engine.settings.max_size,
@@ -144,24 +146,25 @@ class Tus:
     async def _append(self, scope: dict[str, Any], receive: Receive, upload_id: str) -> Answer:
         trailers = _reads_trailers(scope)
         tus.check_offered(scope["headers"], self._engine.offered)
-        wish = tus.append(scope["headers"], upload_id, self._sizes, trailers=trailers)
-        record = await self._take(wish, source_of(scope, receive, whole=False), scope)
+        command = tus.append(scope["headers"], upload_id, self._sizes, trailers=trailers)
+        source = source_of(scope, receive, whole=False)
+        record = await self._receive(command, source, scope)
         offset = (b"upload-offset", b"%d" % record.offset)
         return Answer(204, (offset, *tus.expires(record)))
 
-    async def _take(
-        self, wish: AppendUpload, source: Source, scope: dict[str, Any]
+    async def _receive(
+        self, command: AppendUpload, source: Source, scope: dict[str, Any]
     ) -> UploadRecord:
-        late = self._late(wish, scope) if wish.digest_in_trailer else None
+        late = self._late(command, scope) if command.digest_in_trailer else None
         try:
-            standing = await self._engine.uploads.append(wish, source, context=scope, late=late)
+            standing = await self._engine.uploads.append(command, source, context=scope, late=late)
         except WrongState as error:
             if error.detail.get("state") == UploadState.COMPLETE:  # item 33
                 raise TooLarge("The upload is complete; nothing can be added.", limit=0) from error
             raise
         return standing.record
 
-    def _late(self, wish: AppendUpload, scope: dict[str, Any]) -> LateDigests:
+    def _late(self, command: AppendUpload, scope: dict[str, Any]) -> LateDigests:
         cycle = cycle_of(scope)
         expected = tus_checksum.content_checksums(scope["headers"], self._sizes)
         return lambda: tus_checksum.trailer_checksums(
@@ -183,7 +186,7 @@ class Tus:
 
 
 def _reads_trailers(scope: dict[str, Any]) -> bool:
-    """Whether the trailers of a chunked body can be seen: on our own server, TLS or not."""
+    """Whether the trailers of a chunked body can be read: only on our own server."""
     return cycle_of(scope) is not None
 
 

@@ -1,5 +1,5 @@
-"""tus at `/files/`: where the clients of tusd look for it. An upload begins in the folder that is
-asked, and lives under `/uploads/` like any other.
+"""tus at `/files/`, where clients of tusd expect it. The file goes to the folder of the request's
+path; the upload itself is below `/uploads/`, like any other.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TusAtFiles:
         )
 
     def offer(self, scope: dict[str, Any]) -> Headers:
-        """Fields that OPTIONS of a folder answers with."""
+        """Fields of the answer to OPTIONS of a folder."""
         return self._tus.offer(scope) if self._offered(scope) else []
 
     async def store(
@@ -47,7 +47,7 @@ class TusAtFiles:
         method = tus.method_of(scope["method"], scope["headers"])
         tus.check_version(method, scope["headers"])
         if method in ("HEAD", "PATCH", "DELETE"):
-            # Clients of tus begin anew then.
+            # Clients of tus create a new upload then.
             raise NotFound(
                 "There is no upload here. Begin one with a POST to a folder; from then on it has "
                 "an address of its own (its Location)."
@@ -61,8 +61,8 @@ class TusAtFiles:
             )
         if segments:
             names.validate_path(segments)
-        place = Destination(tuple(segments))
-        answer = await self._tus.create(scope | {scope_keys.DESTINATION: place}, receive)
+        destination = Destination(tuple(segments))
+        answer = await self._tus.create(scope | {scope_keys.DESTINATION: destination}, receive)
         return dataclasses.replace(answer, headers=(*answer.headers, *self._tus.always))
 
     def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:

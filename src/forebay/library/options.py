@@ -6,7 +6,6 @@ They are checked once, when they are made.
 from __future__ import annotations
 
 import dataclasses
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -16,7 +15,7 @@ from forebay.engine.transfer.hashes import known
 from forebay.errors import ConfigError, InvalidName
 from forebay.hooks.identity import refused
 from forebay.hooks.python import call, check_callable
-from forebay.http.destination import Destination
+from forebay.http.destination import Destination, generated_name
 from forebay.library.form_fields import TypedFields, make_fields
 from forebay.library.upload import CreationHead, RequestHead
 from forebay.model import Conflict, Receive
@@ -104,7 +103,7 @@ class UploadOptions:
             {},  # the query belongs to the application
             on_conflict=conflict,
             accept_types=self.types or settings.accept_types,
-            generated=f"upload-{secrets.token_hex(8)}",
+            generated=generated_name(),
             # Digests are of the bytes as received; a handler wants the digest of its file.
             decodable=() if self.digest else offered(settings),
             sent=scope["method"],

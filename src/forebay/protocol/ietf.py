@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 from forebay.errors import InvalidField, UnsupportedMediaType
 from forebay.model import AppendUpload, CreateUpload, Receive
-from forebay.protocol import checksums, content_type, fields, structured_fields
+from forebay.protocol import content_type, fields, structured_fields
+from forebay.protocol.creation import create_from
 from forebay.protocol.fields import Headers
 
 __all__ = [
@@ -175,23 +176,12 @@ def speaks(method: str, headers: Headers) -> bool:
     return method == "PATCH"
 
 
-def create(target: Receive, length: int | None, headers: Headers) -> CreateUpload:
+def create(plain: Receive, length: int | None, headers: Headers) -> CreateUpload:
     """The command of a creation (section 4.2.2). `length`: bytes of the whole upload, None when not
-    known. `target`: the command that the request would be without this protocol.
+    known. `plain`: the command that the request would be without this protocol.
     """
-    limits = [LARGEST] if target.max_size is None else [target.max_size, LARGEST]
-    return CreateUpload(
-        dialect=NAME,
-        name=target.name,
-        conflict=target.conflict,
-        length=length,
-        media_type=target.media_type,
-        expected=checksums.file_digests(headers),
-        wanted=target.wanted,
-        max_size=min(limits),
-        preconditions=target.preconditions,
-        about=dataclasses.replace(target.about, length=length),
-    )
+    max_size = LARGEST if plain.max_size is None else min(plain.max_size, LARGEST)
+    return create_from(plain, NAME, length, headers, max_size=max_size)
 
 
 def append(asked: UploadFields, upload_id: str, headers: Headers) -> AppendUpload:

@@ -12,8 +12,9 @@ import re
 
 from forebay.errors import InvalidField, LengthRequired
 from forebay.model import CreateUpload, Receive
-from forebay.protocol import checksums, content_type, fields, ranges, whole_file
+from forebay.protocol import content_type, fields, ranges, whole_file
 from forebay.protocol.content_codings import check_identity
+from forebay.protocol.creation import create_from
 from forebay.protocol.fields import Headers
 
 __all__ = [
@@ -112,22 +113,9 @@ def _parse(value: bytes) -> Part | OffsetQuery:
     return OffsetQuery(total) if start is None or stop is None else Part(start, stop, total)
 
 
-def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload:
-    """The command of a first part. `target`: the command of a PUT of the whole file."""
-    return CreateUpload(
-        dialect=NAME,
-        name=target.name,
-        conflict=target.conflict,
-        length=total,
-        media_type=target.media_type,
-        # RFC 9530, section 3: digests of the whole file, also in a request with a part
-        expected=checksums.file_digests(headers),
-        wanted=target.wanted,
-        max_size=target.max_size,
-        preconditions=target.preconditions,
-        by_name=True,
-        about=dataclasses.replace(target.about, length=total),
-    )
+def create(plain: Receive, total: int | None, headers: Headers) -> CreateUpload:
+    """The command of a first part. `plain`: the command of a PUT of the whole file."""
+    return create_from(plain, NAME, total, headers, max_size=plain.max_size, by_name=True)
 
 
 def received_range(offset: int) -> list[tuple[bytes, bytes]]:
