@@ -19,10 +19,12 @@ from typing import Any
 from engine.dying import Point, Watched, dying_at
 from engine.notified import call_all
 from forebay.backends import make_locks
+from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.engine.outbox.notifier import Notifier
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads.publish import Completion
+from forebay.engine.uploads.access import Accesses
+from forebay.engine.uploads.finish import Finisher
 from forebay.hooks.base import Completion as Completed
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
@@ -33,7 +35,7 @@ from forebay.stores.compressed.seekable import zstd
 from forebay.stores.compressed.xattr import ATTRIBUTE
 from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.files.store import FileStore
-from stores.samples import begin, resume
+from stores.samples import begin
 
 PACKED = "FOREBAY_TEST_PACKED"
 """With this in the environment, files are compressed at rest."""
@@ -45,6 +47,20 @@ def content_of(path: Path) -> bytes:
         return path.read_bytes()
     content: bytes = zstd().decompress(path.read_bytes())
     return content
+
+
+class _WatchedStore:
+    """A store whose staged data passes `point` when it is published or discarded."""
+
+    def __init__(self, store: FileStore, point: Point) -> None:
+        self._store = store
+        self._point = point
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def claim(self, upload_id: str) -> Any:
+        return Watched(self._store.claim(upload_id), self._point, ("publish", "discard"))
 
 
 class Place:
@@ -90,25 +106,25 @@ class Place:
         return record
 
     async def complete(self, upload_id: str, point: Point | None = None) -> UploadRecord:
-        """As a server would after a restart: repair, and complete what was not published."""
+        """As a server would after a restart: recover, and complete what was not published."""
         watch: Point = point or (lambda _: None)
-        completion = Completion(
-            self.store,
-            Watched(self.sessions, watch, ("update",)),
-            self.workers,
-            notifies=lambda: True,
-        )
-        record = await completion.repair(await self.sessions.load(upload_id))
-        if record.state is UploadState.COMPLETE:
-            return record
-        staged = resume(self.store, upload_id, record.offset)
-        try:
-            watched = Watched(staged, watch, ("publish", "discard"))
-            record = await completion.complete(record, watched)
-        finally:
-            staged.close()
+        async with self.accesses(watch).open_idle(upload_id) as access:
+            if access.record.state is not UploadState.COMPLETE:
+                await self.finisher().finish(access)
+            record = access.record
         await self.notifier(watch).notify_if_new(record)
         return record
+
+    def accesses(self, point: Point = lambda _: None) -> Accesses:
+        store: Any = _WatchedStore(self.store, point)
+        sessions: Any = Watched(self.sessions, point, ("update",))
+        return Accesses(store, sessions, self.workers)
+
+    def finisher(self) -> Finisher:
+        hooks = PythonHooks()
+        hooks.completers.append(lambda _: None)
+        engine: Any = SimpleNamespace(store=self.store, workers=self.workers, hooks=hooks)
+        return Finisher(engine, Removal(engine))
 
     def notifier(self, point: Point = lambda _: None) -> Notifier:
         hooks = PythonHooks()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.maintenance.sweep import Sweeper
 from forebay.engine.offered import offered_by
+from forebay.engine.uploads.access import Accesses
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.model import NOTHING_OFFERED, Offered
@@ -25,6 +26,7 @@ class State:
         self._engine = engine
         self._removal = removal
         self._offered = offered_by(engine.store)
+        self._accesses: Accesses | None = None
         self._uploads: UploadService | None = None
         self.sessions: Sessions | None = None
         """The open session store; None while there is none."""
@@ -34,15 +36,26 @@ class State:
     async def open(self, sessions: Sessions) -> None:
         """Opens the session store; resumable uploads are offered from then on."""
         await sessions.open()
+        engine = self._engine
         self.sessions = sessions
+        self._accesses = Accesses(
+            engine.store, sessions, engine.workers, engine.authorise, lingering=True
+        )
         end_empty = self.sweeper().end_empty
-        self._uploads = UploadService(self._engine, sessions, self._removal, end_empty)
+        self._uploads = UploadService(engine, self._accesses, self._removal, end_empty)
         self.error = None
 
     def sweeper(self) -> Sweeper:
         """Sweeps the store, and what state is open now."""
         engine = self._engine
-        return Sweeper(engine.store, self.sessions, engine.workers, engine.locks, self.notify_soon)
+        return Sweeper(
+            engine.store,
+            self.sessions,
+            engine.workers,
+            engine.locks,
+            self.notify_soon,
+            self._accesses,
+        )
 
     @property
     def is_offered(self) -> bool:
@@ -83,6 +96,7 @@ class State:
         uploads, self._uploads = self._uploads, None
         if uploads is not None:
             await uploads.close()
+        self._accesses = None
         sessions, self.sessions = self.sessions, None
         if sessions is not None:
             await sessions.close()
@@ -91,7 +105,8 @@ class State:
         """As `close`, from any thread, after the event loop was closed. Blocks."""
         uploads, self._uploads = self._uploads, None
         if uploads is not None:
-            uploads.holders.close_now()
+            uploads.accesses.locks.close_now()
+        self._accesses = None
         sessions, self.sessions = self.sessions, None
         if sessions is not None:
             sessions.close_now()

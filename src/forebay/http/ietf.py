@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.uploads.lengths import limit_of, whole_length
+from forebay.engine.uploads.lengths import whole_length
 from forebay.errors import (
     DigestMismatch,
     InconsistentLength,
@@ -39,6 +39,7 @@ from forebay.protocol import checksums, fields, form_request, ietf, raw
 from forebay.protocol.ietf import Limits, UploadFields
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_method
+from forebay.record import Extra
 
 if TYPE_CHECKING:
     from forebay import model
@@ -181,7 +182,7 @@ class Ietf:
                 source,
                 context=scope,
                 announce=announce,
-                told=None if first.expected or first.digest_in_trailer else interim.on_offset,
+                on_offset=None if first.expected or first.digest_in_trailer else interim.on_offset,
             )
         except UploadError as error:
             if location and interim.possible:
@@ -244,7 +245,9 @@ class Ietf:
                 command,
                 source,
                 context=scope,
-                told=None if command.expected or command.digest_in_trailer else interim.on_offset,
+                on_offset=None
+                if command.expected or command.digest_in_trailer
+                else interim.on_offset,
             )
         finally:
             await interim.finish()
@@ -285,7 +288,7 @@ class Ietf:
             age = int(settings.retention) or None
             return Limits(settings.max_size, age if self._engine.offered.expiration else None, most)
         age = None if record.expires_at is None else int(record.expires_at - time.time())
-        return Limits(limit_of(record), age, most)
+        return Limits(Extra.of(record).limit, age, most)
 
 
 def _completed(answer: Answer, asked: UploadFields, size: int) -> Answer:

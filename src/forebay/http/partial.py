@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.uploads import lengths, outcome
+from forebay.engine.uploads import lengths
 from forebay.engine.uploads.lifecycle import Command
 from forebay.errors import (
     InconsistentLength,
@@ -27,6 +27,7 @@ from forebay.protocol import checksums, fields, names, partial, raw
 from forebay.protocol.partial import OffsetQuery, Part
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import refuse_plain
+from forebay.record import stored_of
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
@@ -98,7 +99,7 @@ class Partial:
         name = names.validate_path(segments)
         action = Command.APPEND if isinstance(asked, Part) else Command.OFFSET
         try:
-            record = await self._engine.uploads.bindings.find(name, action, scope)
+            record = await self._engine.uploads.by_name.find(name, action, scope)
         except NotFound:
             if isinstance(asked, OffsetQuery):
                 raise NotFound("No upload of that name is under way; begin at byte 0.") from None
@@ -201,7 +202,7 @@ class Partial:
             place = [] if link is None else [(b"content-location", link)]
             headers = (*partial.received_range(record.offset), *place, _NO_STORE)
             return json_answer(partial.INCOMPLETE, describe(record), headers)
-        stored = outcome.stored(record)
+        stored = stored_of(record)
         if stored is None:
             raise NotFound
         base = files_link(scope) or link_base(scope)

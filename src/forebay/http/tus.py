@@ -27,7 +27,7 @@ from forebay.protocol.upload_ids import refuse_method
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
     from forebay.engine.transfer.pump import Source
-    from forebay.engine.uploads.service import LateDigests
+    from forebay.engine.uploads.append import TrailerDigests
 
 CHECKSUM_MISMATCH = 460
 """A status of tus alone (extension checksum)."""
@@ -114,7 +114,13 @@ class Tus:
             if first is not None:
                 late = self._late(first, scope) if first.digest_in_trailer else None
                 standing = await self._engine.uploads.create_with(
-                    command, first, source, context=scope, announce=announce, late=late, silent=True
+                    command,
+                    first,
+                    source,
+                    context=scope,
+                    announce=announce,
+                    trailer_digests=late,
+                    silent=True,
                 )
                 record = standing.record
                 found.append((b"upload-offset", b"%d" % record.offset))
@@ -157,14 +163,16 @@ class Tus:
     ) -> UploadRecord:
         late = self._late(command, scope) if command.digest_in_trailer else None
         try:
-            standing = await self._engine.uploads.append(command, source, context=scope, late=late)
+            standing = await self._engine.uploads.append(
+                command, source, context=scope, trailer_digests=late
+            )
         except WrongState as error:
             if error.detail.get("state") == UploadState.COMPLETE:  # item 33
                 raise TooLarge("The upload is complete; nothing can be added.", limit=0) from error
             raise
         return standing.record
 
-    def _late(self, command: AppendUpload, scope: dict[str, Any]) -> LateDigests:
+    def _late(self, command: AppendUpload, scope: dict[str, Any]) -> TrailerDigests:
         cycle = cycle_of(scope)
         expected = tus_checksum.content_checksums(scope["headers"], self._sizes)
         return lambda: tus_checksum.trailer_checksums(

@@ -6,7 +6,6 @@ What the dialects share is here: Host and Origin, errors, and the JSON status.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +25,11 @@ from forebay.http.urls import path_below
 from forebay.protocol import origin, partial
 from forebay.protocol.status import Answer
 from forebay.protocol.upload_ids import methods_of, refuse_method, refuse_plain, upload_id_of
+from forebay.record import Outcome
 
 if TYPE_CHECKING:
     from forebay.engine.engine import Engine
-    from forebay.model import UploadRecord
+from forebay.model import UploadRecord
 
 _BARE_METHODS = ("HEAD", "DELETE")
 _ALL = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
@@ -171,8 +171,9 @@ def describe(record: UploadRecord) -> dict[str, Any]:
         "created": record.created_at,
         "expires": record.expires_at,
     }
-    if record.state == "failed" and record.outcome:
-        value["error"] = json.loads(record.outcome)
+    outcome = Outcome.of(record)
+    if record.state == "failed" and outcome.code:
+        value["error"] = {"code": outcome.code, "message": outcome.message}
     return value
 
 

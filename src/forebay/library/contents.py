@@ -12,7 +12,6 @@ from forebay.backends import has_state
 from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.engine.files.browse import LARGEST_PAGE, read_folder
 from forebay.engine.uploads.about import about_of
-from forebay.engine.uploads.outcome import is_recorded
 from forebay.errors import NotFound
 from forebay.library.lifecycle import Lifecycle
 from forebay.library.upload import Upload, upload_of_file
@@ -27,6 +26,7 @@ from forebay.model import (
 )
 from forebay.protocol import names
 from forebay.protocol.upload_ids import validate_upload_id
+from forebay.record import is_whole
 from forebay.sessions.base import Sessions
 
 _STEP = 500
@@ -170,7 +170,7 @@ class Contents(Lifecycle):
             after = ""
             while page := await _page(sessions, state, after):
                 for record in page:
-                    if not is_recorded(record):
+                    if not is_whole(record):
                         yield _described(record)
                 after = page[-1].id
 

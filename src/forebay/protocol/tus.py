@@ -7,10 +7,8 @@ differently (items 10 to 12).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from forebay.errors import (
     Forbidden,
@@ -44,6 +42,7 @@ from forebay.protocol.tus_metadata import (
     name_of,
     parse_metadata,
 )
+from forebay.record import Extra
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -350,14 +349,9 @@ def append(
 # --- answers -------------------------------------------------------------------------------
 
 
-def _extra(record: UploadRecord) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads(record.extra) if record.extra else {}
-    return found
-
-
 def expires(record: UploadRecord) -> Fields:
     """Upload-Expires of an upload that is not finished (items 74, 75, 78, 81)."""
-    done = record.state is UploadState.COMPLETE and not _extra(record).get("partial")
+    done = record.state is UploadState.COMPLETE and not Extra.of(record).partial
     if record.expires_at is None or done:
         return []
     return [(b"upload-expires", http_dates.http_date(record.expires_at))]
@@ -366,8 +360,8 @@ def expires(record: UploadRecord) -> Fields:
 def head(record: UploadRecord) -> Fields:
     """The fields of an answer to HEAD (items 13 to 20, 79, 104, 105)."""
     found: Fields = [(b"cache-control", b"no-store")]
-    extra = _extra(record)
-    final = bool(extra.get("parts"))
+    extra = Extra.of(record)
+    final = bool(extra.parts)
     if not final or record.state is UploadState.COMPLETE:
         found.append((b"upload-offset", b"%d" % record.offset))
     if record.length is not None:
@@ -376,6 +370,6 @@ def head(record: UploadRecord) -> Fields:
         found.append((b"upload-defer-length", b"1"))
     if record.metadata:
         found.append((b"upload-metadata", record.metadata))
-    if "concat" in extra:
-        found.append((b"upload-concat", extra["concat"].encode("latin-1")))
+    if "concat" in extra.values:
+        found.append((b"upload-concat", extra.values["concat"].encode("latin-1")))
     return [*found, *expires(record)]

@@ -19,7 +19,6 @@ from forebay import backends
 from forebay.config import Settings
 from forebay.engine.maintenance.operator import cancel_upload
 from forebay.engine.maintenance.sweep import Sweeper
-from forebay.engine.uploads.publish import Completion
 from forebay.errors import Forbidden, NotFound
 from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.stores.base import Publication
@@ -222,10 +221,10 @@ async def test_each_candidate_is_recorded_before_it_is_linked(tmp_path: Path) ->
             if len(tried) == 1:  # somebody is quicker, between the record and the link
                 (tmp_path / how.name).write_bytes(b"quicker")
 
-        completion = Completion(place.store, place.sessions, place.workers)
-        staged = resume(place.store, ID, len(BODY))
-        done = await completion.complete(record, WatchedStaged(staged, look))  # type: ignore[arg-type]
-        staged.close()
+        async with place.accesses().open_idle(record.id) as access:
+            access.lock.claim.staged = WatchedStaged(access.staged, look)  # type: ignore[assignment]
+            await place.finisher().finish(access)
+            done = access.record
         assert tried == ["folder/a (2).bin", "folder/a (3).bin"]
         assert done.final_name == "folder/a (3).bin"
         assert (tmp_path / "folder" / "a (3).bin").read_bytes() == BODY

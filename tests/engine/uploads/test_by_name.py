@@ -48,7 +48,7 @@ async def begin(engine: Engine, data: bytes, who: str = "", length: int = 10) ->
 
 def test_each_principal_has_its_own_upload_of_a_name(run: Callable[..., None]) -> None:
     async def test(engine: Engine) -> None:
-        find = resumables(engine).bindings.find
+        find = resumables(engine).by_name.find
         anna = await begin(engine, b"12345", "anna")
         ben = await begin(engine, b"123", "ben")
         assert (await find("f.bin", "append", {"who": "anna"})).id == anna.id
@@ -72,7 +72,7 @@ def test_a_beginning_that_brought_nothing_leaves_nothing(run: Callable[..., None
                 wish(10, by_name=True), first(), wire.source, announce=known
             )
         with pytest.raises(NotFound):
-            await resumables(engine).bindings.find("f.bin", "append", {})
+            await resumables(engine).by_name.find("f.bin", "append", {})
         assert list(engine.store.remains()) == []
         assert (await begin(engine, b"0123456789")).state is UploadState.COMPLETE
 
@@ -104,7 +104,7 @@ def test_one_that_expired_makes_way(run: Callable[..., None]) -> None:
         old = await begin(engine, b"12345")
         await engine.sessions.update(old.id, expires_at=1.0)  # type: ignore[union-attr]
         new = await begin(engine, b"123")
-        assert (await resumables(engine).bindings.find("f.bin", "append", {})).id == new.id
+        assert (await resumables(engine).by_name.find("f.bin", "append", {})).id == new.id
         assert list(engine.store.remains()) == [new.id]
 
     run(test)
@@ -126,7 +126,7 @@ def test_of_many_creations_one_wins(run: Callable[..., None]) -> None:
 def test_what_completed_is_found_while_its_file_is_there(run: Callable[..., None]) -> None:
     async def test(engine: Engine) -> None:
         done = await begin(engine, b"0123456789")
-        find = resumables(engine).bindings.find
+        find = resumables(engine).by_name.find
         assert (await find("f.bin", "offset", {})).id == done.id
         engine.store.delete("f.bin")
         with pytest.raises(NotFound):

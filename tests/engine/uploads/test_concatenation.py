@@ -261,7 +261,7 @@ def test_a_part_that_ends_while_its_final_upload_is_being_made_is_not_forgotten(
             async with asyncio.timeout(30):
                 while (await uploads.peek(final.id)).state is not UploadState.COMPLETE:
                     await asyncio.sleep(0.01)
-            assert not uploads.concatenation._waiting
+            assert not len(uploads.concatenation._waiting)
             assert not uploads.concatenation._again
 
     asyncio.run(main())
@@ -300,18 +300,18 @@ def test_final_uploads_that_ended_wait_for_no_part(tmp_path: Path) -> None:
             part = await uploads.create(wish(3, partial=True))
             other = await uploads.create(wish(3, partial=True))
             finals = [await uploads.create(wish(parts=(part.id, other.id))) for _ in range(3)]
-            assert set(making._missing) == {final.id for final in finals}
+            assert set(making._waiting.finals) == {final.id for final in finals}
             await uploads.cancel(finals[0].id)
-            assert finals[0].id not in making._missing
-            assert all(finals[0].id not in waiting for waiting in making._waiting.values())
+            assert finals[0].id not in making._waiting.finals
+            assert all(finals[0].id not in waiting for waiting in making._waiting._finals.values())
             sessions = engine.sessions
             assert sessions is not None
             await sessions.delete(finals[1].id)  # as a sweep in another process does
             await making._prune()
-            assert set(making._missing) == {finals[2].id}
+            assert set(making._waiting.finals) == {finals[2].id}
             await uploads.cancel(part.id)
             async with asyncio.timeout(30):
-                while making._missing or making._waiting:
+                while len(making._waiting):
                     await asyncio.sleep(0.01)
 
     asyncio.run(main())

@@ -11,7 +11,6 @@ import pytest
 
 from engine.resumables import Wire, body, resumables, running
 from forebay.engine.engine import Engine
-from forebay.engine.uploads import outcome
 from forebay.engine.uploads.service import Standing
 from forebay.errors import (
     DiskFull,
@@ -25,6 +24,7 @@ from forebay.errors import (
 from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
 from forebay.model import AppendUpload, Conflict, CreateUpload, UploadRecord, UploadState
+from forebay.record import Outcome, stored_of
 
 
 def wish(length: int | None = None, **more: Any) -> CreateUpload:
@@ -153,13 +153,13 @@ def test_a_crash_between_publication_and_record_is_repaired_and_told(tmp_path: P
                 record.id,
                 state=UploadState.COMPLETING,
                 final_name="f.bin",
-                outcome=outcome.prepared(()),
+                outcome=Outcome().encode(),
                 notify_at=1.0,
             )
             os.link(tmp_path / ".forebay/uploads" / record.id, tmp_path / "f.bin")
             found = await uploads.offset(record.id)
             assert found.state is UploadState.COMPLETE
-            stored = outcome.stored(found)
+            stored = stored_of(found)
             assert stored is not None
             assert (stored.file.name, stored.file.size) == ("f.bin", 3)
             assert stored.file.tag

@@ -279,9 +279,9 @@ async def test_whoever_asks_while_an_upload_ends_is_not_told_that_it_was_lost(
                 looked.set()
 
         questions: list[asyncio.Task[UploadRecord]] = []
-        looked, claim = asyncio.Event(), resumables(other)._custody.claim
+        looked, claim = asyncio.Event(), resumables(other).accesses.claims.acquire
         monkeypatch.setattr(sessions, "delete", deleted)
-        monkeypatch.setattr(resumables(other)._custody, "claim", claimed)
+        monkeypatch.setattr(resumables(other).accesses.claims, "acquire", claimed)
         await end(resumables(one))
         [question] = questions
         with pytest.raises(NotFound):

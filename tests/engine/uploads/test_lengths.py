@@ -73,9 +73,9 @@ def test_what_is_recorded_or_refused(
 ) -> None:
     if isinstance(found, type):
         with pytest.raises(found):
-            lengths.settle(known, asked, content)
+            lengths.validate_length(known, asked, content)
     else:
-        assert lengths.settle(known, asked, content) == found
+        assert lengths.validate_length(known, asked, content) == found
 
 
 @pytest.mark.parametrize(

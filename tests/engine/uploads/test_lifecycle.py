@@ -1,29 +1,76 @@
-"""The state table has an answer for everything, and the docs show the same table."""
+"""The tables have an answer for everything, the docs show the same, states change by them alone."""
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from forebay.engine.uploads.lifecycle import TABLE, Answer, Command, diagram, table
+import forebay
+from forebay.engine.uploads.lifecycle import (
+    ACTIONS,
+    TRANSITIONS,
+    Action,
+    Command,
+    Event,
+    after,
+    diagram,
+    table,
+)
+from forebay.errors import WrongState
 from forebay.model import UploadState
 
 DOC = Path(__file__).parents[3] / "docs" / "lifecycle.md"
+SOURCES = Path(forebay.__file__).parent
 
 
-def test_every_state_times_every_command_has_an_answer():
-    assert set(TABLE) == {(state, command) for state in UploadState for command in Command}
-
-
-def test_a_look_never_does_anything():
-    assert {TABLE[state, Command.PEEK] for state in UploadState} == {Answer.TELL}
+def test_every_state_times_every_command_has_an_action():
+    assert set(ACTIONS) == {(state, command) for state in UploadState for command in Command}
 
 
 @pytest.mark.parametrize("command", Command)
 def test_only_an_open_upload_takes_bytes(command: Command):
-    takes = {state for state in UploadState if TABLE[state, command] is Answer.RECEIVE}
+    takes = {state for state in UploadState if ACTIONS[state, command] is Action.RECEIVE}
     assert takes == ({UploadState.OPEN} if command is Command.APPEND else set())
+
+
+@pytest.mark.parametrize("state", UploadState)
+@pytest.mark.parametrize("event", Event)
+def test_an_event_leads_to_one_state_or_is_refused(state: UploadState, event: Event):
+    if (state, event) in TRANSITIONS:
+        assert after(state, event) is TRANSITIONS[state, event]
+    else:
+        with pytest.raises(WrongState):
+            after(state, event)
+
+
+def test_what_has_ended_never_takes_bytes_again():
+    ended = {UploadState.COMPLETE, UploadState.FAILED, UploadState.CANCELLED}
+    reached = {then for (before, _), then in TRANSITIONS.items() if before in ended}
+    assert reached <= ended
+
+
+def written_states() -> Iterator[str]:
+    """Where a state is given to a change of a record by its name, and not by an event."""
+    for path in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or _called(node) in ("UploadRecord", "page"):
+                continue
+            for keyword in node.keywords:
+                named = isinstance(keyword.value, ast.Attribute)
+                if keyword.arg == "state" and named and _called(node) in ("change", "update"):
+                    yield f"{path.relative_to(SOURCES)}:{node.lineno}"
+
+
+def _called(node: ast.Call) -> str:
+    called = node.func
+    return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+def test_states_are_changed_by_events_alone():
+    assert list(written_states()) == []
 
 
 @pytest.mark.parametrize("made", [diagram, table])

@@ -14,7 +14,7 @@ import pytest
 from engine.completing import on_a_loop
 from engine.resumables import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
-from forebay.engine.uploads import locking as holders
+from forebay.engine.uploads import lingering
 from forebay.errors import (
     DigestMismatch,
     Gone,
@@ -134,7 +134,7 @@ async def test_only_its_owner_goes_on_and_only_in_its_dialect(tmp_path: Path) ->
 
 @on_a_loop
 async def test_it_expires_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holders, "KEPT_FOR", 60.0)
+    monkeypatch.setattr(lingering, "LINGER", 60.0)
     async with running(tmp_path, retention=1.0) as engine:
         uploads = resumables(engine)
         made = await uploads.create(wish(9))
@@ -171,11 +171,11 @@ async def test_of_two_that_go_on_at_once_one_writes(tmp_path: Path) -> None:
 async def test_no_more_than_so_many_are_kept(tmp_path: Path) -> None:
     async with running(tmp_path) as engine:
         uploads = resumables(engine)
-        made = [await uploads.create(wish(2)) for _ in range(holders.KEPT_MOST + 5)]
+        made = [await uploads.create(wish(2)) for _ in range(lingering.MOST + 5)]
         before = descriptors()
         for record in made:
             await uploads.append(at(record.id, 0), body(b"a"))
-            assert descriptors() <= before + holders.KEPT_MOST + 1  # and one that is being closed
+            assert descriptors() <= before + lingering.MOST + 1  # and one that is being closed
         await eventually(lambda: descriptors() <= before)
         for record in made:
             assert (await uploads.append(at(record.id, 1), body(b"b"))).complete
@@ -188,7 +188,7 @@ async def test_nothing_is_kept_beyond_the_end(tmp_path: Path) -> None:
         uploads = resumables(engine)
         made = await uploads.create(wish(9))
         await uploads.append(at(made.id, 0), body(b"abc"))
-        await uploads.holders.close()
+        await uploads.accesses.locks.close()
         assert not is_locked(engine, made.id)
         await uploads.append(at(made.id, 3), body(b"def"))
         assert not is_locked(engine, made.id)

@@ -69,7 +69,7 @@ def test_a_question_ends_a_running_append_and_is_told_what_was_committed(tmp_pat
             wire = Wire(1000)
             wire.send(b"x" * 400)
             running_append = asyncio.ensure_future(uploads.append(at(record.id, 0), wire.source))
-            while not uploads.holders._held:
+            while not uploads.accesses.locks._held:
                 await asyncio.sleep(0)
             await asyncio.sleep(0.01)
             assert (await uploads.peek(record.id)).state is UploadState.OPEN

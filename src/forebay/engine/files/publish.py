@@ -1,9 +1,22 @@
-"""What every way of publishing a file has in common."""
+"""What every way of publishing a file has in common (invariant 11)."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
 from forebay.engine.transfer.workers import Workers
-from forebay.stores.base import Staged
+from forebay.errors import NameTaken
+from forebay.model import Conflict
+from forebay.stores.base import Publication, Published, Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.context import EngineContext
+
+
+OTHERS_WAIT = 5.0
+"""Seconds that others leave the first call of a callback to the one that publishes the file."""
+Note = Callable[[str, str], Awaitable[object]]
 
 
 async def prepare(workers: Workers, staged: Staged, name: str) -> None:
@@ -13,3 +26,32 @@ async def prepare(workers: Workers, staged: Staged, name: str) -> None:
     if staged.prepare_waits:
         while not await workers.run(staged.prepare, name):
             pass
+
+
+async def publish_noted(
+    engine: EngineContext, staged: Staged, wanted: Publication, note: Note
+) -> Published:
+    """Publishes `staged` under the first free name that `wanted` allows; `note` records each name,
+    and the identity that the file will have, before it is tried.
+
+    Raises NameTaken, NotAFolder, PreconditionFailed, a StorageError, and what `note` raises; then
+    it is not published, unless StorageUnavailable says that nobody knows.
+    """
+    run = engine.workers.run
+    # A name is chosen here, and recorded; the store must not choose another.
+    renames = wanted.conflict is Conflict.RENAME
+    conflict = Conflict.REFUSE if renames else wanted.conflict
+    while True:
+        name = await run(engine.store.free_name, wanted)
+        await prepare(engine.workers, staged, name)
+        await note(name, await run(_identity, staged))
+        try:
+            return await run(staged.publish, Publication(name, conflict, wanted.preconditions))
+        except NameTaken:
+            if not renames:
+                raise
+
+
+def _identity(staged: Staged) -> str:
+    """In a thread."""
+    return staged.identity

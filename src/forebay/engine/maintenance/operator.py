@@ -14,11 +14,12 @@ from forebay.engine.context import EngineContext
 from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads import outcome
+from forebay.engine.uploads.access import Accesses
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import NotFound
 from forebay.hooks.python import PythonHooks
 from forebay.model import Principal, UploadRecord, UploadState
+from forebay.record import Outcome
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
 
@@ -58,7 +59,7 @@ def describe_callback(record: UploadRecord) -> dict[str, Any] | None:
     """
     if not is_unnotified(record):
         return None
-    failed = outcome.failures(record)
+    failed = Outcome.of(record).failures
     return {
         "state": "failing" if failed.count else "pending",
         "failures": failed.count,
@@ -79,8 +80,9 @@ async def cancel_upload(
     assert sessions is not None
     owner = Principal(record.principal)
     engine = EngineContext(settings, store, locks=locks, hooks=PythonHooks(lambda _: owner))
-    sweeper = Sweeper(store, sessions, engine.workers, locks)
-    uploads = UploadService(engine, sessions, Removal(engine), sweeper.end_empty)
+    accesses = Accesses(store, sessions, engine.workers, engine.authorise)
+    sweeper = Sweeper(store, sessions, engine.workers, locks, accesses=accesses)
+    uploads = UploadService(engine, accesses, Removal(engine), sweeper.end_empty)
     try:
         return await uploads.cancel(upload_id)
     finally:

@@ -14,24 +14,22 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.files.publish import prepare
+from forebay.engine.files.publish import OTHERS_WAIT, publish_noted
 from forebay.engine.files.withdraw import withdraw
 from forebay.engine.outbox.notifier import release_lock
 from forebay.engine.outbox.pending import WholeUpload
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads import outcome
-from forebay.errors import NameTaken, NotFound, StorageError, UploadBusy, UploadError
+from forebay.engine.uploads.recovery import completed
+from forebay.errors import NotFound, StorageError, UploadBusy, UploadError
 from forebay.locks.base import Lock, Locks
-from forebay.model import Conflict, Stored, UploadRecord, UploadState
+from forebay.model import Stored, UploadRecord, UploadState
+from forebay.record import Outcome, stored_of
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Publication, Published, Staged, Store
+from forebay.stores.base import Staged, Store
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
     from forebay.engine.outbox.notifier import Notifier
-
-_OTHERS_WAIT = 5.0
-"""Seconds that others leave the first call of a callback to whoever publishes the file."""
 
 
 class DurableOutbox:
@@ -61,47 +59,31 @@ class DurableOutbox:
 
     async def _publish(self, staged: Staged, upload: WholeUpload) -> UploadRecord:
         """The record as it is then; that is not written, as it goes when the callback returned."""
-        engine, wanted = self._engine, upload.publication
-        renames = wanted.conflict is Conflict.RENAME
-        record: UploadRecord | None = None
-        while True:
-            name = await engine.workers.run(engine.store.free_name, wanted)
-            await prepare(engine.workers, staged, name)
-            identity = await engine.workers.run(_identity, staged)
-            known = outcome.prepared(upload.digests, upload.received, identity)
-            record = await self._record(record, staged, upload, name, known)
-            # Under the recorded name or not at all: another one is recorded first.
-            how = Publication(
-                name, Conflict.REFUSE if renames else wanted.conflict, wanted.preconditions
-            )
-            try:
-                published = await engine.workers.run(staged.publish, how)
-            except NameTaken:
-                if not renames:
-                    raise
-            else:
-                return dataclasses.replace(record, **_complete(record, published))
-
-    async def _record(
-        self,
-        record: UploadRecord | None,
-        staged: Staged,
-        upload: WholeUpload,
-        name: str,
-        known: bytes,
-    ) -> UploadRecord:
-        if record is not None:
-            return await self._sessions.update(record.id, final_name=name, outcome=known)
         retention = self._engine.settings.retention
-        record = dataclasses.replace(
-            upload.record(staged.offset),
-            final_name=name,
-            outcome=known,
-            expires_at=time.time() + retention if retention else None,
-            notify_at=time.time() + _OTHERS_WAIT,
+        record: UploadRecord | None = None
+
+        async def note(name: str, identity: str) -> None:
+            nonlocal record
+            outcome = Outcome(upload.digests, upload.received, identity).encode()
+            if record is not None:
+                record = await self._sessions.update(
+                    record.id, version=record.version, final_name=name, outcome=outcome
+                )
+                return
+            record = dataclasses.replace(
+                upload.record(staged.offset),
+                final_name=name,
+                outcome=outcome,
+                expires_at=time.time() + retention if retention else None,
+                notify_at=time.time() + OTHERS_WAIT,
+            )
+            await self._sessions.create(record)
+
+        published = await publish_noted(self._engine, staged, upload.publication, note)
+        assert record is not None
+        return dataclasses.replace(
+            record, **completed(record, published.file, replaced=published.replaced)
         )
-        await self._sessions.create(record)
-        return record
 
     async def _recover(self, upload_id: str, lock: Lock) -> None:
         """After a publication that failed, or was cancelled: what is published all the same has
@@ -141,7 +123,7 @@ class DurableNotification:
 
     @property
     def stored(self) -> Stored:
-        stored = outcome.stored(self._record)
+        stored = stored_of(self._record)
         assert stored is not None
         return stored
 
@@ -189,24 +171,9 @@ async def _judge(
         return None
     assert record.final_name is not None
     file = await workers.run(
-        store.published_from, record.id, record.final_name, outcome.identity(record)
+        store.published_from, record.id, record.final_name, Outcome.of(record).identity
     )
     if file is None:
         await sessions.delete(record.id)
         return None
-    published = Published(file, renamed=False, replaced=False)
-    return await sessions.update(record.id, **_complete(record, published))
-
-
-def _complete(record: UploadRecord, published: Published) -> dict[str, Any]:
-    """What changes in the record of a file that is published."""
-    return {
-        "state": UploadState.COMPLETE,
-        "final_size": published.file.size,
-        "outcome": outcome.finished(record, published.file, published.replaced, time.time()),
-    }
-
-
-def _identity(staged: Staged) -> str:
-    """In a thread."""
-    return staged.identity
+    return await sessions.update(record.id, version=record.version, **completed(record, file))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from forebay.engine.files.withdraw import withdraw
 from forebay.engine.outbox.notifier import Notifier
 from forebay.engine.outbox.pending import WholeUpload
-from forebay.engine.uploads import outcome
 from forebay.model import Stored, UploadState
+from forebay.record import Outcome
 from forebay.sessions.memory import MemorySessions
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class InMemoryOutbox:
             state=UploadState.COMPLETE,
             final_name=stored.file.name,
             final_size=stored.file.size,
-            outcome=outcome.at_once(stored, stored.duration),
+            outcome=Outcome(stored.digests)
+            .published(stored.file, replaced=stored.replaced, duration=stored.duration)
+            .encode(),
             notify_at=time.time(),
         )
         await self._sessions.create(record)

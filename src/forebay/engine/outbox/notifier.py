@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import math
 import random
@@ -18,12 +19,12 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.uploads import outcome
 from forebay.engine.uploads.about import about_of
 from forebay.errors import NotFound, UploadBusy, UploadError
 from forebay.hooks.base import Completion
 from forebay.locks.base import Lock, Locks
 from forebay.model import Principal, UploadRecord, UploadState
+from forebay.record import NO_FAILURES, Failures, Outcome, is_whole, stored_of
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Staged, Store
@@ -111,7 +112,7 @@ class Notifier:
         self, record: UploadRecord, context: Mapping[str, Any] | None = None
     ) -> None:
         """`notify`, if it has to be called about the file and was not yet."""
-        if is_unnotified(record) and not outcome.failures(record).count:
+        if is_unnotified(record) and not Outcome.of(record).failures.count:
             await self.notify(record, context)
 
     def soon(self, record: UploadRecord) -> None:
@@ -119,7 +120,7 @@ class Notifier:
         known = record.id in self._running or self._closed
         if known or not is_unnotified(record) or not self._engine.hooks.completes:
             return
-        if not outcome.failures(record).count:
+        if not Outcome.of(record).failures.count:
             self._begin(record.id, self._again(record))
 
     # --- again, and for others -------------------------------------------------------------------
@@ -207,7 +208,7 @@ class Notifier:
             self._go_on()
 
     async def _again(self, record: UploadRecord) -> None:
-        if not outcome.is_recorded(record) and not await self._discard(record.id):
+        if not is_whole(record) and not await self._discard(record.id):
             return
         await self._attempt(record.id, version=record.version)
 
@@ -260,9 +261,9 @@ class Notifier:
     async def _call(
         self, record: UploadRecord, state: UploadState, context: Mapping[str, Any] | None
     ) -> None:
-        stored = outcome.stored(record)
+        stored = stored_of(record)
         assert stored is not None
-        failures = outcome.failures(record)
+        failures = Outcome.of(record).failures
         completion = Completion(
             record.id,
             stored,
@@ -277,7 +278,7 @@ class Notifier:
         except (Exception, asyncio.CancelledError, SystemExit) as error:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
-            failures = outcome.Failures(failures.count + 1, _shown(error), tuple(sorted(returned)))
+            failures = Failures(failures.count + 1, _shown(error), tuple(sorted(returned)))
             _log_failure(record, failures.count, error)
             noting = self._note(record, state, failures)
         else:
@@ -291,11 +292,9 @@ class Notifier:
         except UploadError as error:
             logger.warning("upload %s: its call of on_complete is not noted: %s", record.id, error)
 
-    async def _note(
-        self, record: UploadRecord, state: UploadState, failures: outcome.Failures
-    ) -> None:
+    async def _note(self, record: UploadRecord, state: UploadState, failures: Failures) -> None:
         changes: dict[str, Any] = {
-            "outcome": outcome.failed_calls(record, failures),
+            "outcome": dataclasses.replace(Outcome.of(record), failures=failures).encode(),
             "notify_at": time.time() + pause_after(failures.count),
         }
         if state is UploadState.COMPLETING:  # a whole upload, which nobody has ended yet
@@ -304,10 +303,10 @@ class Notifier:
         self._go_on()
 
     async def _forget(self, record: UploadRecord) -> None:
-        if outcome.is_recorded(record) or record.state is UploadState.CANCELLED:
+        if is_whole(record) or record.state is UploadState.CANCELLED:
             await self._sessions.delete(record.id)
             return
-        cleared = outcome.failed_calls(record, outcome.NO_FAILURES)
+        cleared = dataclasses.replace(Outcome.of(record), failures=NO_FAILURES).encode()
         await self._sessions.update(record.id, notify_at=None, outcome=cleared)
 
 
@@ -327,7 +326,7 @@ async def drop_gone(
 async def _drop_gone(
     store: Store, sessions: Sessions, workers: Workers, locks: Locks, record: UploadRecord
 ) -> bool:
-    stored = outcome.stored(record)
+    stored = stored_of(record)
     if stored is None or await workers.run(_is_there, store, stored.file.name):
         return False
     lock = await workers.run(locks.try_acquire, record.id, undo=release_lock)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
-from forebay.engine.uploads import outcome
-from forebay.engine.uploads.about import kept
+from forebay.engine.uploads.about import stored_fields
 from forebay.hooks.base import Arrival, Candidate
 from forebay.model import Digest, Principal, Receive, Stored, UploadRecord, UploadState
+from forebay.record import WHOLE, Extra
 from forebay.stores.base import Publication, Published
 
 
@@ -71,10 +70,11 @@ class WholeUpload:
 
     def record(self, size: int) -> UploadRecord:
         """A record of it before it is published. `size`: bytes."""
+        about = self.command.about
         return UploadRecord(
             id=self.id,
             principal=self.principal.id,
-            dialect=outcome.WHOLE,
+            dialect=WHOLE,
             state=UploadState.COMPLETING,
             offset=size,
             length=size,
@@ -83,7 +83,7 @@ class WholeUpload:
             expires_at=None,
             conflict=self.command.conflict,
             media_type=self.command.media_type,
-            extra=json.dumps(kept(self.command.about)).encode(),
+            extra=Extra(filename=about.filename, fields=stored_fields(about)).encode(),
         )
 
 

@@ -1,7 +1,8 @@
-"""Receiving one request's bytes into a resumable upload that the caller holds."""
+"""Receiving the body of one request into a resumable upload that the caller holds."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from forebay.engine.transfer.reporting import reported
 from forebay.engine.uploads import lengths
 from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.commits import Commits
-from forebay.engine.uploads.finish import Ending
 from forebay.engine.uploads.rehash import hash_stored
 from forebay.errors import (
     InconsistentLength,
+    InvalidField,
+    LeaseLost,
     StorageFailed,
     SyncFailed,
     TooLarge,
@@ -22,141 +24,154 @@ from forebay.errors import (
 )
 from forebay.hooks.base import Arrival
 from forebay.model import NOTHING_SAID, AppendUpload, Digest, Principal, UploadRecord
-from forebay.sessions.base import Sessions
-from forebay.stores.base import Staged
+from forebay.record import Extra
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
+    from forebay.engine.uploads.access import UploadAccess
 
-LateDigests = Callable[[], tuple[Digest, ...]]
+TrailerDigests = Callable[[], tuple[Digest, ...]]
 
 
-class Appending:
-    def __init__(self, engine: EngineContext, sessions: Sessions, ending: Ending) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class AppendRequest:
+    """One request that brings bytes.
+
+    `context` is what hooks get of it; `on_offset` is called with each committed offset;
+    `trailer_digests`, called after the body, gives digests of its content from a trailer.
+    """
+
+    command: AppendUpload
+    source: Source
+    context: Mapping[str, Any] | None = None
+    on_offset: Callable[[int], None] | None = None
+    trailer_digests: TrailerDigests | None = None
+
+
+class Appender:
+    """Appends to uploads of one engine."""
+
+    def __init__(self, engine: EngineContext) -> None:
         self._engine = engine
-        self._sessions = sessions
-        self._ending = ending
 
-    async def receive(
-        self,
-        record: UploadRecord,
-        staged: Staged,
-        wish: AppendUpload,
-        source: Source,
-        told: Callable[[int], None] | None,
-        late: LateDigests | None,
-        context: Mapping[str, Any] | None = None,
-    ) -> UploadRecord:
-        """The record as it is when all of the body is committed. Raises what broke it off;
-        the prefix is kept then, unless digests were to be compared or a sync failed.
+    async def append(self, access: UploadAccess, request: AppendRequest) -> None:
+        """Takes all bytes of a request; they are committed when this returns.
+
+        Raises OffsetMismatch, InconsistentLength, TooLarge, InvalidField, and nothing has changed;
+        or what broke it off: then the prefix is committed, unless digests were to be compared or
+        a sync failed.
         """
-        commits = self._commits(record, staged, told)
+        command = request.command
+        length = lengths.validate_length(access.record, command, request.source.length)
+        if length is not None:
+            await access.change(length=length)
+        await _add_digests(access, command.file_digests)
+        access.lock.read_from(request.source)
+        commits = Commits(self._engine, access, request.on_offset)
         try:
-            await self._receive(commits, record, staged, wish, source, late, context)
+            await self._receive(access, request, commits)
             await commits.finish()
         except BaseException:
-            await commits.settle()
-            if staged.dead:
-                await self._ending.fail(record, staged, SyncFailed())
+            await commits.wait()
+            if access.staged.dead:
+                await access.fail(SyncFailed())
             raise
-        return commits.record
 
     async def _receive(
-        self,
-        commits: Commits,
-        record: UploadRecord,
-        staged: Staged,
-        wish: AppendUpload,
-        source: Source,
-        late: LateDigests | None,
-        context: Mapping[str, Any] | None,
+        self, access: UploadAccess, request: AppendRequest, commits: Commits
     ) -> None:
-        engine = self._engine
-        verified = bool(wish.expected) or wish.digest_in_trailer or source.late is not None
-        hashing = Hashing(sorted({d.algorithm for d in wish.expected})) if verified else NO_HASHING
+        engine, record, source = self._engine, access.record, request.source
+        command = request.command
+        verified = bool(command.expected) or command.digest_in_trailer or source.late is not None
+        names = sorted({digest.algorithm for digest in command.expected})
+        hashing = Hashing(names) if verified else NO_HASHING
         limit, most = _limits(record, engine.settings.max_append_size)
-        intake = BodyWriter(
-            staged,
+        writer = BodyWriter(
+            access.staged,
             offset=record.offset,
             limit=limit,
             hashing=hashing,
             room=record.offset + source.length if source.length else 0,
         )
-        if source.length and not source.arrived:  # its client is told before it sends anything
-            await engine.workers.run(intake.prepare)
+        if source.length and not source.arrived:  # refused before its client sends anything
+            await engine.workers.run(writer.prepare)
         try:
-            after = None if verified else commits.after_turn
-            about = Arrival(
-                record.id,
-                record.name,
-                record.length,
-                record.media_type,
-                Principal(record.principal),
-                about=about_of(record) if engine.hooks.progresses else NOTHING_SAID,
-                context=context,
-            )
-            async with reported(engine.hooks, about, base=record.offset) as feed:
-                await engine.pump(source, intake, after, feed)
+            arrival = self._arrival(record, request.context)
+            async with reported(engine.hooks, arrival, base=record.offset) as feed:
+                await engine.pump(source, writer, None if verified else commits.after_turn, feed)
             if verified:
-                await self._verify_request(record, staged, hashing, wish, late)
+                await self._verify(access, request, hashing)
         except StorageFailed as error:
-            await commits.settle()
-            await self._ending.fail(record, staged, error)
+            await commits.wait()
+            await access.fail(error)
             raise
         except BaseException as error:
-            await commits.settle()
-            if verified:
-                await engine.workers.run(staged.rollback, record.offset)
-            elif isinstance(error, UploadError) and not error.detail.get("misplaced"):
-                await commits.finish()
+            await commits.wait()
+            await self._keep_prefix(access, commits, error, verified=verified)
             # Not when it is the filesystem that cannot hold so much.
-            over = isinstance(error, TooLarge) and intake.received == limit
-            if over and most is not None:
-                refused = append_too_large(most)
-                refused.detail["ended"] = False  # the upload may go on
-                raise refused from error
-            if isinstance(error, TooLarge) and over and wish.completes is not None:
-                raise await self._overrun(record, staged, error) from error
+            if isinstance(error, TooLarge) and writer.received == limit:
+                if most is not None:
+                    refused = append_too_large(most)
+                    refused.detail["ended"] = False  # the upload may go on
+                    raise refused from error
+                if command.completes is not None:
+                    raise await self._overrun(access, error) from error
             raise
 
-    def _commits(
-        self, record: UploadRecord, staged: Staged, told: Callable[[int], None] | None
-    ) -> Commits:
-        engine = self._engine
-        return Commits(
-            record,
-            staged,
-            sessions=self._sessions,
-            workers=engine.workers,
-            retention=engine.settings.retention,
-            told=told,
+    def _arrival(self, record: UploadRecord, context: Mapping[str, Any] | None) -> Arrival:
+        return Arrival(
+            record.id,
+            record.name,
+            record.length,
+            record.media_type,
+            Principal(record.principal),
+            about=about_of(record) if self._engine.hooks.progresses else NOTHING_SAID,
+            context=context,
         )
 
-    async def _verify_request(
-        self,
-        record: UploadRecord,
-        staged: Staged,
-        hashing: Hashing,
-        wish: AppendUpload,
-        late: LateDigests | None,
+    async def _keep_prefix(
+        self, access: UploadAccess, commits: Commits, error: BaseException, *, verified: bool
     ) -> None:
-        """Compares the digests of this request's content. Raises DigestMismatch."""
-        hashing.verify(wish.expected)
-        behind = late() if late is not None else ()
-        if behind:
-            names = sorted({d.algorithm for d in behind})
-            (await hash_stored(self._engine, staged, names, record.offset)).verify(behind)
+        """Commits what came before the request broke off; forgets what would need its digest."""
+        if verified:
+            await access.rollback()
+            return
+        if not isinstance(error, UploadError) or isinstance(error, LeaseLost):
+            return
+        if not error.detail.get("misplaced"):
+            await commits.finish()
 
-    async def _overrun(
-        self, record: UploadRecord, staged: Staged, error: UploadError
-    ) -> UploadError:
+    async def _verify(self, access: UploadAccess, request: AppendRequest, hashing: Hashing) -> None:
+        """Compares the digests of this request's content. Raises DigestMismatch."""
+        hashing.verify(request.command.expected)
+        trailing = request.trailer_digests() if request.trailer_digests is not None else ()
+        if trailing:
+            names = sorted({digest.algorithm for digest in trailing})
+            start = access.record.offset
+            (await hash_stored(self._engine, access.staged, names, start)).verify(trailing)
+
+    async def _overrun(self, access: UploadAccess, error: UploadError) -> UploadError:
         """More bytes came than may: the upload is of no use any more."""
-        if record.length is not None:
-            error = InconsistentLength(f"More came than the {record.length} bytes announced.")
+        length = access.record.length
+        if length is not None:
+            error = InconsistentLength(f"More came than the {length} bytes announced.")
         else:
-            error.detail |= {"ended": True, "max_size": lengths.limit_of(record)}
-        await self._ending.fail(record, staged, error)
+            error.detail |= {"ended": True, "max_size": Extra.of(access.record).limit}
+        await access.fail(error)
         return error
+
+
+async def _add_digests(access: UploadAccess, digests: tuple[Digest, ...]) -> None:
+    """Stores digests of the whole file, beside those of earlier requests. Raises InvalidField."""
+    if not digests:
+        return
+    extra = Extra.of(access.record)
+    known = {digest.algorithm: digest for digest in extra.expected}
+    if any(known.get(digest.algorithm, digest) != digest for digest in digests):
+        raise InvalidField("The digest of the file is not the one that was told before.")
+    new = tuple(digest for digest in digests if digest.algorithm not in known)
+    if new:
+        await access.change_extra(dataclasses.replace(extra, expected=(*extra.expected, *new)))
 
 
 def _limits(record: UploadRecord, most: int | None) -> tuple[int | None, int | None]:

@@ -6,25 +6,16 @@ that was ever said has to agree, and no byte may come beyond it.
 
 from __future__ import annotations
 
-import json
-
 from forebay.errors import InconsistentLength, OffsetMismatch, TooLarge
 from forebay.model import AppendUpload, UploadRecord
+from forebay.record import Extra
 
-__all__ = ["agree", "bound", "ends", "limit_of", "settle", "whole_length"]
-
-
-def limit_of(record: UploadRecord) -> int | None:
-    """The most bytes this upload may come to, as it was when it began; None for no limit."""
-    if b'"limit"' not in record.extra:
-        return None
-    limit: int | None = json.loads(record.extra).get("limit")
-    return limit
+__all__ = ["agree", "bound", "ends", "validate_length", "whole_length"]
 
 
 def bound(record: UploadRecord) -> int | None:
     """The offset that no byte may pass: the length once it is known, else the limit."""
-    return record.length if record.length is not None else limit_of(record)
+    return record.length if record.length is not None else Extra.of(record).limit
 
 
 def whole_length(
@@ -52,27 +43,29 @@ def agree(told: int | None, known: int | None) -> None:
         raise InconsistentLength(f"The upload has {known} bytes, not {told}.")
 
 
-def settle(record: UploadRecord, wish: AppendUpload, content_length: int | None) -> int | None:
+def validate_length(
+    record: UploadRecord, command: AppendUpload, content_length: int | None
+) -> int | None:
     """The length to record now, None when that changes nothing.
 
     Raises OffsetMismatch, InconsistentLength and TooLarge; nothing has changed then.
     """
-    if wish.offset != record.offset:
-        raise OffsetMismatch(expected=record.offset, provided=wish.offset)
-    length = whole_length(wish.length, wish.completes, wish.offset, content_length)
+    if command.offset != record.offset:
+        raise OffsetMismatch(expected=record.offset, provided=command.offset)
+    length = whole_length(command.length, command.completes, command.offset, content_length)
     agree(length, record.length)
     known = record.length if length is None else length
-    limit = limit_of(record)
+    limit = Extra.of(record).limit
     if known is not None and known < record.offset:
         raise InconsistentLength("The length is less than what has arrived already.")
     if limit is not None and known is not None and known > limit:
         raise TooLarge(limit=limit, max_size=limit)
     most = known if known is not None else limit
-    if content_length is not None and most is not None and wish.offset + content_length > most:
-        if known is not None and wish.completes is not None:
+    if content_length is not None and most is not None and command.offset + content_length > most:
+        if known is not None and command.completes is not None:
             raise InconsistentLength(f"The upload has {known} bytes; no more may come.")
         raise TooLarge(
-            f"At most {most - wish.offset} more bytes may come.", limit=most - wish.offset
+            f"At most {most - command.offset} more bytes may come.", limit=most - command.offset
         )
     return length if record.length is None else None
 

@@ -1,6 +1,8 @@
-"""The life of a resumable upload: every state times every command has an answer, here.
+"""The life of a resumable upload: what a command does in each state, and how states change.
 
-`docs/lifecycle.md` draws this table; a test keeps the two the same.
+Pure tables, and the only place that names a transition: whoever changes a state says which event
+happened, and `after` tells the state that follows. `docs/lifecycle.md` draws both tables; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
+from forebay.errors import WrongState
 from forebay.model import UploadState
 
 
@@ -16,89 +19,101 @@ class Command(StrEnum):
     """What can be asked of an upload, in any dialect."""
 
     APPEND = "append"
-    OFFSET = "offset"  # the protocols' own question; ends a running append first
-    PEEK = "peek"  # a look that disturbs nobody
+    OFFSET = "offset"  # the offset request of the protocols; it ends a running append first
     CANCEL = "cancel"
-    EXPIRE = "expire"
 
 
-class Answer(StrEnum):
-    """What is done about it."""
+class Action(StrEnum):
+    """What a command does."""
 
     RECEIVE = "receive"  # take the bytes
-    TELL = "tell"  # say where it stands
-    FINISH = "finish"  # go on with the completion, then answer from the state it leads to
-    REPLAY = "replay"  # say again what the final answer was; nothing happens twice
-    REMOVE = "remove"  # data and state go
-    FORGET = "forget"  # the state goes; what was published stays, unless its removal is asked for
-    GONE = "gone"  # it has ended; there is nothing to go on with
-    KEEP = "keep"  # not yet
+    ANSWER = "answer"  # tell where it stands
+    FINISH = "finish"  # go on with the completion, then act by the state that follows
+    REPLAY = "replay"  # give the final answer again; nothing happens twice
+    REMOVE = "remove"  # data and record go
+    FORGET = "forget"  # the record goes; the file stays, unless its removal is allowed
+    GONE = "gone"  # refused: it has ended
 
 
-_S, _C, _A = UploadState, Command, Answer
+class Event(StrEnum):
+    """What happened to an upload."""
 
-TABLE: Mapping[tuple[UploadState, Command], Answer] = MappingProxyType(
+    ALL_BYTES = "all bytes are there"
+    PART_WHOLE = "a part has all its bytes"
+    PUBLISHED = "published"
+    FAILED = "refused or lost"
+    CANCELLED = "cancelled"
+
+
+_S, _C, _A, _E = UploadState, Command, Action, Event
+
+ACTIONS: Mapping[tuple[UploadState, Command], Action] = MappingProxyType(
     {
         (_S.OPEN, _C.APPEND): _A.RECEIVE,
-        (_S.OPEN, _C.OFFSET): _A.TELL,
-        (_S.OPEN, _C.PEEK): _A.TELL,
+        (_S.OPEN, _C.OFFSET): _A.ANSWER,
         (_S.OPEN, _C.CANCEL): _A.REMOVE,
-        (_S.OPEN, _C.EXPIRE): _A.REMOVE,
         (_S.COMPLETING, _C.APPEND): _A.FINISH,
         (_S.COMPLETING, _C.OFFSET): _A.FINISH,
-        (_S.COMPLETING, _C.PEEK): _A.TELL,
         (_S.COMPLETING, _C.CANCEL): _A.REMOVE,
-        (_S.COMPLETING, _C.EXPIRE): _A.REMOVE,
         (_S.COMPLETE, _C.APPEND): _A.REPLAY,
-        (_S.COMPLETE, _C.OFFSET): _A.TELL,
-        (_S.COMPLETE, _C.PEEK): _A.TELL,
+        (_S.COMPLETE, _C.OFFSET): _A.ANSWER,
         (_S.COMPLETE, _C.CANCEL): _A.FORGET,
-        (_S.COMPLETE, _C.EXPIRE): _A.FORGET,
         (_S.FAILED, _C.APPEND): _A.GONE,
         (_S.FAILED, _C.OFFSET): _A.GONE,
-        (_S.FAILED, _C.PEEK): _A.TELL,
         (_S.FAILED, _C.CANCEL): _A.FORGET,
-        (_S.FAILED, _C.EXPIRE): _A.FORGET,
         (_S.CANCELLED, _C.APPEND): _A.GONE,
         (_S.CANCELLED, _C.OFFSET): _A.GONE,
-        (_S.CANCELLED, _C.PEEK): _A.TELL,
         (_S.CANCELLED, _C.CANCEL): _A.GONE,
-        (_S.CANCELLED, _C.EXPIRE): _A.FORGET,
     }
 )
 
+TRANSITIONS: Mapping[tuple[UploadState, Event], UploadState] = MappingProxyType(
+    {
+        (_S.OPEN, _E.ALL_BYTES): _S.COMPLETING,
+        (_S.OPEN, _E.PART_WHOLE): _S.COMPLETE,
+        (_S.OPEN, _E.FAILED): _S.FAILED,
+        (_S.OPEN, _E.CANCELLED): _S.CANCELLED,
+        (_S.COMPLETING, _E.ALL_BYTES): _S.COMPLETING,
+        (_S.COMPLETING, _E.PART_WHOLE): _S.COMPLETE,
+        (_S.COMPLETING, _E.PUBLISHED): _S.COMPLETE,
+        (_S.COMPLETING, _E.FAILED): _S.FAILED,
+        (_S.COMPLETING, _E.CANCELLED): _S.CANCELLED,
+        (_S.COMPLETE, _E.CANCELLED): _S.CANCELLED,
+    }
+)
+"""All that may happen; anything else is an error of the program, or of two writers at once."""
 
-def answer(state: UploadState, command: Command) -> Answer:
-    return TABLE[state, command]
+
+def action(state: UploadState, command: Command) -> Action:
+    """What `command` does to an upload in `state`."""
+    return ACTIONS[state, command]
+
+
+def after(state: UploadState, event: Event) -> UploadState:
+    """The state that follows. Raises WrongState when the event cannot happen in `state`."""
+    following = TRANSITIONS.get((state, event))
+    if following is None:
+        raise WrongState(f"An upload that is {state} cannot be {event}.", state=state)
+    return following
 
 
 def diagram() -> str:
-    """The states and what leads from one to another, as Mermaid; for the docs."""
-    arrows = (
-        ("[*]", _S.OPEN, "create"),
-        (_S.OPEN, _S.OPEN, "append, offset"),
-        (_S.OPEN, _S.COMPLETING, "last byte"),
-        (_S.COMPLETING, _S.COMPLETE, "verified, published, committed"),
-        (_S.COMPLETING, _S.FAILED, "refused by on_verify or a digest, sync failed"),
-        (_S.OPEN, _S.FAILED, "data lost, sync failed, length passed"),
-        (_S.OPEN, _S.CANCELLED, "cancel"),
-        (_S.COMPLETING, _S.CANCELLED, "cancel"),
-        (_S.OPEN, "[*]", "expire"),
-        (_S.COMPLETING, "[*]", "expire"),
-        (_S.COMPLETE, "[*]", "expire, forget"),
-        (_S.FAILED, "[*]", "expire, forget"),
-        (_S.CANCELLED, "[*]", "expire"),
-    )
-    lines = [f"    {start} --> {end}: {label}" for start, end, label in arrows]
-    return "\n".join(["stateDiagram-v2", *lines])
+    """The states and the events between them, as Mermaid; for the docs."""
+    lines = ["stateDiagram-v2", f"    [*] --> {_S.OPEN}: created"]
+    lines += [f"    {before} --> {then}: {event}" for (before, event), then in TRANSITIONS.items()]
+    removed = (_A.REMOVE, _A.FORGET)
+    for state in UploadState:
+        ends = [str(c) for c in Command if ACTIONS[state, c] in removed]
+        lines.append(f"    {state} --> [*]: {', '.join([*ends, 'expired'])}")
+    return "\n".join(lines)
 
 
 def table() -> str:
-    """The table as Markdown, for the docs."""
+    """The actions as a Markdown table, for the docs."""
     head = "| state | " + " | ".join(Command) + " |"
     rule = "|---|" + "---|" * len(Command)
     rows = [
-        f"| {state} | " + " | ".join(TABLE[state, command] for command in Command) + " |"
+        f"| {state} | " + " | ".join(ACTIONS[state, command] for command in Command) + " |"
         for state in UploadState
     ]
     return "\n".join([head, rule, *rows])

@@ -1,0 +1,199 @@
+"""The exclusive right to change one upload: a lock of the local data, or a lease in shared state.
+
+Every change of an upload's record goes through the claim of whoever holds the upload, so that no
+other writer, in any process or on any machine, changes it at the same time (invariant 4).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Protocol
+
+from forebay.errors import NotFound, StorageFailed
+from forebay.model import Commit, Lease, UploadRecord
+from forebay.sessions.base import Leases, Sessions
+from forebay.stores.base import Lockable, Resumable, Staged
+
+if TYPE_CHECKING:
+    from forebay.engine.transfer.workers import Workers
+
+
+class LockedStore(Lockable, Resumable, Protocol):
+    """A store whose data is locked by its own descriptor, and outlives its request."""
+
+
+@dataclasses.dataclass(slots=True)
+class Claim:
+    """One upload that is held: its record as it is now, and its data.
+
+    `staged` is None where there is no data (any more).
+    """
+
+    record: UploadRecord
+    staged: Staged | None
+    lease: Lease | None = None
+
+    @property
+    def data(self) -> Staged:
+        """The data, where the caller knows that it is there."""
+        assert self.staged is not None
+        return self.staged
+
+
+class Claims(Protocol):
+    """Makes and uses claims. Errors of the store and the session store pass through."""
+
+    async def create(self, record: UploadRecord, size: int, *, sealable: bool) -> Claim:
+        """A new upload, with room for `size` bytes. Raises UploadExists, DiskFull, TooLarge."""
+        ...
+
+    async def acquire(self, upload_id: str, *, steal: bool = False) -> Claim:
+        """Raises UploadBusy while another writer holds it (with `steal` a lease is taken from
+        it), NotFound when there is no record.
+        """
+        ...
+
+    async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
+        """Records a commit and the new end of life, and tells the data so. Raises LeaseLost,
+        OffsetMismatch, WrongState.
+        """
+        ...
+
+    async def change(self, claim: Claim, **changes: Any) -> None:
+        """Changes fields of the record. Raises LeaseLost, WrongState, NotFound."""
+        ...
+
+    async def delete(self, claim: Claim) -> None:
+        """Removes the record. Raises LeaseLost. No error when there is none."""
+        ...
+
+    async def release(self, claim: Claim) -> None:
+        """Closes the data and gives the right back. Idempotent."""
+        ...
+
+
+class LocalClaims:
+    """Claims by the lock of the data's own descriptor: it ends when its process dies."""
+
+    def __init__(self, store: LockedStore, sessions: Sessions, workers: Workers) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._run = workers.run
+
+    async def create(self, record: UploadRecord, size: int, *, sealable: bool) -> Claim:
+        staged = await self._run(
+            lambda: self._store.begin(record, None, sealable=sealable), undo=_discard
+        )
+        try:
+            if size:
+                await self._run(staged.reserve, size)
+            await self._sessions.create(record)
+        except BaseException:
+            await self._run(staged.discard)
+            raise
+        return Claim(record, staged)
+
+    async def acquire(self, upload_id: str, *, steal: bool = False) -> Claim:
+        staged = await self._lock(upload_id)
+        try:
+            return Claim(await self._sessions.load(upload_id), staged)
+        except BaseException:
+            if staged is not None:
+                await self._run(staged.close)
+            raise
+
+    async def _lock(self, upload_id: str) -> Staged | None:
+        try:
+            return await self._run(self._store.claim, upload_id, undo=_close)
+        except NotFound:
+            return None
+
+    async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
+        claim.record = await self._sessions.advance(claim.record.id, commit.offset, expires_at)
+        await recorded(self._run, claim, commit)
+
+    async def change(self, claim: Claim, **changes: Any) -> None:
+        record = claim.record
+        claim.record = await self._sessions.update(record.id, version=record.version, **changes)
+
+    async def delete(self, claim: Claim) -> None:
+        await self._sessions.delete(claim.record.id)
+
+    async def release(self, claim: Claim) -> None:
+        if claim.staged is not None:
+            await self._run(claim.staged.close)
+
+
+class LeasedClaims:
+    """Claims by leases of a session store that several machines share."""
+
+    def __init__(self, store: Resumable, leases: Leases, workers: Workers) -> None:
+        self._store = store
+        self._leases = leases
+        self._run = workers.run
+
+    async def create(self, record: UploadRecord, size: int, *, sealable: bool) -> Claim:
+        lease = await self._leases.enter(record)
+        claim = Claim(record, None, lease)
+        try:
+            claim.staged = staged = await self._run(
+                lambda: self._store.begin(record, lease, sealable=sealable), undo=_discard
+            )
+            if size:
+                await self._run(staged.reserve, size)
+        except BaseException:
+            if claim.staged is not None:
+                await self._run(claim.staged.discard)
+            await self._leases.delete_held(lease)
+            raise
+        return claim
+
+    async def acquire(self, upload_id: str, *, steal: bool = False) -> Claim:
+        record, pieces, lease = await self._leases.acquire(upload_id, steal=steal)
+        claim = Claim(record, None, lease)
+        try:
+            claim.staged = await self._run(self._store.resume, record, pieces, lease, undo=_close)
+        except (NotFound, StorageFailed):
+            pass  # the data is not there, which is for the caller to judge
+        except BaseException:
+            await self.release(claim)
+            raise
+        return claim
+
+    async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
+        assert claim.lease is not None
+        claim.record, claim.lease = await self._leases.advance(claim.lease, commit, expires_at)
+        await recorded(self._run, claim, commit)
+
+    async def change(self, claim: Claim, **changes: Any) -> None:
+        assert claim.lease is not None
+        claim.record = await self._leases.change(claim.lease, **changes)
+
+    async def delete(self, claim: Claim) -> None:
+        if claim.lease is not None:
+            await self._leases.delete_held(claim.lease)
+            claim.lease = None
+
+    async def release(self, claim: Claim) -> None:
+        staged, lease, claim.lease = claim.staged, claim.lease, None
+        if staged is not None:
+            await self._run(staged.close)
+        if lease is not None:
+            await self._leases.release(lease, lease.numbers.start)
+
+
+async def recorded(run: Any, claim: Claim, commit: Commit) -> None:
+    """Tells the data that a commit of it is recorded."""
+    staged = claim.data
+    if staged.commit_waits:
+        await run(staged.recorded, commit, claim.lease)
+    else:
+        staged.recorded(commit, claim.lease)
+
+
+def _discard(staged: Staged) -> None:
+    staged.discard()
+
+
+def _close(staged: Staged) -> None:
+    staged.close()
