@@ -67,7 +67,7 @@ def test_a_turn_ends_after_a_bounded_number_of_parts(run: Run, part: bytes, chun
         early = body[:200_000]
         with draining(framing, early=early) as drain:
             sink = sink_of(place)
-            drain.intake = intake_of(sink)
+            drain.writer = intake_of(sink)
             sending = asyncio.create_task(asyncio.to_thread(drain.peer.sendall, body[len(early) :]))
             turns, done = 0, False
             while not done:
@@ -76,7 +76,7 @@ def test_a_turn_ends_after_a_bounded_number_of_parts(run: Run, part: bytes, chun
                 turns += 1
                 assert sink.work - before < TURN_WORK + A_READ
             await sending
-            assert (drain.intake.costly, sink.offset) == (True, len(wire))
+            assert (drain.writer.costly, sink.offset) == (True, len(wire))
             assert turns > 10
             assert sum(1 for _ in sink.fields) == (place is not dropped)
 
@@ -112,15 +112,15 @@ def messages_source(messages: Messages, length: int) -> Any:
 
 def test_a_form_of_large_files_is_not_costly():
     sink = sink_of(lambda _: AsFile(threshold=1 << 30))
-    intake = intake_of(sink)
+    writer = intake_of(sink)
     part = PARTS["files"].replace(b"x", content(1 << 20).replace(b"\r\n--b", b""))
     wire = memoryview(part * 3 + b"--b--")
     while len(wire):
-        size = intake.portion(len(wire))
-        intake.feed(wire[:size])
+        size = writer.portion(len(wire))
+        writer.feed(wire[:size])
         wire = wire[size:]
-    assert not intake.costly
-    assert intake.portion(1 << 20) == 1 << 20
+    assert not writer.costly
+    assert writer.portion(1 << 20) == 1 << 20
     sink.finish()
     sink.discard()
 

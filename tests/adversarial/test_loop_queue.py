@@ -109,15 +109,15 @@ def test_single_bytes_are_waited_for_longer_and_longer_and_arrive_all_the_same(r
     async def main() -> None:
         with draining(LengthFraming(200)) as drain:
             turns = 0
-            task = asyncio.create_task(drain.source.turn(drain.intake, drain.workers))
+            task = asyncio.create_task(drain.source.turn(drain.writer, drain.workers))
             for _ in range(200):
                 await asyncio.to_thread(drain.peer.sendall, b"x")
                 if task.done():
                     turns += 1
-                    task = asyncio.create_task(drain.source.turn(drain.intake, drain.workers))
+                    task = asyncio.create_task(drain.source.turn(drain.writer, drain.workers))
                 await asyncio.sleep(0.005)  # longer than a thread waits for more
             while not await asyncio.wait_for(task, 20):
-                task = asyncio.create_task(drain.source.turn(drain.intake, drain.workers))
+                task = asyncio.create_task(drain.source.turn(drain.writer, drain.workers))
             assert len(drain.sink.data) == 200
             assert turns < 150
 

@@ -92,14 +92,14 @@ class Drain:
         self.sink = Memory()
         self.workers = Workers(threads)
         more = {} if hashing is None else {"hashing": hashing}
-        self.intake = BodyWriter(self.sink, limit=limit, **more)
+        self.writer = BodyWriter(self.sink, limit=limit, **more)
         self.source = SocketSource(self.wire, framing, asyncio.get_running_loop())
 
     def start(self) -> asyncio.Task[None]:
-        return asyncio.create_task(pump(self.source, self.intake, self.workers))
+        return asyncio.create_task(pump(self.source, self.writer, self.workers))
 
     def turn(self) -> asyncio.Task[bool]:
-        return asyncio.create_task(self.source.turn(self.intake, self.workers))
+        return asyncio.create_task(self.source.turn(self.writer, self.workers))
 
     def close(self) -> None:
         self.sink.gate.set()
@@ -394,7 +394,7 @@ def test_a_turn_is_bounded_and_others_come_in_between(run: Run):
             sender = asyncio.create_task(asyncio.to_thread(drain.peer.sendall, bytes(size)))
             received, others = [0], 0
             while not await drain.turn():
-                received.append(drain.intake.received)
+                received.append(drain.writer.received)
                 await drain.workers.run(int)
                 others += 1
             await sender
@@ -429,7 +429,7 @@ def test_a_store_that_fails_ends_it_with_its_own_error(run: Run):
     async def main() -> None:
         hashing = Hashing(["sha256"])
         with draining(LengthFraming(MiB), hashing=hashing) as drain:
-            drain.intake.sink = Broken()
+            drain.writer.sink = Broken()
             drain.peer.sendall(bytes(100_000))
             with pytest.raises(ZeroDivisionError):
                 await asyncio.wait_for(drain.start(), 20)

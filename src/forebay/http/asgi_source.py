@@ -63,7 +63,10 @@ class ReceiveSource:
     def take_whole(self) -> bytes | None:
         return None  # nobody can tell without waiting
 
-    async def turn(self, intake: BodyWriter, workers: Workers) -> bool:
+    async def turn(self, writer: BodyWriter, workers: Workers) -> bool:
+        if self._pieces and self._stopped is None:  # the sink had no room for them
+            await self._write(writer, workers)
+            return self._ended and not self._pieces
         ReceiveSource._alive += 1
         loop = asyncio.get_running_loop()
         batch = max(SMALLEST_BATCH, min(BATCH, TOGETHER // ReceiveSource._alive))
@@ -75,7 +78,7 @@ class ReceiveSource:
                 while size < batch and not self._ended:
                     size += await self._next(loop)
                     if self._timer is None and self._pieces:
-                        self._timer = loop.call_later(PATIENCE, self._start_flush, intake, workers)
+                        self._timer = loop.call_later(PATIENCE, self._start_flush, writer, workers)
         except TimeoutError:
             if self._stopped is None:
                 raise
@@ -88,15 +91,15 @@ class ReceiveSource:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            await self._settle()
-        # What has arrived is kept also when the body breaks off: it is a prefix.
+            await self._flushed()
+        # What has arrived is written also when the body breaks off: it is a prefix.
         stopped = self._stopped
         kept = isinstance(stopped, _KEEPING) and not stopped.detail.get("misplaced")
         if self._pieces and (stopped is None or kept):
-            await self._write(intake, workers)
+            await self._write(writer, workers)
         if self._stopped is not None:
             raise self._stopped
-        return self._ended
+        return self._ended and not self._pieces
 
     async def _next(self, loop: asyncio.AbstractEventLoop) -> int:
         self.waiting_since = loop.time()
@@ -117,21 +120,29 @@ class ReceiveSource:
             raise IncompleteBody(misplaced=True)
         return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
 
-    async def _write(self, intake: BodyWriter, workers: Workers) -> None:
+    async def _write(self, writer: BodyWriter, workers: Workers) -> None:
+        """Writes all pieces; of a sink that is full, only what it has room for."""
         pieces, self._pieces = self._pieces, []
         while pieces:
-            async with workers.alone() if intake.costly else contextlib.nullcontext():
-                pieces = await workers.run(_feed_some, intake, pieces)
+            async with workers.alone() if writer.costly else contextlib.nullcontext():
+                pieces = await workers.run(_feed_some, writer, pieces)
+            if pieces and not writer.portion(1):
+                self._pieces[:0] = pieces
+                return
 
-    def _start_flush(self, intake: BodyWriter, workers: Workers) -> None:
+    def _start_flush(self, writer: BodyWriter, workers: Workers) -> None:
         """The client is slow: what it sent so far goes to the store while it is waited for."""
         self._timer = None  # the next piece to come sets it again
         if self._pieces and (self._flushing is None or self._flushing.done()):
-            self._flushing = asyncio.ensure_future(self._flush(intake, workers))
+            self._flushing = asyncio.ensure_future(self._flush(writer, workers))
 
-    async def _flush(self, intake: BodyWriter, workers: Workers) -> None:
+    async def _flush(self, writer: BodyWriter, workers: Workers) -> None:
         try:
-            await self._write(intake, workers)
+            await self._write(writer, workers)
+            if self._pieces and self._scope is not None and self._timer is None:
+                # The sink is full: tried again, whether the client sends more or not.
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(PATIENCE, self._start_flush, writer, workers)
         except UploadError as error:
             self.stop(error)
         except Exception as error:  # these pieces are lost: nothing may come after them
@@ -140,7 +151,7 @@ class ReceiveSource:
             failed.__cause__ = error
             self.stop(failed)
 
-    async def _settle(self) -> None:
+    async def _flushed(self) -> None:
         """Waits for the flush under way: pieces go to the store in their order."""
         while self._flushing is not None and not self._flushing.done():
             try:
@@ -161,18 +172,20 @@ class ReceiveSource:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
 
-def _feed_some(intake: BodyWriter, pieces: list[bytes]) -> list[bytes]:
+def _feed_some(writer: BodyWriter, pieces: list[bytes]) -> list[bytes]:
     """In a thread: what is left when so much work was done that others should have a turn. Large
     pieces go one by one: copying them together costs more than a call.
     """
     if sum(map(len, pieces)) < _SMALL_PIECE * len(pieces):
         pieces = [b"".join(pieces)]
-    most = intake.work + TURN_WORK
+    most = writer.work + TURN_WORK
     for number, piece in enumerate(pieces):
         view = memoryview(piece)
-        while view and intake.work < most:
-            size = intake.portion(len(view))
-            intake.feed(view[:size])
+        while view and writer.work < most:
+            size = writer.portion(len(view))
+            if not size:  # the sink is full
+                break
+            writer.feed(view[:size])
             view = view[size:]
         if view:
             return [bytes(view), *pieces[number + 1 :]]

@@ -122,7 +122,7 @@ class SocketSource:
             self._connection.give_back(early[size:])
         return body
 
-    async def turn(self, intake: BodyWriter, workers: Workers) -> bool:
+    async def turn(self, writer: BodyWriter, workers: Workers) -> bool:
         if self._stopped is not None:
             raise self._stopped
         if not self._began:
@@ -135,14 +135,14 @@ class SocketSource:
             if not early:
                 await self._wait_readable(self._socket)
         self._working = True
-        before = intake.received
+        before = writer.received
         try:
-            costly = self._framing.costly or intake.costly
+            costly = self._framing.costly or writer.costly
             async with workers.alone() if costly else contextlib.nullcontext():
-                done = await workers.run(self._work, intake, early, workers, stop=self._halt)
+                done = await workers.run(self._work, writer, early, workers, stop=self._halt)
         finally:
             self._working = False
-            small = intake.received - before <= SMALL_TURN
+            small = writer.received - before <= SMALL_TURN
             self._small_turns = self._small_turns + 1 if small else 0
             surplus, self._surplus = self._surplus, b""
             if self._close_wanted:
@@ -175,12 +175,12 @@ class SocketSource:
             if self._close_wanted:
                 self.close()
 
-    def _work(self, intake: BodyWriter, early: bytes, workers: Workers) -> bool:
+    def _work(self, writer: BodyWriter, early: bytes, workers: Workers) -> bool:
         """In a thread: one turn."""
         framing = self._framing
         if early:
-            some = early[: intake.portion(len(early))]
-            used = framing.decode(memoryview(some), intake.feed)
+            some = early[: writer.portion(len(early))]
+            used = framing.decode(memoryview(some), writer.feed)
             if used < len(early):
                 self._surplus = early[used:]
                 return framing.done
@@ -189,35 +189,38 @@ class SocketSource:
         if framing.done or source is None:
             return framing.done
         with contextlib.ExitStack() as lent:
-            buffers = [lent.enter_context(workers.buffer()) for _ in range(1 + intake.hashes)]
-            lent.callback(intake.settle)  # before the buffers go back
-            self._take_turn(source, intake, workers, buffers)
+            buffers = [lent.enter_context(workers.buffer()) for _ in range(1 + writer.hashes)]
+            lent.callback(writer.wait_hashed)  # before the buffers go back
+            self._take_turn(source, writer, workers, buffers)
         return framing.done
 
     def _take_turn(
-        self, source: socket.socket, intake: BodyWriter, workers: Workers, buffers: list[bytearray]
+        self, source: socket.socket, writer: BodyWriter, workers: Workers, buffers: list[bytearray]
     ) -> None:
         framing = self._framing
-        hashes = intake.hashes
+        hashes = writer.hashes
 
         def feed(data: memoryview) -> None:
-            intake.feed(data, workers if hashes else None)
+            writer.feed(data, workers if hashes else None)
 
         taken = 0
-        most = framing.work + intake.work + TURN_WORK
+        most = framing.work + writer.work + TURN_WORK
         until = time.monotonic() + CROWDED_SECONDS
         patience: select.poll | None = None
         waits = 0
         while not framing.done and self._stopped is None:
             if taken >= CROWDED_TURN and (taken >= TURN or workers.crowded):
                 return
-            if framing.work + intake.work >= most or (
+            if framing.work + writer.work >= most or (
                 time.monotonic() >= until and workers.crowded
             ):
                 return
             buffer = buffers[0]
+            portion = writer.portion(len(buffer))
+            if not portion:  # the sink is full
+                return
             try:
-                got = source.recv_into(buffer, framing.room(intake.portion(len(buffer))))
+                got = source.recv_into(buffer, framing.room(portion))
             except BlockingIOError:
                 crowded = workers.crowded
                 waits += 1
@@ -235,13 +238,13 @@ class SocketSource:
                 raise IncompleteBody
             taken += got
             view = memoryview(buffer)
-            before = intake.received
+            before = writer.received
             used = framing.decode(view[:got], feed)
             if used < got:
                 self._surplus = bytes(view[used:got])
             # With two, this one is hashed while the other is filled. Nothing but the framing of
             # chunks may have come: then the other one is still looked at.
-            if intake.received != before:
+            if writer.received != before:
                 buffers.reverse()
 
     def stop(self, error: UploadError) -> None:

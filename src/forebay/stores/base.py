@@ -195,14 +195,6 @@ class Staged(Protocol):
         """
         ...
 
-    def keep(self, upload_id: str) -> None:
-        """Makes data from `stage` resumable, as if `begin` had made it.
-
-        It is locked already, and outlives this process from then on. Once more under the same id
-        changes nothing. Raises AlreadyExists and a StorageError, after which it is as it was.
-        """
-        ...
-
     def seal(self) -> Reader:
         """A new reader of what has been written so far, before it is published; may be repeated.
 

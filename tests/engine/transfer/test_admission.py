@@ -31,11 +31,11 @@ class Sender:
 
     def __init__(self, watch: Monitor, rate: int, *, slow: bool = False) -> None:
         self.rate = rate
-        self.intake = BodyWriter(_Sink())
+        self.writer = BodyWriter(_Sink())
         now = asyncio.get_running_loop().time()
         self.waiting_since: float | None = None if slow else now
         self.error: UploadError | None = None
-        self.transfer = watch.add(self, self.intake)  # type: ignore[arg-type]
+        self.transfer = watch.add(self, self.writer)  # type: ignore[arg-type]
 
     def stop(self, error: UploadError) -> None:
         self.error = error
@@ -53,7 +53,7 @@ def seconds(watch: Monitor, count: int, senders: list[Sender]) -> None:
     for _ in range(count):
         for sender in senders:
             if sender.rate:
-                sender.intake.feed(memoryview(bytes(sender.rate)))
+                sender.writer.feed(memoryview(bytes(sender.rate)))
         watch._tick(asyncio.get_running_loop())
 
 

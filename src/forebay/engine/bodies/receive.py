@@ -13,6 +13,7 @@ from forebay.engine.bodies.verdict import Verdict, until_answered
 from forebay.engine.ids import new_id
 from forebay.engine.outbox.pending import PendingNotification, WholeUpload
 from forebay.engine.transfer.decoding import Decoding, decoding, room
+from forebay.engine.transfer.local import stage
 from forebay.engine.transfer.progress import ProgressFeed
 from forebay.engine.transfer.pump import BodyWriter, Sink, Source, hashing_for
 from forebay.engine.transfer.reporting import reported
@@ -155,10 +156,12 @@ class SingleUpload:
     # --- in threads ------------------------------------------------------------------------------
 
     def _open(self) -> Staged:
-        store = self._engine.store
-        if self.command.name:
+        store, command = self._engine.store, self.command
+        if command.name:
             store.check_target(self._how)
-        staged = store.stage()
+        # A decoder may make more of a read than a bounded sink has room for.
+        how = self._how if command.name and command.coding is None else None
+        staged = stage(store, how, self.source.length)
         try:
             staged.reserve(self.source.length or 0)
         except BaseException:
@@ -167,7 +170,7 @@ class SingleUpload:
         return staged
 
     def _store_whole(self, body: bytes) -> Published:
-        staged = self._engine.store.stage()
+        staged = stage(self._engine.store, size=len(body))
         try:
             self._writer_of(staged).feed(memoryview(body))
             return self._finish(staged)

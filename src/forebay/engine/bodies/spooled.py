@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from forebay.engine.bodies.body import Body
 from forebay.engine.transfer.decoding import Decoding, decoding, room
+from forebay.engine.transfer.local import stage
 from forebay.engine.transfer.pump import BodyWriter, Hashing, Sink, Source, hashing_for
 from forebay.engine.transfer.spool import Spool
 
@@ -38,7 +40,7 @@ async def receive_body(
     engine.admission.check_length(source.length, limit)
     with engine.admitted():
         held = threshold if threshold is not None else engine.settings.memory_threshold
-        spool = Spool(engine.store.stage, engine.budget, held)
+        spool = Spool(functools.partial(stage, engine.store), engine.budget, held)
         try:
             if source.length is not None:
                 await engine.workers.run(spool.reserve, source.length)

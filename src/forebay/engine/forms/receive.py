@@ -10,6 +10,7 @@ was verified. So a connection that breaks leaves nothing, and a client may simpl
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from forebay.engine.forms.request import FormRequest, limits_of
 from forebay.engine.forms.sink import FormSink, ReceivedFile
 from forebay.engine.ids import new_id
 from forebay.engine.transfer.decoding import decoding, room
+from forebay.engine.transfer.local import stage
 from forebay.engine.transfer.metering import Meter
 from forebay.engine.transfer.pump import BodyWriter, Source, hashing_for
 from forebay.engine.transfer.reporting import reported
@@ -78,7 +80,7 @@ def _sink(
         large=request.large_fields or settings.form_large_fields,
         place=request.place,
         empty_inputs=request.empty_inputs,
-        stage=engine.store.stage,
+        stage=functools.partial(stage, engine.store),
         check=engine.store.check_target,
         budget=engine.budget,
         threshold=settings.memory_threshold,

@@ -35,18 +35,18 @@ class Transfer:
 
     __slots__ = (
         "ended",
-        "intake",
         "rate",
         "rate_bytes",
         "rate_seconds",
         "seen",
         "source",
         "started",
+        "writer",
     )
 
-    def __init__(self, source: Source, intake: BodyWriter, now: float, rate: float) -> None:
+    def __init__(self, source: Source, writer: BodyWriter, now: float, rate: float) -> None:
         self.source = source
-        self.intake = intake
+        self.writer = writer
         self.started = now
         self.seen = 0
         self.rate_bytes = 0
@@ -71,9 +71,9 @@ class Monitor:
     def __len__(self) -> int:
         return len(self._transfers)
 
-    def add(self, source: Source, intake: BodyWriter) -> Transfer:
+    def add(self, source: Source, writer: BodyWriter) -> Transfer:
         loop = asyncio.get_running_loop()
-        transfer = Transfer(source, intake, loop.time(), _FIRST_RATE * self._needed_rate)
+        transfer = Transfer(source, writer, loop.time(), _FIRST_RATE * self._needed_rate)
         self._transfers.add(transfer)
         if self._timer is None:
             self._timer = loop.call_later(_TICK, self._tick, loop)
@@ -125,7 +125,7 @@ class Monitor:
         if self._drain_until is not None and self._too_late(transfer, now):
             source.stop(ShuttingDown(retry_after=5))
             return
-        received = transfer.intake.received
+        received = transfer.writer.received
         fresh, transfer.seen = received - transfer.seen, received
         waiting = source.waiting_since
         transfer.rate_bytes += fresh
@@ -152,7 +152,7 @@ class Monitor:
         if left <= 0:
             return True
         total = transfer.source.length
-        received = transfer.intake.received
+        received = transfer.writer.received
         took = now - transfer.started
         if total is None or took < _TICK:
             return False

@@ -61,7 +61,7 @@ class ProgressFeed:
                 changed.clear()
                 await changed.wait()
 
-    def report(self, intake: BodyWriter, *, final: bool = False) -> None:
+    def report(self, writer: BodyWriter, *, final: bool = False) -> None:
         """Called between turns of the pump."""
         if not self.wanted:
             self.finished = self.finished or final
@@ -70,10 +70,10 @@ class ProgressFeed:
         if not final and now - self._last < INTERVAL:
             return
         self._last = now
-        self._samples.append((now, intake.received))
+        self._samples.append((now, writer.received))
         since, before = self._samples[0]
-        rate = (intake.received - before) / (now - since) if now > since else 0.0
-        self._latest = Progress(intake.received, self.total, rate)
+        rate = (writer.received - before) / (now - since) if now > since else 0.0
+        self._latest = Progress(writer.received, self.total, rate)
         self._tell(final)
 
     def finish(self) -> None:

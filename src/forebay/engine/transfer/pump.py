@@ -1,4 +1,4 @@
-"""The pump: the one way a body takes from its source to where it is kept.
+"""The pump: the one way of a body from its source to its sink.
 
 `BodyWriter` is the worker's side: count, limit, hash, write; nothing in it touches the loop.
 A `Source` is where bytes come from; it calls `BodyWriter.feed` in worker threads, a turn at a
@@ -7,25 +7,44 @@ time. Every dialect and every server goes through here, so a limit is enforced i
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hmac
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from forebay.engine.transfer.hashes import make
 from forebay.engine.transfer.metering import Meter
 from forebay.engine.transfer.workers import Beside, Workers
 from forebay.errors import DigestMismatch, IncompleteBody, TooLarge, UploadError
 from forebay.model import Digest
+from forebay.stores.base import ALWAYS_ROOM
 
 _HASH_BESIDE = 64 << 10
+_ROOM_WAIT = 1.0
+"""Seconds until another turn begins all the same: a source may have been stopped meanwhile, and
+what frees the room may be a commit.
+"""
 
 
 class Sink(Protocol):
-    """What an Intake writes to: a Staged, or a Spool."""
+    """What a `BodyWriter` writes to: staged data, a spool, a decoder, the parser of a form."""
 
-    def write(self, data: memoryview, offset: int) -> None: ...
+    def write(self, data: memoryview, offset: int) -> None:
+        """Writes all of `data`, which is not kept, at `offset`."""
+        ...
 
-    def reserve(self, size: int) -> None: ...
+    def reserve(self, size: int) -> None:
+        """Says that there will be `size` bytes in all."""
+        ...
+
+
+class BoundedSink(Sink, Protocol):
+    """A sink that may be full: `forebay.stores.base.Staged` says what the methods do."""
+
+    def room(self) -> int: ...
+
+    def on_room(self, callback: Callable[[], None]) -> None: ...
 
 
 class Source(Protocol):
@@ -49,10 +68,11 @@ class Source(Protocol):
         """The whole body when it is already here, else None and nothing is consumed."""
         ...
 
-    async def turn(self, intake: BodyWriter, workers: Workers) -> bool:
-        """Feeds what there is, a bounded amount; True when the body has ended.
+    async def turn(self, writer: BodyWriter, workers: Workers) -> bool:
+        """Feeds what there is, a bounded amount and no more than the sink has room for; True when
+        the body has ended.
 
-        Raises IncompleteBody, MalformedBody, what `intake.feed` raises, or what `stop` was
+        Raises IncompleteBody, MalformedBody, what `writer.feed` raises, or what `stop` was
         given.
         """
         ...
@@ -120,6 +140,7 @@ class BodyWriter:
         "_hashing",
         "_meter",
         "_room",
+        "bounded",
         "limit",
         "offset",
         "received",
@@ -138,6 +159,11 @@ class BodyWriter:
         meter: Meter | None = None,
     ) -> None:
         self.sink = sink
+        room_of = getattr(sink, "room", None)
+        self.bounded: BoundedSink | None = None
+        """The sink, where it may be full; None where it takes all that is written."""
+        if room_of is not None and room_of() < ALWAYS_ROOM:
+            self.bounded = cast("BoundedSink", sink)
         self._meter = meter
         self.start = self.offset = offset
         self.received = 0
@@ -172,8 +198,10 @@ class BodyWriter:
 
     def portion(self, size: int) -> int:
         """How many of `size` bytes to feed at a time, so that no turn is much longer than it may
-        be.
+        be; 0 while the sink has no room.
         """
+        if self.bounded is not None:
+            return min(size, self.bounded.room())
         return size if self._meter is None else self._meter.room(size)
 
     @property
@@ -181,15 +209,15 @@ class BodyWriter:
         """Whether a second buffer is of use: one is hashed while the other is filled."""
         return self._hashing is not None
 
-    def settle(self) -> None:
+    def wait_hashed(self) -> None:
         """Waits until no buffer that was fed is looked at any more."""
         if self._beside is not None:
             work, self._beside = self._beside, None
             work.wait()
 
     def feed(self, data: memoryview, workers: Workers | None = None) -> None:
-        """Takes all of `data`, which is not kept; with `workers` not beyond `settle`, or the
-        next `feed`: large pieces are then hashed beside the writing.
+        """Takes all of `data`, which is not kept; with `workers` not beyond `wait_hashed`,
+        or the next `feed`: large pieces are then hashed beside the writing.
 
         Raises TooLarge when the limit is passed (what fits is written first), and what the
         sink raises.
@@ -204,7 +232,7 @@ class BodyWriter:
             self.prepare()
             end = self.offset + size
             if self._hashing is not None:
-                self.settle()
+                self.wait_hashed()
                 if workers is not None and size >= _HASH_BESIDE:
                     self._beside = workers.beside(self._hashing.update, data)
                 else:
@@ -223,23 +251,39 @@ class BodyWriter:
 
 async def pump(
     source: Source,
-    intake: BodyWriter,
+    writer: BodyWriter,
     workers: Workers,
     after_turn: Callable[[], None] | None = None,
 ) -> None:
     """Moves the whole body. `after_turn` runs on the loop between turns.
 
-    Reading stops while the sink is slow, so TCP slows the client down: nothing is queued.
+    Reading stops while the sink is slow or full, so TCP slows the client down: nothing is queued.
     Raises what the source and the sink raise, and DigestMismatch for digests that came behind it.
     """
     if source.late is not None:
-        intake.hash_also(source.late.hashing)
-    while not await source.turn(intake, workers):
+        writer.hash_also(source.late.hashing)
+    while not await source.turn(writer, workers):
         if after_turn is not None:
             after_turn()
-    if source.length is not None and intake.received != source.length:
-        raise IncompleteBody(f"The body ended after {intake.received} of {source.length} bytes.")
+        if writer.bounded is not None and not writer.bounded.room():
+            await _wait_for_room(writer.bounded)
+    if source.length is not None and writer.received != source.length:
+        raise IncompleteBody(f"The body ended after {writer.received} of {source.length} bytes.")
     if source.late is not None:
         source.late.verify()
     if after_turn is not None:
         after_turn()
+
+
+async def _wait_for_room(sink: BoundedSink) -> None:
+    loop = asyncio.get_running_loop()
+    there = asyncio.Event()
+
+    def on_room() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(there.set)
+
+    sink.on_room(on_room)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_ROOM_WAIT):
+            await there.wait()
