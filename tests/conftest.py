@@ -44,6 +44,8 @@ def _checked_init(self: httpx.Response, *args: Any, **more: Any) -> None:
     check_once(self.headers.multi_items())
 
 
+# How late an answer is, is no result either. This is what `httpx.get` has for its default.
+httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 60.0
 # A context for TLS takes 35 ms to make, and else each `httpx.get` makes one.
 httpx._transports.default.create_ssl_context = functools.cache(httpx.create_ssl_context)
 http.client.HTTPConnection.response_class = CheckedResponse

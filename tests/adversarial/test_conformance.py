@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from websockets.sync.client import connect
 from e2e.server import ServerProcess
 from e2e.shells import AnyServer
 from raw_http import RawClient, chunked, content, head, split
+from waiting import wait_for
 
 MiB = 1 << 20
 CLOSE = "Connection: close"
@@ -125,12 +125,8 @@ def test_a_client_that_leaves_ends_an_endless_answer(server: ServerProcess):
     with RawClient(server) as client:
         client.send(head("GET", "/endless"))
         assert client.head()[0] == 200
-    for _ in range(400):
-        if len(told(server)["left"]) > before:
-            assert "without completing" not in server.log
-            return
-        time.sleep(0.02)
-    raise AssertionError("nobody told it")
+    wait_for(lambda: len(told(server)["left"]) > before)
+    assert "without completing" not in server.log
 
 
 def test_work_after_the_answer_is_done_and_does_not_hold_up_the_connection(
@@ -140,11 +136,7 @@ def test_work_after_the_answer_is_done_and_does_not_hold_up_the_connection(
     with RawClient(server) as client:
         client.send(head("GET", "/background") * 3)
         assert [client.response()[2] for _ in range(3)] == [b"now"] * 3
-    for _ in range(400):
-        if len(told(server)["done"]) == before + 3:
-            return
-        time.sleep(0.02)
-    raise AssertionError("it was not done")
+    wait_for(lambda: len(told(server)["done"]) == before + 3)
 
 
 def test_an_exception_is_a_500_and_the_server_goes_on(server: ServerProcess):

@@ -13,6 +13,7 @@ import pytest
 from adversarial.traffic import clients
 from e2e.server import ServerProcess
 from e2e.shells import AnyServer
+from waiting import wait_for
 
 CONNECTIONS = 64
 UPLOADS = 12
@@ -24,7 +25,9 @@ class OnAsyncio(AnyServer):
     def command(self, *options: str) -> list[str]:
         ours = ["--loop", "asyncio", "--http", "forebay.http.direct:DirectProtocol"]
         uvicorn = [sys.executable, "-m", "uvicorn", "--port", "0", "--no-access-log"]
-        return [*uvicorn, *ours, "e2e.asgi_app:app"]
+        # Its default of 5 s can pass while all clients share one busy thread.
+        patient = ["--timeout-keep-alive", "120"]
+        return [*uvicorn, *patient, *ours, "e2e.asgi_app:app"]
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])
@@ -58,4 +61,5 @@ def test_every_byte_is_its_own_clients_under_mixed_traffic_and_aborts(server: Se
             client.stored.setdefault(name, int(name.partition("-")[2]))
             assert client.is_own(name, (server.folder / name).read_bytes()), (seed, name)
     assert set(published) <= certain | {name for client in everybody for name in client.broken}
-    assert server.leftovers() == []
+    # Those that broke off last may be tidied away after the last answer.
+    wait_for(lambda: server.leftovers() == [])

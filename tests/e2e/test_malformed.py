@@ -14,6 +14,7 @@ import pytest
 
 from e2e.server import ServerProcess
 from raw_http import RawClient, chunked, content, head
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
 
@@ -328,11 +329,7 @@ def test_a_storm_of_resets_leaves_no_descriptor_and_no_file(start_server: Start)
         list(pool.map(lambda number: storm(server, number), range(2000)))
     assert server.request("PUT", "/files/after", content(5_000_000))[0] == 201
     assert server.request("GET", "/files/after")[2] == content(5_000_000)
-    for _ in range(200):
-        if server.descriptors() <= before:
-            break
-        time.sleep(0.05)
-    assert server.descriptors() <= before
+    wait_for(lambda: server.descriptors() <= before)
     assert server.published() == {"before": 2_000_000, "after": 5_000_000}
     assert server.leftovers() == []
     assert "Traceback" not in server.log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from e2e.server import ServerProcess
 from e2e.shells import having
 from raw_http import Fields, RawClient, chunked, content, head
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
 
@@ -170,17 +170,8 @@ def test_one_upload_too_many_is_told_to_come_back(start_any: Start):
     with RawClient(server) as client:
         client.send(head("PUT", "/files/third", length=10) + b"abc")
         client.reset()
-    assert eventually(lambda: server.request("PUT", "/files/fourth", b"x")[0] == 201)
+    wait_for(lambda: server.request("PUT", "/files/fourth", b"x")[0] == 201)
     assert server.published() == {"first": 6, "second": 1, "fourth": 1}
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Asks again for a while: the server may not have seen yet what a client did."""
-    for _ in range(200):
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 # --- hostile names -----------------------------------------------------------------------------
@@ -585,5 +576,5 @@ def test_a_body_that_breaks_off_leaves_nothing(start_any: Start, how: str):
                 client.reset()
             else:
                 client.close()
-    assert eventually(lambda: server.descriptors() <= before)
+    wait_for(lambda: server.descriptors() <= before)
     nothing_stays(server)

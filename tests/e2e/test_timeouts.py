@@ -14,20 +14,13 @@ import pytest
 
 from e2e.server import ServerProcess
 from raw_http import RawClient, chunked, content, head
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
 
 MiB = 1 << 20
 EXPECT = "Expect: 100-continue"
 CHUNKED = "Transfer-Encoding: chunked"
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    for _ in range(400):
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def nothing_stays(server: ServerProcess) -> None:
@@ -192,7 +185,7 @@ def test_after_a_timeout_the_place_of_the_upload_is_free(reuse_server: Start):
         assert client.head()[0] == 100
         assert server.request("PUT", "/files/g", b"x")[0] == 503
         assert client.response()[0] == 408
-        assert eventually(lambda: server.request("PUT", "/files/g", b"x")[0] == 201)
+        wait_for(lambda: server.request("PUT", "/files/g", b"x")[0] == 201)
 
 
 # --- ends --------------------------------------------------------------------------------------
@@ -262,7 +255,7 @@ def test_a_client_that_dies_frees_all_it_held(start_server: Start, how: str):
         clients.append(client)
     for client in clients:
         client.reset() if how == "reset" else client.close()
-    assert eventually(lambda: server.descriptors() <= before), server.descriptors() - before
+    wait_for(lambda: server.descriptors() <= before)
     assert server.published() == {"f": 64 * MiB}
     assert server.leftovers() == []
 
@@ -291,5 +284,5 @@ def test_thousands_of_silent_clients_hold_nobody_up(start_server: Start):
         for client in clients:
             client.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert eventually(lambda: server.descriptors() <= before)
+    wait_for(lambda: server.descriptors() <= before)
     assert server.published() == {"first": MiB, "f": 20 * MiB}

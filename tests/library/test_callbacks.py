@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 from library.conftest import Start
 from library.running import Application
+from waiting import wait_for
 
 APP = "library.callbacks_app:app"
 MARK = {"X-Mark": "here", "Cookie": "who=me; other=x"}
@@ -48,14 +48,6 @@ class Seen:
 
     def last(self, what: str) -> dict[str, Any]:
         return self.all(what)[-1]
-
-
-def wait_for(true: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if true():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it did not come")
 
 
 def named(name: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pytest
 from library.conftest import Start
 from library.running import Application
 from raw_http import RawClient, chunked, content, head
+from waiting import wait_for
 
 APP = "library.odd_app:app"
 DATA = content(2_600_000)
@@ -36,11 +37,7 @@ def post(app: Application, path: str, body: bytes = DATA, **headers: str) -> htt
 
 def wait_until_empty(app: Application) -> None:
     """The answer may be here before the file that was refused is gone."""
-    for _ in range(200):
-        if not app.published() and not app.leftovers():
-            return
-        time.sleep(0.02)
-    raise AssertionError((app.published(), app.leftovers()))
+    wait_for(lambda: not app.published() and not app.leftovers())
 
 
 def test_a_plain_handler_gets_the_file(odd: Application):

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import subprocess
 import threading
-import time
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from fastapi import FastAPI, Request
 from forebay import ConfigError, Forebay
 from library.conftest import Start
 from raw_http import RawClient, head
+from waiting import wait_for
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the newest Starlette prefers another client than httpx
@@ -252,11 +252,3 @@ def test_who_was_killed_while_being_told_is_told_again(
     assert first == second
     assert list(again.published().values()) == [5]
     wait_for(lambda: not again.leftovers())
-
-
-def wait_for(true: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if true():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it never came")

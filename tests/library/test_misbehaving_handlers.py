@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from fastapi import FastAPI, Request
 from forebay import Forebay
 from forebay.errors import UploadError
 from library.inside import Serving, serving
+from waiting import wait_for
 
 DATA = b"some bytes" * 100_000
 
@@ -98,17 +99,9 @@ def slowly() -> Iterator[bytes]:
         time.sleep(0.02)
 
 
-def eventually(holds: Callable[[], object]) -> bool:
-    for _ in range(1000):
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def test_a_task_that_reads_on_after_the_answer_gets_an_error_or_all(rough: Rough):
     rough.post("/spawns", slowly())
-    assert eventually(lambda: rough.outcomes)
+    wait_for(lambda: rough.outcomes)
     assert rough.outcomes != ["received"] or len(rough.stored()) == 1
     assert rough.outcomes == ["received"] or rough.stored() == []
 
@@ -131,7 +124,7 @@ def test_what_is_cancelled_leaves_nothing_and_the_next_works(rough: Rough, path:
     assert rough.stored() == []
     assert rough.post("/races") == 200
     assert len(rough.stored()) == 1
-    assert eventually(lambda: rough.uploads.engine.context.admission.running == 0)
+    wait_for(lambda: rough.uploads.engine.context.admission.running == 0)
 
 
 def test_one_forebay_in_two_loops_is_an_error_in_the_second_alone(tmp_path: Path):

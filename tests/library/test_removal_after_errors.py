@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 
 from forebay import Forebay, Form, Upload
 from library.inside import Serving, serving
+from waiting import wait_for
 
 DATA = b"some bytes" * 5000
 
@@ -194,10 +195,7 @@ def test_an_error_after_the_block_takes_back_too(case: Case, path: str):
 def test_a_background_task_finds_the_file(case: Case):
     assert case.post("/background") == 200
     assert case.post("/one/fine") == 200  # the task has run when its connection is used again
-    for _ in range(200):
-        if case.later:
-            break
-        asyncio.run(asyncio.sleep(0.01))
+    wait_for(lambda: case.later)
     assert case.later.pop() == len(DATA)
 
 
@@ -279,13 +277,7 @@ def test_a_client_that_leaves_before_its_answer_keeps_its_file(tmp_path: Path, s
         host, port = case.serving.address
         connection = http.client.HTTPConnection(host, port, timeout=20)
         connection.request("POST", "/slow", DATA)
-        for _ in range(500):
-            if case.stored():
-                break
-            asyncio.run(asyncio.sleep(0.01))
+        wait_for(case.stored)
         connection.close()
-        for _ in range(500):
-            if case.told:
-                break
-            asyncio.run(asyncio.sleep(0.01))
+        wait_for(lambda: case.told)
         assert len(case.stored()) == len(case.told) == 1

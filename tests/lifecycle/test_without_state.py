@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from durability.disk import Disk
 from durability.missing import need, no_loop_mounts
 from e2e.server import ServerProcess
 from raw_http import Answer
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -29,13 +29,6 @@ def create(server: ServerProcess) -> Answer:
 
 def code(answer: Answer) -> str:
     return str(json.loads(answer[2])["code"])
-
-
-def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 40
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def refuses_resumable(server: ServerProcess) -> None:
@@ -81,8 +74,8 @@ def test_a_damaged_database_leaves_files_served(
     assert server.request("PUT", "/files/new.bin", b"new")[0] == 201  # it needs no state
     assert database(folder).read_bytes() == b"no database at all" * 1000
     database(folder).rename(folder / ".forebay" / "damaged.db")
-    eventually(lambda: server.request("GET", "/readyz")[0] == 200)
-    eventually(lambda: create(server)[0] == 201)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
+    wait_for(lambda: create(server)[0] == 201)
     assert server.log.count("it is tried again") == int(workers)  # once in each process
     assert server.stop() == 0
 
@@ -114,7 +107,7 @@ def test_a_database_that_another_program_locks_holds_nothing_else_up(
     assert server.request("GET", "/readyz")[0] == 503
     other.execute("ROLLBACK")
     other.close()
-    eventually(lambda: create(server)[0] == 201)
+    wait_for(lambda: create(server)[0] == 201)
     assert server.request("GET", "/readyz")[0] == 200
 
 
@@ -125,11 +118,11 @@ def test_readiness_turns_false_while_another_program_locks_the_database(
     assert create(server)[0] == 201
     other = sqlite3.connect(database(folder), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    eventually(lambda: server.request("GET", "/readyz")[0] == 503)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 503)
     serves(server)
     other.execute("ROLLBACK")
     other.close()
-    eventually(lambda: server.request("GET", "/readyz")[0] == 200)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
     assert create(server)[0] == 201
 
 
@@ -147,11 +140,11 @@ def test_nothing_is_acknowledged_into_a_database_that_was_removed(
     assert (refused[0], code(refused)) == (503, "FB_SESSIONS_UNAVAILABLE")
     patch = {**TUS, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
     assert server.request("PATCH", upload, b"12345", patch)[0] == 503
-    eventually(lambda: b"was removed" in server.request("GET", "/readyz")[2])
+    wait_for(lambda: b"was removed" in server.request("GET", "/readyz")[2])
     server.wait_for_log("was removed while the server runs")
     serves(server)
     aside.rename(database(folder))  # put back, it is gone on with
-    eventually(lambda: server.request("GET", "/readyz")[0] == 200)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
     offset = server.request("HEAD", upload, headers=TUS)[1]["upload-offset"]
     rest = b"12345"[int(offset) :]
     assert server.request("PATCH", upload, rest, {**patch, "Upload-Offset": offset})[0] == 204
@@ -168,7 +161,7 @@ def test_a_database_that_was_damaged_while_the_server_runs_is_not_ready(
     other.close()
     with database(folder).open("r+b") as file:
         file.write(b"\xff" * 4096)
-    eventually(lambda: server.request("GET", "/readyz")[0] == 503)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 503)
     serves(server)
 
 
@@ -182,10 +175,10 @@ def test_a_served_folder_made_anew_is_served_with_new_state(
     assert server.request("GET", "/readyz")[0] == 503
     folder.mkdir()
     (folder / "old.bin").write_bytes(b"old")
-    eventually(lambda: server.request("GET", "/readyz")[0] == 200)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
     serves(server)
     assert server.request("PUT", "/files/new.bin", b"new")[0] == 201
-    eventually(lambda: create(server)[0] == 201)
+    wait_for(lambda: create(server)[0] == 201)
     assert database(folder).exists()
 
 
@@ -215,8 +208,8 @@ def test_a_full_disk_at_the_start_leaves_files_served_and_deleted(
         or b"room" in server.request("GET", "/readyz")[2]
     )
     assert server.request("DELETE", "/files/filler.bin")[0] == 204
-    eventually(lambda: server.request("GET", "/readyz")[0] == 200)
-    eventually(lambda: create(server)[0] == 201)
+    wait_for(lambda: server.request("GET", "/readyz")[0] == 200)
+    wait_for(lambda: create(server)[0] == 201)
     assert server.request("PUT", "/files/new.bin", b"x" * 100_000)[0] == 201
 
 

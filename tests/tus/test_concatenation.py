@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -21,15 +20,9 @@ from tus.client import (
     reply_of,
     upload,
 )
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- K. termination --------------------------------------------------------------------------

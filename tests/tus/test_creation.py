@@ -24,6 +24,7 @@ from tus.client import (
     request_head,
     upload,
 )
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
 
@@ -374,13 +375,6 @@ def test_a_body_that_breaks_off_leaves_its_beginning(server: ServerProcess) -> N
 
 def uploads(server: ServerProcess) -> list[Path]:
     return list((server.folder / ".forebay/uploads").iterdir())
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # --- H. expiration ---------------------------------------------------------------------------

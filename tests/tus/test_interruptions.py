@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from e2e.server import ServerProcess
 from raw_http import RawClient, chunked, content
 from tus.client import create, head, metadata, patch, patch_head, reply_of
+from waiting import wait_for
 
 Start = Callable[..., ServerProcess]
 RELAXED = ("--durability", "relaxed")
@@ -18,13 +18,6 @@ RELAXED = ("--durability", "relaxed")
 def stored(server: ServerProcess, path: str) -> int:
     """Bytes of an unfinished upload that are in its file, committed or not."""
     return (server.folder / ".forebay/uploads" / path.rpartition("/")[2]).stat().st_size
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def begun(server: ServerProcess, path: str, offset: int, data: bytes, total: int) -> RawClient:
