@@ -77,6 +77,8 @@ def _whole(value: object) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Switch(Kind):
+    """True or false."""
+
     expects = "true or false"
     metavar = "true|false"
     bare = True
@@ -112,6 +114,8 @@ class _Number(Kind):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Count(_Number):
+    """A whole number."""
+
     metavar = "NUMBER"
     bare = True
 

@@ -1,6 +1,6 @@
 """The parts of a form in their order: counted against the limits, and passed to a handler.
 
-How parts are told apart is in `multipart`; what the header of a part means is in `multipart_head`.
+`multipart` splits the body into parts; `multipart_head` reads the header of a part.
 """
 
 from __future__ import annotations

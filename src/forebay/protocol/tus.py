@@ -196,7 +196,7 @@ def _is_offset_stream(headers: Headers) -> bool:
 
 
 def _check_coding(headers: Headers) -> None:
-    """Item 38: compressed bytes would be stored as they are, and nobody could tell."""
+    """Item 38: encoded bytes would be stored as they are, without a note of their coding."""
     if content_codings(headers):
         raise UnsupportedCoding
 
