@@ -7,7 +7,7 @@ header fields out. No socket, file, clock or random source.
     bodies          raw (PUT and POST), chunked (transfer coding), checksums, digest_fields
                     whole_file, unsupported_chunking (parts that must not be stored as files)
     resumable       tus, tus_checksum, tus_concat, tus_metadata; ietf; partial (Content-Range);
-                    create_upload (the command of the last two)
+                    creation (the command of the last two)
     forms           form_request, form_type, charsets; multipart (the parser), multipart_delimiter,
                     multipart_head (of a part), multipart_parts, multipart_limits
     downloads       ranges

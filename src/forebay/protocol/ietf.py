@@ -14,11 +14,7 @@ from types import MappingProxyType
 from forebay.errors import InvalidField, UnsupportedMediaType
 from forebay.model import AppendUpload, CreateUpload, Receive
 from forebay.protocol import content_type, fields, structured_fields
-<<<<<<< HEAD
 from forebay.protocol.creation import create_from
-=======
-from forebay.protocol.create_upload import create_upload
->>>>>>> b229bb4 (Create uploads from a target in one place; give settings a folder of tests; say what was renamed)
 from forebay.protocol.fields import Headers
 
 __all__ = [
@@ -184,13 +180,8 @@ def create(plain: Receive, length: int | None, headers: Headers) -> CreateUpload
     """The command of a creation (section 4.2.2). `length`: bytes of the whole upload, None when not
     known. `plain`: the command that the request would be without this protocol.
     """
-<<<<<<< HEAD
     max_size = LARGEST if plain.max_size is None else min(plain.max_size, LARGEST)
     return create_from(plain, NAME, length, headers, max_size=max_size)
-=======
-    limit = LARGEST if target.max_size is None else min(target.max_size, LARGEST)
-    return create_upload(NAME, dataclasses.replace(target, max_size=limit), length, headers)
->>>>>>> b229bb4 (Create uploads from a target in one place; give settings a folder of tests; say what was renamed)
 
 
 def append(asked: UploadFields, upload_id: str, headers: Headers) -> AppendUpload:

@@ -14,11 +14,7 @@ from forebay.errors import InvalidField, LengthRequired
 from forebay.model import CreateUpload, Receive
 from forebay.protocol import content_type, fields, ranges, whole_file
 from forebay.protocol.content_codings import check_identity
-<<<<<<< HEAD
 from forebay.protocol.creation import create_from
-=======
-from forebay.protocol.create_upload import create_upload
->>>>>>> b229bb4 (Create uploads from a target in one place; give settings a folder of tests; say what was renamed)
 from forebay.protocol.fields import Headers
 
 __all__ = [
@@ -117,15 +113,9 @@ def _parse(value: bytes) -> Part | OffsetQuery:
     return OffsetQuery(total) if start is None or stop is None else Part(start, stop, total)
 
 
-<<<<<<< HEAD
 def create(plain: Receive, total: int | None, headers: Headers) -> CreateUpload:
     """The command of a first part. `plain`: the command of a PUT of the whole file."""
     return create_from(plain, NAME, total, headers, max_size=plain.max_size, by_name=True)
-=======
-def create(target: Receive, total: int | None, headers: Headers) -> CreateUpload:
-    """The command of a first part. `target`: the command of a PUT of the whole file."""
-    return dataclasses.replace(create_upload(NAME, target, total, headers), by_name=True)
->>>>>>> b229bb4 (Create uploads from a target in one place; give settings a folder of tests; say what was renamed)
 
 
 def received_range(offset: int) -> list[tuple[bytes, bytes]]:
