@@ -7,7 +7,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-STATE = Path(__file__).parent.parent / "sessions" / "data" / "state-0.1.0.sql"
+STATE = Path(__file__).parent.parent / "sessions" / "sqlite" / "data" / "state-0.1.0.sql"
 DATA = bytes(range(256)) * 40
 """The content of each of its files."""
 

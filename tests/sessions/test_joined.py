@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from . import test_leased, test_memory, test_sqlite
+from . import test_leased, test_memory
 from .contract import DurableContract, SessionsContract
 from .leases import LeasesContract, NamesContract
+from .sqlite import test_sessions
 
 JOINED = {
     test_memory.TestMemory: {SessionsContract},
-    test_sqlite.TestRelaxed: {SessionsContract, DurableContract},
-    test_sqlite.TestStrict: {SessionsContract, DurableContract},
+    test_sessions.TestRelaxed: {SessionsContract, DurableContract},
+    test_sessions.TestStrict: {SessionsContract, DurableContract},
     test_leased.TestLeased: {SessionsContract, LeasesContract, NamesContract},
 }
 

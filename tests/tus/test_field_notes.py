@@ -95,7 +95,7 @@ NOTES: dict[str, tuple[str, ...]] = {
         "tus/test_creation.py::test_the_maximum_holds_while_the_length_is_not_known",
     ),
     ".info rewritten in place with truncation, no fsync anywhere": (
-        "sessions/test_sqlite.py::test_strict_syncs_every_commit",
+        "sessions/sqlite/test_sessions.py::test_strict_syncs_every_commit",
         "stores/test_sync_order.py::test_a_resumable_upload_survives_from_its_creation",
     ),
     "connect and reset kills the process": (

@@ -1,9 +1,9 @@
 """The table of the SQLite backend: one column for each field of UploadRecord, in order.
 
 Columns are derived from the fields, so a new field is declared once, in `forebay.model`. It needs a
-default, which is what the rows of older databases get, and a higher `VERSION`, as
-`tests/sessions/test_schema.py` checks. So does a new member of an enumeration: an older Forebay
-could not read it.
+default, which is what the rows of older databases get, and a higher `VERSION`. So does a new member
+of an enumeration: an older Forebay could not read it. `tests/sessions/sqlite/test_schema.py` checks
+both.
 """
 
 from __future__ import annotations

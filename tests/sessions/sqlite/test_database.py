@@ -24,7 +24,7 @@ from forebay.errors import (
 from forebay.sessions.sqlite import database, writelock
 from forebay.sessions.sqlite.writelock import WriteLock
 
-from .samples import make, opened, record, sqlite_error
+from ..samples import make, opened, record, sqlite_error
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from forebay.errors import SessionsUnavailable, StorageFailed, UploadExists
 from forebay.model import UploadRecord
 from forebay.sessions.sqlite import schema
 
-from .samples import full_record, make, opened, query, record
+from ..samples import full_record, make, opened, query, record
 
 FORMATS = {
     1: "id principal dialect state(cancelled complete completing failed open) offset length name"

@@ -28,8 +28,8 @@ from forebay.sessions.base import Sessions
 from forebay.sessions.sqlite import batch_thread, database
 from forebay.sessions.sqlite import sessions as sqlite
 
-from .contract import DurableContract, SessionsContract
-from .samples import make, opened, query, record, sqlite_error
+from ..contract import DurableContract, SessionsContract
+from ..samples import make, opened, query, record, sqlite_error
 
 
 class TestRelaxed(SessionsContract, DurableContract):
@@ -281,7 +281,7 @@ asyncio.run(main())
 def test_a_process_that_forgets_to_close_ends_quietly_and_commits(
     tmp_path: Path, leave: str
 ) -> None:
-    tests = str(Path(__file__).parent.parent)
+    tests = str(Path(__file__).parents[2])
     program = FORGETFUL.format(tests=tests, folder=str(tmp_path), leave=leave)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=60

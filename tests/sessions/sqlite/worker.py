@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent))
+sys.path.append(str(Path(__file__).parents[2]))
 
 from forebay.model import Durability
 from forebay.sessions.sqlite.sessions import SqliteSessions

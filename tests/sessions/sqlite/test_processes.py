@@ -14,7 +14,7 @@ import pytest
 
 from forebay.model import Durability
 
-from .samples import LOOPS, make, opened, query, record
+from ..samples import LOOPS, make, opened, query, record
 
 WORKER = Path(__file__).parent / "worker.py"
 LIMIT = 60.0

@@ -14,7 +14,7 @@ import pytest
 from forebay.errors import ConfigError
 from forebay.sessions.sqlite.wakeups import Wakeups
 
-from .samples import LOOPS
+from ..samples import LOOPS
 
 LIMIT = 60.0
 
