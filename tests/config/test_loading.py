@@ -245,6 +245,11 @@ def test_a_long_wrong_value_is_cut_in_the_message() -> None:
     assert len(refused(flags={"port": "9" * 10_000}, match="port")) < 300
 
 
+@pytest.mark.parametrize("folder", ["a\0b", "\ud800", 5, ""])
+def test_a_folder_that_cannot_be_is_refused_before_it_is_looked_for(folder: object) -> None:
+    refused(flags={"dir": folder}, match=r"dir \(flag DIR\) cannot be")
+
+
 def test_empty_text_empties_a_list_and_is_refused_for_a_number() -> None:
     assert load({}, {"FOREBAY_ALLOW_HOST": ""}, "/nowhere").settings.allow_host == ()
     refused(env={"FOREBAY_PORT": ""}, match="not a whole number")

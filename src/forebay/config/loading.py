@@ -59,15 +59,17 @@ def load(
     path = flags.get("config") or environ.get(CONFIG_ENV)
     named = "" if path is None else str(path)
     file = os.path.join(cwd, named or CONFIG_FILE)
+    known = settings_by_name()
     given = {**dict(_from_environment(environ)), **dict(_from_flags(flags))}
-    folder = str(given["dir"][0]) if "dir" in given else None
+    values = {name: known[name].parse(raw, source) for name, (raw, source) in given.items()}
     unread = None
-    if not named and folder is not None and lies_within(file, os.path.join(cwd, folder)):
+    if not named and "dir" in values and lies_within(file, os.path.join(cwd, values["dir"])):
         unread = file if os.path.lexists(file) else None
     else:
-        given = {**dict(_from_file(file, required=bool(named))), **given}
-    known = settings_by_name()
-    values = {name: known[name].parse(raw, source) for name, (raw, source) in given.items()}
+        for name, (raw, source) in _from_file(file, required=bool(named)):
+            if name not in given:
+                given[name] = raw, source
+                values[name] = known[name].parse(raw, source)
     sources = {name: given[name][1] if name in given else _DEFAULT for name in known}
     try:
         settings = Settings(**values)
