@@ -139,10 +139,8 @@ class LocalStaged:
         if self._file.closed:
             raise StorageFailed("This upload is closed.")
         renames = how.conflict is Conflict.RENAME and self._store.binds_names
+        bound = self._renamed(how) if renames and not how.preconditions else how
         while True:
-            bound = how
-            if renames:
-                bound = Publication(self._store.free_name(how), Conflict.REFUSE, how.preconditions)
             while not self.prepare(bound.name):
                 pass
             assert self._target is not None
@@ -152,9 +150,14 @@ class LocalStaged:
             except NameTaken:
                 if not renames:
                     raise
+                bound = self._renamed(how)
         self._target = None
         self.close()
         return dataclasses.replace(published, renamed=published.file.name != how.name)
+
+    def _renamed(self, how: Publication) -> Publication:
+        """With a name that is free now, for a store that cannot choose one itself."""
+        return Publication(self._store.free_name(how), Conflict.REFUSE, how.preconditions)
 
     def end_writing(self) -> None:
         self._writable = False
