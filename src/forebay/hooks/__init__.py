@@ -1,1 +1,1 @@
-"""Who is told. `base` is the port."""
+"""Callbacks of the engine. `base` is the port."""

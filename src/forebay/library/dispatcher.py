@@ -74,10 +74,10 @@ class Dispatcher:
     async def _receive(
         self, scope: dict[str, Any], receive: Receive, send: Send, options: Options
     ) -> None:
-        async def judged(scope: Any, receive: Any, send: Any) -> None:
+        async def receive_first(scope: Any, receive: Any, send: Any) -> None:
             await self._hand_over(scope, receive, send, options)
 
-        await VerdictMiddleware(judged)(scope, receive, send)
+        await VerdictMiddleware(receive_first)(scope, receive, send)
 
     async def _hand_over(
         self, scope: dict[str, Any], receive: Receive, send: Send, options: Options

@@ -1,4 +1,4 @@
-"""What is peculiar to Litestar. It is imported only where a request of its own was seen."""
+"""Special cases of Litestar, which is imported only when one of its requests was seen."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from forebay.protocol import fields
 
 
 def was_read(request: Any) -> bool:
-    """Whether the body was read already: by a handler's `data`, or by what came before it."""
+    """Whether the body was already read, by a handler's `data` or by middleware."""
     from litestar.types import Empty
     from litestar.utils.scope.state import ScopeState
 
     state = ScopeState.from_scope(request.scope)
-    kept = (getattr(state, name, Empty) for name in ("body", "form", "json", "msgpack"))
-    return not getattr(request, "is_connected", True) or any(one is not Empty for one in kept)
+    cached = (getattr(state, name, Empty) for name in ("body", "form", "json", "msgpack"))
+    return not getattr(request, "is_connected", True) or any(one is not Empty for one in cached)
 
 
 def limited(scope: dict[str, Any], receive: Receive) -> Receive:
-    """`receive` within the `request_max_body_size` of the route, which Litestar itself keeps only
-    for bodies that it reads. Raises its RequestEntityTooLarge.
+    """`receive` with the `request_max_body_size` of the route, which Litestar itself applies only
+    to bodies that it reads. Raises its RequestEntityTooLarge.
 
-    Its default of 10 MB is not one that the application chose, and does not hold.
+    The default of 10 MB does not apply: the application did not choose it.
     """
     limit = _limit_of(scope)
     if limit is None:
@@ -34,7 +34,7 @@ def limited(scope: dict[str, Any], receive: Receive) -> Receive:
     if announced is not None:
         if announced > limit:
             raise RequestEntityTooLarge
-        return receive  # no more will come than that
+        return receive  # the server delivers no more than that
     received = 0
 
     async def within() -> Message:
@@ -63,9 +63,9 @@ def _limit_of(scope: dict[str, Any]) -> int | None:
     return None
 
 
-def codes_parts(scope: dict[str, Any]) -> bool:
-    """Whether its compression is on, which codes a part of a file (206) as if it were the whole:
-    no client could put such parts together.
+def compresses_parts(scope: dict[str, Any]) -> bool:
+    """Whether Litestar's compression is on. It compresses a part of a file (206) as if it were the
+    whole: no client could join such parts.
     """
     from litestar.middleware.compression import CompressionMiddleware
 

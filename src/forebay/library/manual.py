@@ -142,7 +142,7 @@ class IncomingUpload(Upload):
         self._check_whole()
         if not self._single.command.name:
             raise InvalidRequest("It has no destination; `move_to` gives it one.")
-        if self.path is None:
+        if self.notification is None:
             self.notification = await self._single.publish()
             self.set_published(self.notification.stored)
         return self
@@ -152,7 +152,7 @@ class IncomingUpload(Upload):
         `Upload.move_to`.
         """
         self._check_whole()
-        if self.path is not None:
+        if self.notification is not None:
             raise InvalidRequest(f"The upload is published already, as {self.name!r}.")
         self._single.place(self._name_at(to), Conflict(conflict))
         await self.publish()

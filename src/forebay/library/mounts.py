@@ -39,7 +39,7 @@ class Mounted:
         if scope["type"] != "http":
             raise RuntimeError(f"Forebay serves http, not {scope['type']}.")
         found = self._places.arrange(scope, self)
-        if "litestar_app" in scope and litestar.codes_parts(scope):
+        if "litestar_app" in scope and litestar.compresses_parts(scope):
             found = litestar.without_range(found)
         entering = WatchedReceive(receive)
         leaving = CorsSend(send, scope.get("headers", ()), self._allow_origins())

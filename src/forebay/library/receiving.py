@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from forebay import model
@@ -17,7 +17,6 @@ from forebay.library.forms import Form
 from forebay.library.framework_errors import as_framework_errors
 from forebay.library.lifecycle import Lifecycle
 from forebay.library.options import (
-    Bytes,
     Files,
     FormArguments,
     FormOptions,
@@ -45,29 +44,13 @@ class Receiving(Lifecycle):
 
     # --- options of routes -----------------------------------------------------------------------
 
-    def options(
-        self,
-        to: To | None = None,
-        *,
-        max_size: Bytes | None = None,
-        types: Iterable[str] = (),
-        conflict: Conflict | str | None = None,
-        digest: str | None = None,
-        threshold: Bytes | None = None,
-    ) -> UploadOptions:
+    def options(self, to: To | None = None, **options: Unpack[UploadArguments]) -> UploadOptions:
         """The options of an upload, made once and checked at the start; the arguments are those of
         `receive`. Raises ConfigError.
         """
-        options = make_options(
-            to,
-            max_size=max_size,
-            types=types,
-            conflict=conflict,
-            digest=digest,
-            threshold=threshold,
-        )
-        self._register(options)
-        return options
+        made = make_options(to, **options)
+        self._register(made)
+        return made
 
     def form_options(
         self, files: Files, *, fields: Fields = None, **options: Unpack[FormArguments]
@@ -75,10 +58,10 @@ class Receiving(Lifecycle):
         """The options of a form, made once and checked at the start; the arguments are those of
         `form`. Raises ConfigError.
         """
-        form_options = make_form_options(files, fields=fields, **options)
-        for one in form_options.files.values():
+        made = make_form_options(files, fields=fields, **options)
+        for one in made.files.values():
             self._register(one)
-        return form_options
+        return made
 
     wish, form_wish = options, form_options  # deprecated names, for this release only
 

@@ -143,8 +143,9 @@ class Upload:
         self.name = name
         """The file's path under Forebay's folder, with `/` between folders."""
         self.path: str | None = None
-        """The file's absolute path on disk, once it is published. A file that is compressed at rest
-        has zstd frames there; reading the upload always gives its content.
+        """The file's absolute path on disk, once it is published; None for a store without files. A
+        file that is compressed at rest has zstd frames there; reading the upload always gives its
+        content.
         """
         self.filename = about.filename if filename is None else filename
         """The client's name for the file, whatever name it got: the last part of a path, as text
@@ -256,7 +257,8 @@ class Upload:
         assert self._engine is not None
         store, name = self._engine.store, stored.file.name
         self.name = name
-        self.path = os.path.join(getattr(store, "root", ""), name)
+        root = getattr(store, "root", None)
+        self.path = None if root is None else os.path.join(root, name)
         self.size = self.length = stored.file.size
         self.encoded_size = stored.received
         self.digests = stored.digests or self.digests

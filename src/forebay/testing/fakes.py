@@ -49,15 +49,13 @@ def make_upload(
         name: its published path, such as `videos/clip.mp4`. None: not published, as by a route
             without `to`; `move_to` publishes it then.
         filename: the client's name for it; the last part of `name` when left out.
-        media_type: `upload.media_type`.
         digest: an algorithm, as in `uploads.receive(digest="sha256")`.
-        principal: `upload.principal`, or its id.
         headers: further fields of the request, `upload.head`.
         metadata: `upload.metadata`, as of tus.
         fields: the text fields of its form, `upload.fields`.
         folder: a folder on disk for the file, so that `upload.path` can be opened; created when
             missing. Without it the file is in memory, and `path` is None.
-        id: `upload.id`; a random one when left out.
+        media_type, principal, id: those of the upload.
 
     Raises InvalidName.
     """
@@ -65,7 +63,7 @@ def make_upload(
     engine = Engine(Settings(dir=os.fspath(folder or ".")), store)
     engine.context.workers = _workers
     filename = filename or (name.rpartition("/")[2] if name else None)
-    upload = _Fake(
+    upload = Upload(
         id=id or new_id(),
         name=filename or "",
         filename=filename,
@@ -90,13 +88,6 @@ def make_upload(
         digests = upload.digests
         upload.set_body(Body(spool, len(content), store=store, workers=_workers, digests=digests))
     return upload
-
-
-class _Fake(Upload):
-    def set_published(self, stored: Any) -> None:
-        super().set_published(stored)
-        if not hasattr(self._engine and self._engine.store, "root"):
-            self.path = None  # in memory
 
 
 def _store(folder: str | os.PathLike[str] | None) -> Store:
