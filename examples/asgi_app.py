@@ -22,16 +22,16 @@ async def video(scope: Any, receive: Any, send: Any) -> None:
     async with uploads.received(
         scope, receive, to="videos/", types=["video/*"], digest="sha256"
     ) as upload:
-        told = {"name": upload.name, "size": upload.size, "sha256": upload.digest}
-    await answer(send, 200, told)
+        result = {"name": upload.name, "size": upload.size, "sha256": upload.digest}
+    await answer(send, 200, result)
 
 
 async def form(scope: Any, receive: Any, send: Any) -> None:
     async with uploads.received_form(
         scope, receive, files={"clip": "clips/"}, required=["title", "clip"]
     ) as form:
-        told = {"title": form["title"], "clip": form["clip"].name}
-    await answer(send, 200, told)
+        result = {"title": form["title"], "clip": form["clip"].name}
+    await answer(send, 200, result)
 
 
 async def checked(scope: Any, receive: Any, send: Any) -> None:
@@ -41,12 +41,12 @@ async def checked(scope: Any, receive: Any, send: Any) -> None:
             await refusal(scope, receive, send)
             return
         async for _received in upload.stream():
-            pass  # tell somebody how far it is
+            pass  # report the progress
     await answer(send, 200, {"name": upload.name, "size": upload.size})
 
 
-async def answer(send: Any, status: int, told: dict[str, Any]) -> None:
-    body = json.dumps(told).encode()
+async def answer(send: Any, status: int, result: dict[str, Any]) -> None:
+    body = json.dumps(result).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""Django under ASGI: Forebay stands in front, as Django itself reads a body before its views run.
+"""Django under ASGI: Forebay runs in front, as Django itself reads a body before its views run.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.django_app:app
 """
@@ -32,7 +32,7 @@ def verify(upload: Upload) -> None:
 
 @csrf_exempt
 def video(request: HttpRequest) -> JsonResponse:
-    """A plain view, in a thread as ever: the file is there before it runs."""
+    """A plain view, in a thread as usual: the file is there before it runs."""
     upload = uploads.upload_of(request)
     return JsonResponse({"name": upload.name, "size": upload.size, "sha256": upload.digest})
 
@@ -53,7 +53,7 @@ def place(head: RequestHead) -> str:
 
 @csrf_exempt
 def checked(request: HttpRequest) -> JsonResponse:
-    """An answer of 400 or more would take the file back."""
+    """A response of 400 or more would remove the file again."""
     upload = uploads.upload_of(request)
     return JsonResponse({"name": upload.name, "size": upload.size})
 

@@ -1,4 +1,4 @@
-"""FastAPI: resumable uploads mounted, routes with a declared upload and form, one by hand.
+"""FastAPI: resumable uploads mounted, routes with a declared upload and form, a manual upload.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.fastapi_app:app
 """
@@ -43,5 +43,5 @@ async def checked(request: Request) -> object:
         if upload.head.headers.get("authorization") != "Bearer let-me-in":
             return await upload.reject(403, "That token is not known.")
         async for _received in upload.stream():
-            pass  # tell somebody how far it is
+            pass  # report the progress
     return {"name": upload.name, "size": upload.size}

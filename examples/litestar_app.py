@@ -1,4 +1,4 @@
-"""Litestar: resumable uploads mounted, routes with a declared upload and form, one by hand.
+"""Litestar: resumable uploads mounted, routes with a declared upload and form, a manual upload.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.litestar_app:app
 """
@@ -10,7 +10,7 @@ from litestar.types import Receive, Scope, Send
 
 from forebay import GB, Forebay, Upload, UploadError, VerificationRefused
 
-# Litestar's routes do not tell where an ASGI application is mounted.
+# Litestar's routes do not show where an ASGI application is mounted.
 uploads = Forebay("data/", max_size=5 * GB, files_at="/files", resumable_at="/uploads")
 
 
@@ -53,7 +53,7 @@ async def checked(request: Request[Any, Any, Any]) -> Any:
         if upload.head.headers.get("authorization") != "Bearer let-me-in":
             return await upload.reject(403, "That token is not known.")
         async for _received in upload.stream():
-            pass  # tell somebody how far it is
+            pass  # report the progress
         await upload.publish()
         return {"name": upload.name, "size": upload.size}
 

@@ -1,4 +1,4 @@
-"""Starlette: resumable uploads mounted, routes with a declared upload and form, one by hand.
+"""Starlette: resumable uploads mounted, routes with a declared upload and form, a manual upload.
 
 uvicorn --http forebay.http.direct:DirectProtocol examples.starlette_app:app
 """
@@ -24,16 +24,16 @@ async def video(request: Request) -> Response:
     async with uploads.received(
         request, to="videos/", types=["video/*"], digest="sha256"
     ) as upload:
-        told = {"name": upload.name, "size": upload.size, "sha256": upload.digest}
-    return JSONResponse(told)
+        result = {"name": upload.name, "size": upload.size, "sha256": upload.digest}
+    return JSONResponse(result)
 
 
 async def form(request: Request) -> Response:
     async with uploads.received_form(
         request, files={"clip": "clips/"}, required=["title", "clip"]
     ) as form:
-        told = {"title": form["title"], "clip": form["clip"].name}
-    return JSONResponse(told)
+        result = {"title": form["title"], "clip": form["clip"].name}
+    return JSONResponse(result)
 
 
 async def checked(request: Request) -> Response:
@@ -42,7 +42,7 @@ async def checked(request: Request) -> Response:
             refusal: Response = await upload.reject(403, "That token is not known.")
             return refusal
         async for _received in upload.stream():
-            pass  # tell somebody how far it is
+            pass  # report the progress
     return JSONResponse({"name": upload.name, "size": upload.size})
 
 

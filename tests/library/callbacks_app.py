@@ -1,4 +1,4 @@
-"""Notes what each callback is given; `on_complete` fails while the file `fail` is there."""
+"""Writes down what each callback gets; `on_complete` fails while the file `fail` is there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes in a file what it is told of, and never gets over the first."""
+"""Writes each call of `on_complete` to a file, and hangs in the first one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of a framework hold for uploads, and what it has read is never made up for."""
+"""Limits of a framework hold for uploads, and the rest of a body is never taken for the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may fails closed: what an application returns that is not clearly a yes is a no."""
+"""Authorisation fails closed: a result that is not clearly a yes is a no."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ ADMITTED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "known_as"), ADMITTED.values(), ids=ADMITTED)
-def test_an_id_is_kept_as_text_whatever_it_is(app: Application, answer: Any, known_as: str):
+def test_an_id_is_stored_as_text_whatever_its_type(app: Application, answer: Any, known_as: str):
     app.answer = lambda: answer
     assert app.put().status_code == 201
     assert app.principals == [known_as]
@@ -174,7 +174,7 @@ def test_a_function_may_return_something_to_await(app: Application, kind: str):
 
 
 @pytest.mark.parametrize("owner", [0, 7, USER, "alice", Principal("bob")])
-def test_who_began_an_upload_is_known_again_and_nobody_else_finds_it(app: Application, owner: Any):
+def test_only_the_client_that_created_an_upload_finds_it(app: Application, owner: Any):
     tus = {"tus-resumable": "1.0.0"}
     app.answer = lambda: owner
     made = httpx.post(f"{app.serving.url}/uploads/", headers={**tus, "upload-length": "10"})

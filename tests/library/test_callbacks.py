@@ -59,7 +59,7 @@ WAYS = ["/files/", "/fixed", "/moved", "/hand"]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_a_whole_upload_is_called_and_who_sends_it(application: Start, way: str):
+def test_callbacks_get_the_name_and_the_client_of_a_whole_upload(application: Start, way: str):
     """Bug: callbacks were given the stored name, and no head."""
     app = application(APP)
     for _ in range(2):  # the second is renamed, but where the handler refuses that
@@ -100,7 +100,9 @@ def test_what_a_whole_upload_is_called_and_who_sends_it(application: Start, way:
         ("..", None),
     ],
 )
-def test_a_name_that_cannot_be_stored_is_told_as_text(application: Start, sent: str, shown: Any):
+def test_callbacks_get_a_name_that_cannot_be_stored_as_text(
+    application: Start, sent: str, shown: Any
+):
     app = application(APP)
     seen = Seen(app)
     answer = httpx.post(

@@ -97,7 +97,7 @@ def test_a_file_is_looked_at_and_read(app: Application):
     assert get(app, "read", name="in") == (404, "FB_NOT_FOUND")
 
 
-def test_whoever_removes_a_file_it_is_told(app: Application):
+def test_on_delete_is_called_for_every_removed_file(app: Application):
     for number in range(3):
         put(app, f"in/{number}", b"abc")
     assert call(app, "delete", name="in/0") == {"name": "in/0", "size": 3}
@@ -114,7 +114,7 @@ def test_whoever_removes_a_file_it_is_told(app: Application):
     assert app.published() == {"in/2": 3}
 
 
-def test_a_finished_upload_that_is_removed_by_its_id_is_told_of(app: Application):
+def test_on_delete_is_called_for_a_finished_upload_removed_by_its_id(app: Application):
     path = finished(app, "t.bin")
     assert app.published() == {"t.bin": 3}
     assert httpx.delete(app.url + path, headers={**TUS, "x-user": "ann"}).status_code == 204
@@ -207,7 +207,7 @@ def test_a_page_has_a_size(tmp_path: Any):
 @pytest.mark.parametrize(
     ("given", "told_as"), [(None, ""), ("ann", "ann"), (7, "7"), (0, "0"), (Principal("bo"), "bo")]
 )
-def test_who_removes_a_file_may_be_any_id(tmp_path: Any, given: Any, told_as: str):
+def test_the_principal_that_removes_a_file_may_be_any_id(tmp_path: Any, given: Any, told_as: str):
     uploads = Forebay(tmp_path)
     removers = []
 

@@ -15,7 +15,7 @@ from forebay.errors import TooLarge
 from library.conftest import Start
 
 
-def test_the_framework_tells_unless_told_otherwise(application: Start, server: str):
+def test_the_framework_answers_errors_by_default(application: Start, server: str):
     app = application("library.odd_app:app", server)
     answer = httpx.post(f"{app.url}/own", content=b"x")
     assert answer.status_code == 403
@@ -23,7 +23,7 @@ def test_the_framework_tells_unless_told_otherwise(application: Start, server: s
     assert answer.json()["detail"]["code"] == "FB_FORBIDDEN"
 
 
-def test_an_installed_handler_tells_problems_and_text(application: Start, server: str):
+def test_an_installed_handler_answers_problems_and_text(application: Start, server: str):
     app = application("library.odd_app:handled_app", server)
     answer = httpx.post(f"{app.url}/in", content=b"x", headers={"X-Filename": ".."})
     assert answer.status_code == 400
@@ -116,7 +116,7 @@ def litestar_app(uploads: Forebay) -> Any:
 
 
 @pytest.mark.parametrize("make", [starlette_app, litestar_app])
-def test_each_framework_tells_a_refusal_in_its_own_way(make: Any, tmp_path: Path):
+def test_each_framework_answers_a_refusal_in_its_own_way(make: Any, tmp_path: Path):
     uploads = Forebay(tmp_path, durability="relaxed")
     app = make(uploads)
 
@@ -133,7 +133,7 @@ def test_each_framework_tells_a_refusal_in_its_own_way(make: Any, tmp_path: Path
     asyncio.run(ask())
 
 
-def test_a_request_of_django_is_sent_to_the_front(tmp_path: Path):
+def test_a_request_of_django_is_referred_to_in_front_of(tmp_path: Path):
     uploads = Forebay(tmp_path, durability="relaxed")
 
     class ASGIRequest:

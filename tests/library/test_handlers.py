@@ -50,7 +50,7 @@ def test_a_plain_handler_gets_the_file(odd: Application):
     assert Path(told["path"]).read_bytes() == DATA
 
 
-def test_everybody_is_told_of_one_upload_under_one_id(odd: Application):
+def test_all_callbacks_get_one_id_for_one_upload(odd: Application):
     answer = post(odd, "/in", X_Filename="told.bin").json()
     told = httpx.get(f"{odd.url}/told").json()
     kinds = [one["what"] for one in told]
@@ -73,7 +73,7 @@ def test_everybody_is_told_of_one_upload_under_one_id(odd: Application):
         ("/needs-a-number?number=x", 422),
     ],
 )
-def test_what_a_handler_raises_takes_the_file_back(odd: Application, path: str, status: int):
+def test_an_exception_of_a_handler_removes_the_file(odd: Application, path: str, status: int):
     answer = post(odd, path, X_Filename="gone.bin")
     assert answer.status_code == status
     wait_until_empty(odd)
@@ -81,7 +81,7 @@ def test_what_a_handler_raises_takes_the_file_back(odd: Application, path: str, 
     assert "complete" not in [one["what"] for one in told]
 
 
-def test_a_file_that_somebody_changed_is_not_taken_back(odd: Application):
+def test_a_file_that_was_changed_since_is_not_removed(odd: Application):
     assert post(odd, "/changed-and-raises", X_Filename="other.bin").status_code == 409
     assert (odd.folder / "in/other.bin").read_bytes() == b"somebody else's"
 
@@ -148,7 +148,7 @@ def test_a_chunked_body_cannot_pass_its_limit(odd: Application):
 
 
 @pytest.mark.parametrize("size", [0, 5, 1_000_000, 2_600_000])
-def test_without_a_destination_it_is_in_the_hand_and_then_gone(odd: Application, size: int):
+def test_an_upload_without_a_destination_is_readable_and_then_gone(odd: Application, size: int):
     told = post(odd, "/nowhere", DATA[:size]).json()
     assert told["length"] == told["size"] == size
     assert told["path"] is None
@@ -157,7 +157,7 @@ def test_without_a_destination_it_is_in_the_hand_and_then_gone(odd: Application,
 
 
 @pytest.mark.parametrize("size", [5, 2_600_000])
-def test_what_is_moved_is_kept(odd: Application, size: int):
+def test_a_moved_upload_stays(odd: Application, size: int):
     for name in ("there/it.bin", "there/it (1).bin"):  # a refused move can be tried again
         told = post(odd, "/moved/there", DATA[:size], X_Filename="it.bin").json()
         assert told["name"] == name
@@ -165,7 +165,7 @@ def test_what_is_moved_is_kept(odd: Application, size: int):
     assert "complete" in [one["what"] for one in httpx.get(f"{odd.url}/told").json()]
 
 
-def test_a_body_that_nobody_asks_for_is_an_error_and_leaves_a_sane_connection(odd: Application):
+def test_a_body_that_is_not_received_is_an_error_and_leaves_a_sane_connection(odd: Application):
     client = RawClient(odd)
     client.send(head("POST", "/unread", length=1000) + bytes(1000))
     assert client.response()[0] == 500
@@ -195,7 +195,7 @@ def test_a_body_left_half_read_is_an_error_and_leaves_nothing(odd: Application):
 @pytest.mark.parametrize(
     "way", ["stream", "chunks", "closed", "twice", "task", "published", "nothing"]
 )
-def test_no_success_is_told_of_a_body_that_was_not_received_to_its_end(
+def test_there_is_no_success_for_a_body_that_was_not_received_to_its_end(
     odd: Application, way: str, size: int
 ):
     if size == 0 and way == "chunks":
@@ -205,7 +205,9 @@ def test_no_success_is_told_of_a_body_that_was_not_received_to_its_end(
     wait_until_empty(odd)
 
 
-def test_what_broke_a_body_off_is_told_though_the_handler_swallowed_it(odd: Application):
+def test_an_error_that_broke_a_body_off_is_answered_though_the_handler_swallowed_it(
+    odd: Application,
+):
     assert post(odd, "/swallowed", DATA[:1001]).status_code == 413
     client = RawClient(odd)
     client.send(head("POST", "/swallowed", "Transfer-Encoding: chunked") + chunked([DATA[:1001]]))
@@ -216,7 +218,7 @@ def test_what_broke_a_body_off_is_told_though_the_handler_swallowed_it(odd: Appl
 
 
 @pytest.mark.parametrize("size", [0, 5, 2_600_000])
-def test_without_a_destination_it_is_kept_nowhere_by_hand_too(odd: Application, size: int):
+def test_a_manual_upload_without_a_destination_is_gone(odd: Application, size: int):
     told = post(odd, "/nowhere-by-hand", DATA[:size], X_Filename="it.bin").json()
     assert (told["length"], told["name"], told["path"]) == (size, "it.bin", None)
     assert told["digest"] == hashlib.sha256(DATA[:size]).hexdigest()
@@ -224,7 +226,7 @@ def test_without_a_destination_it_is_kept_nowhere_by_hand_too(odd: Application, 
     wait_until_empty(odd)
 
 
-def test_what_is_moved_by_hand_is_kept_and_told_of(odd: Application):
+def test_a_manual_upload_that_is_moved_stays_and_completes(odd: Application):
     httpx.get(f"{odd.url}/told")
     for name in ("to/it.bin", "to/it (1).bin"):
         told = post(odd, "/moved-by-hand/to", DATA, X_Filename="it.bin").json()
@@ -253,7 +255,7 @@ def test_chunks_are_bounded_and_whole(odd: Application):
 
 
 @pytest.mark.parametrize("path", ["/pieces", "/moved/in", "/looked-at"])
-def test_a_compressed_body_is_told_of_as_what_it_stands_for(odd: Application, path: str):
+def test_a_compressed_body_is_described_by_its_decoded_content(odd: Application, path: str):
     data = b"some text, " * 10_000
     answer = post(odd, path, gzip.compress(data), Content_Encoding="gzip", X_Filename="z.txt")
     assert answer.status_code == 200, answer.text
@@ -327,7 +329,7 @@ def test_a_declared_form(odd: Application):
     ]
 
 
-def test_the_files_of_a_form_are_taken_back(odd: Application):
+def test_the_files_of_a_form_are_removed_after_an_error(odd: Application):
     files = [("clip", ("one.mp4", DATA)), ("clip", ("two.mp4", b"2"))]
     answer = httpx.post(f"{odd.url}/form", data={"title": "raise"}, files=files)
     assert answer.status_code == 409
@@ -343,7 +345,7 @@ def test_a_form_beyond_its_limit_is_refused_at_its_head(odd: Application):
     client.socket.close()
 
 
-def test_existing_handlers_get_their_form_as_ever(odd: Application):
+def test_existing_handlers_get_their_form_unchanged(odd: Application):
     files: list[Any] = [("files", ("a.bin", DATA, "video/mp4")), ("files", ("b.txt", b"b"))]
     answer = httpx.post(f"{odd.url}/plain-form", data={"title": "ä"}, files=files)
     assert answer.status_code == 200, answer.text
@@ -359,13 +361,13 @@ def test_existing_handlers_get_their_form_as_ever(odd: Application):
     assert urlencoded.json() == "b"
 
 
-def test_a_file_of_an_existing_form_can_be_kept_without_a_copy(odd: Application):
+def test_a_file_of_an_existing_form_can_be_published_without_a_copy(odd: Application):
     answer = httpx.post(f"{odd.url}/plain-form-kept", files={"file": ("k.bin", DATA)})
     assert answer.json() == {"name": "kept/k.bin"}
     assert (odd.folder / "kept/k.bin").read_bytes() == DATA
 
 
-def test_a_malformed_form_is_told_in_the_frameworks_terms(odd: Application):
+def test_a_malformed_form_is_answered_in_the_frameworks_terms(odd: Application):
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = httpx.post(f"{odd.url}/plain-form", content=b"no form", headers=kind)
     assert answer.status_code == 400

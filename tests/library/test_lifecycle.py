@@ -1,4 +1,4 @@
-"""Start and stop: by a lifespan, by hand, by the first request; again and again."""
+"""Start and stop: by a lifespan, by a call, by the first request; again and again."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def all_of_it_again(app: Any, uploads: Forebay) -> None:
     await uploads.stop()
 
 
-def test_a_loop_that_was_closed_under_it_is_left_behind(tmp_path: Path):
+def test_after_its_loop_was_closed_it_starts_in_another(tmp_path: Path):
     """As a TestClient without `with` does: every request has a loop of its own."""
     uploads, app = make(tmp_path, lifespan=None)
     client = TestClient(app)
@@ -95,17 +95,17 @@ def test_a_loop_that_was_closed_under_it_is_left_behind(tmp_path: Path):
         assert client.post("/seen", content=b"abcd").json() == 4
         begun = client.post("/uploads/", headers={**TUS, "Upload-Length": "3"})
         assert begun.status_code == 201
-        told = client.head(begun.headers["location"], headers=TUS)
-        assert told.headers["upload-offset"] == "0"
+        found = client.head(begun.headers["location"], headers=TUS)
+        assert found.headers["upload-offset"] == "0"
     names = [thread.name for thread in threading.enumerate()]
-    kept = [name for name in names if name.startswith("forebay-sessions")]
-    assert len(kept) == 2  # those of the last loop, and of no other
+    threads = [name for name in names if name.startswith("forebay-sessions")]
+    assert len(threads) == 2  # those of the last loop, and of no other
     asyncio.run(uploads.stop())
 
 
-def test_what_a_closed_loop_kept_open_is_let_go_of(tmp_path: Path):
-    """Bug: an upload that was kept for the next request stayed locked, as the timer that ends that
-    belonged to the loop: the next request waited for 15 s, and was refused.
+def test_a_lock_that_a_closed_loop_held_is_released(tmp_path: Path):
+    """Bug: an upload that was held for the next request stayed locked, as the timer that releases
+    it belonged to the loop: the next request waited for 15 s, and was refused.
     """
     uploads, app = make(tmp_path, lifespan=None)
     client = TestClient(app)
@@ -123,7 +123,7 @@ def test_of_two_loops_that_begin_at_once_one_is_refused(tmp_path: Path):
     """Both began the same run, and the answers of its threads went to the wrong loop."""
     uploads, app = make(tmp_path)
     together = threading.Barrier(2, timeout=30)
-    told: list[str] = []
+    answers: list[str] = []
 
     async def begin() -> None:
         transport = httpx.ASGITransport(app)
@@ -131,9 +131,9 @@ def test_of_two_loops_that_begin_at_once_one_is_refused(tmp_path: Path):
             together.wait()
             try:
                 answer = await client.post("/seen", content=b"abcd")
-                told.append(f"{answer.status_code}")
+                answers.append(f"{answer.status_code}")
             except RuntimeError as error:
-                told.append(f"{error}")
+                answers.append(f"{error}")
             await asyncio.to_thread(together.wait)  # until now both loops are there
             with contextlib.suppress(RuntimeError):
                 await client.post("/seen", content=b"abcd")
@@ -143,7 +143,7 @@ def test_of_two_loops_that_begin_at_once_one_is_refused(tmp_path: Path):
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert sorted(told) == ["200", "This Forebay runs in another event loop; make one for each."]
+    assert sorted(answers) == ["200", "This Forebay runs in another event loop; make one for each."]
     asyncio.run(uploads.stop())
 
 
@@ -236,7 +236,7 @@ def test_several_processes_serve_one_folder(own_application: Start):
 
 
 @pytest.mark.parametrize("way", ["/in", "/files/"])
-def test_who_was_killed_while_being_told_is_told_again(
+def test_on_complete_is_called_again_after_a_kill_during_the_call(
     own_application: Start, tmp_path: Path, way: str
 ):
     app = own_application("library.notified_app:app")

@@ -1,4 +1,4 @@
-"""Handlers that cancel, spawn, race or ignore: nothing is stored by mistake, and nobody waits."""
+"""Handlers that cancel, spawn, race or ignore: nothing is stored by mistake, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_of_two_that_read_one_body_one_gets_it(rough: Rough):
     assert len(rough.stored()) == 1
 
 
-def test_a_handler_that_never_reads_holds_nobody_up(rough: Rough):
+def test_a_handler_that_never_reads_delays_no_other_request(rough: Rough):
     for _ in range(3):
         assert rough.post("/ignores") == 200
     assert rough.stored() == []

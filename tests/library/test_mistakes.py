@@ -97,7 +97,7 @@ def test_a_whole_file_in_the_terms_of_a_resumable_upload_is_taken(careless: Appl
     assert post(careless, "/in", content=DATA, headers=whole).json() == "in/a.jpg"
 
 
-def test_who_uploads_to_nowhere_is_asked_for_and_watched_too(careless: Application):
+def test_an_upload_without_destination_is_authorised_and_reported_too(careless: Application):
     answer = post(careless, "/nowhere", content=DATA, headers={"x-filename": "a.jpg"})
     assert answer.json() == "somebody"
     told = httpx.get(f"{careless.url}/told").json()

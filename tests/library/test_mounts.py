@@ -217,7 +217,7 @@ def test_an_upload_of_tus_begins_at_the_files_of_an_application(application: Sta
     assert "tus-version" in httpx.options(f"{app.url}/files/").headers
 
 
-def test_parts_of_files_are_taken_where_state_is_kept_and_refused_elsewhere(
+def test_parts_of_files_are_accepted_with_upload_state_and_refused_without(
     application: Start, server: str
 ):
     part = {"Content-Range": "bytes 0-4/10"}

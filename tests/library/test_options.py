@@ -1,4 +1,4 @@
-"""What a developer writes beside a route is judged where it is written, with a reason."""
+"""Options of a route are checked where they are written; errors say why."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from forebay.library.options import make_form_options, make_options
         (lambda: make_form_options("v/", max_size=0), "max_size cannot be 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_where_it_is_written(make: Callable[[], Any], reason: str):
+def test_impossible_options_are_refused_where_they_are_written(
+    make: Callable[[], Any], reason: str
+):
     with pytest.raises(ConfigError) as raised:
         make()
     assert reason in raised.value.message

@@ -1,4 +1,4 @@
-"""A file whose answer is an error is taken back before that is seen, whoever makes it."""
+"""A file whose answer is an error is removed before the client sees that, whoever answers."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ WAYS = ["/one", "/form", "/by-hand"]
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["fine", "moved"])
-def test_a_file_whose_answer_is_no_error_stays_and_is_told_of_before_it(
+def test_a_file_whose_answer_is_no_error_stays_and_completes_before_it(
     case: Case, way: str, kind: str
 ):
     assert case.post(f"{way}/{kind}") in (200, 303)
@@ -177,9 +177,7 @@ def test_a_file_whose_answer_is_no_error_stays_and_is_told_of_before_it(
 @pytest.mark.parametrize(
     "kind", ["refused", "failed", "no file", "cannot be sent", "begins and breaks"]
 )
-def test_a_file_whose_answer_is_an_error_or_never_comes_is_taken_back(
-    case: Case, way: str, kind: str
-):
+def test_a_file_whose_answer_is_an_error_or_never_comes_is_removed(case: Case, way: str, kind: str):
     status = case.post(f"{way}/{kind}")
     # hypercorn has sent the head of what breaks only then
     assert status >= 400 or kind == "begins and breaks"
@@ -187,7 +185,7 @@ def test_a_file_whose_answer_is_an_error_or_never_comes_is_taken_back(
 
 
 @pytest.mark.parametrize("path", ["/after/refused", "/after/broken", "/wrong"])
-def test_an_error_after_the_block_takes_back_too(case: Case, path: str):
+def test_an_error_after_the_block_removes_the_file_too(case: Case, path: str):
     assert case.post(path) >= 400
     assert (case.stored(), case.told) == ([], [])
 
@@ -220,7 +218,7 @@ def test_what_is_outside_of_the_application_counts_on_our_server(tmp_path: Path,
 
 
 @pytest.mark.parametrize("server", ["direct", "uvicorn"])
-def test_litestar_takes_back_too(tmp_path: Path, server: str):
+def test_litestar_removes_the_file_too(tmp_path: Path, server: str):
     case = Case(tmp_path / "data")
 
     @post("/one/{kind:str}")

@@ -1,4 +1,4 @@
-"""What an application got wrong is told when it starts, and names what to change."""
+"""Mistakes of an application are errors at its start, which say what to change."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_what_is_not_in_the_body_may_stand_beside_an_upload(tmp_path: Path):
     started(uploads, app)
 
 
-def test_a_file_that_looks_like_a_folder_is_warned_of(
+def test_a_file_name_that_looks_like_a_folder_is_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     uploads = Forebay(tmp_path / "data")
@@ -203,7 +203,7 @@ def test_errors_speak_of_the_limits_of_the_route_and_not_of_flags(tmp_path: Path
     assert [answer.json().get("limit") for answer in told] == [10, 10, None, 2000, 2000, 2000]
 
 
-def test_trio_is_refused_in_words(tmp_path: Path):
+def test_trio_is_refused_with_a_reason(tmp_path: Path):
     pytest.importorskip("trio")
     code = (
         "import trio, forebay\n"
