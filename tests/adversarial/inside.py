@@ -15,8 +15,7 @@ from uvicorn.server import ServerState
 
 from forebay.http.direct import DirectProtocol
 from forebay.http.limits import ConnectionLimits
-
-RST = b"\1\0\0\0\0\0\0\0"
+from raw_http import AsyncRawClient
 
 
 class Served:
@@ -50,14 +49,14 @@ class Served:
 
     async def ask(self, request: bytes, *, half_close: bool = False) -> bytes:
         """All that the server answers until it closes."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        try:
-            writer.write(request)
+        async with self.client() as client:
+            client.writer.write(request)
             if half_close:
-                writer.write_eof()
-            return await asyncio.wait_for(reader.read(), 20)
-        finally:
-            writer.close()
+                client.half_close()
+            return await asyncio.wait_for(client.read_all(), 20)
+
+    def client(self) -> AsyncRawClient:
+        return AsyncRawClient("127.0.0.1", self.port)
 
     async def idle(self) -> bool:
         return await eventually(lambda: not self.state.connections and not self.state.tasks)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adversarial.attack import ATTACKERS, others_are_served
 from adversarial.conftest import Run
 from adversarial.test_receive_source import Messages
 from adversarial.test_source import draining
@@ -130,38 +131,5 @@ def test_others_are_served_while_many_send_forms_of_tiny_parts(
 ):
     limits = ("--form-max-parts", "1000000", "--form-max-fields", "1000000")
     server = start_server("--durability", "relaxed", "--threads", "2", *limits)
-    wire = PARTS["parameters"] * 600
-
-    async def main() -> None:
-        sent = [0] * 12
-
-        async def attack(number: int) -> None:
-            _, writer = await asyncio.open_connection(server.host, server.port)
-            writer.write(head("POST", "/files/", TYPE, length=10**12))
-            try:
-                while True:
-                    writer.write(wire)
-                    await writer.drain()
-                    sent[number] += 1
-                    await asyncio.sleep(0)
-            finally:
-                writer.transport.abort()
-
-        async def others() -> None:
-            while min(sent) < 3:
-                await asyncio.sleep(0.01)
-            for number in range(5):
-                reader, writer = await asyncio.open_connection(server.host, server.port)
-                writer.write(head("PUT", f"/files/b{number}", length=100_000) + content(100_000))
-                assert b" 201" in await reader.readline()
-                writer.close()
-
-        attacks = [asyncio.create_task(attack(number)) for number in range(12)]
-        await asyncio.wait_for(others(), 60)
-        assert not any(task.done() for task in attacks)
-        for task in attacks:
-            task.cancel()
-        await asyncio.gather(*attacks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # until the connections are closed
-
-    asyncio.run(main())
+    heads = [head("POST", "/files/", TYPE, length=10**12)] * ATTACKERS
+    others_are_served(server, heads, PARTS["parameters"] * 600)

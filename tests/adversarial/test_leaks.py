@@ -7,12 +7,11 @@ import contextlib
 import gc
 import os
 import random
-import socket
 import threading
 from pathlib import Path
 
 from adversarial.conftest import Run
-from adversarial.inside import RST, Served, eventually, serving
+from adversarial.inside import Served, eventually, serving
 from forebay.backends import make_store
 from forebay.config import Settings
 from forebay.engine.engine import Engine
@@ -51,27 +50,24 @@ REQUESTS = [
 
 async def one(served: Served, choose: random.Random) -> None:
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         request = choose.choice(REQUESTS).replace(b"*", b"%d" % choose.randrange(1 << 40))
         if choose.random() < 0.3:
             request = request[: choose.randrange(len(request) + 1)]
         how = choose.choice(["close", "reset", "half-close", "wait", "wait"])
-        try:
-            writer.write(request)
-            if choose.random() < 0.5:
-                await writer.drain()
-            if how == "half-close":
-                writer.write_eof()
-                await reader.read(1000)
-            elif how == "wait":
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(reader.read(choose.randrange(1, 5000)), 0.05)
-        finally:
-            if how == "reset":
-                end = writer.get_extra_info("socket")
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
-                writer.transport.abort()
-            writer.close()
+        async with served.client() as client:
+            try:
+                client.writer.write(request)
+                if choose.random() < 0.5:
+                    await client.writer.drain()
+                if how == "half-close":
+                    client.half_close()
+                    await client.reader.read(1000)
+                elif how == "wait":
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(client.reader.read(choose.randrange(1, 5000)), 0.05)
+            finally:
+                if how == "reset":
+                    client.reset()
 
 
 def held(engine: Engine, served: Served) -> dict[str, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adversarial.attack import ATTACKERS, others_are_served
 from adversarial.conftest import Run
 from adversarial.test_source import draining
 from e2e.server import ServerProcess
@@ -151,42 +152,12 @@ def test_others_are_served_while_many_send_bodies_that_are_costly_to_decode(
         server: ServerProcess = PlainApplication(store_folder)
     else:
         server = start_server("--durability", "relaxed", "--threads", "2")
-    wire = unit * (64_000 // len(unit))
-
-    async def main() -> None:
-        sent = [0] * 12
-
-        async def attack(number: int) -> None:
-            _, writer = await asyncio.open_connection(server.host, server.port)
-            writer.write(head("PUT", f"/files/a{number}", "Transfer-Encoding: chunked"))
-            try:
-                while True:
-                    writer.write(wire)
-                    await writer.drain()
-                    sent[number] += 1
-                    await asyncio.sleep(0)
-            finally:
-                writer.transport.abort()
-
-        async def others() -> None:
-            while min(sent) < 3:
-                await asyncio.sleep(0.01)
-            for number in range(5):
-                reader, writer = await asyncio.open_connection(server.host, server.port)
-                writer.write(head("PUT", f"/files/b{number}", length=100_000) + content(100_000))
-                assert b" 20" in await reader.readline()
-                writer.close()
-
-        attacks = [asyncio.create_task(attack(number)) for number in range(12)]
-        await others()
-        assert not any(task.done() for task in attacks)
-        for task in attacks:
-            task.cancel()
-        await asyncio.gather(*attacks, return_exceptions=True)
-        await asyncio.sleep(0.05)  # until the connections are closed
-
+    heads = [
+        head("PUT", f"/files/a{number}", "Transfer-Encoding: chunked")
+        for number in range(ATTACKERS)
+    ]
     try:
-        asyncio.run(main())
+        others_are_served(server, heads, unit * (64_000 // len(unit)))
     finally:
         server.kill()
 

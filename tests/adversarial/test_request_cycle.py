@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from adversarial.conftest import Run
-from adversarial.inside import RST, answer, eventually, read_all, serving
+from adversarial.inside import answer, eventually, read_all, serving
 from certificates import self_signed
 from forebay.engine.transfer.pump import BodyWriter, pump
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import UploadError
 from forebay.http.limits import ConnectionLimits
-from raw_http import chunked, content, head
+from raw_http import RESET, chunked, content, head
 
 MiB = 1 << 20
 CHUNKED = "Transfer-Encoding: chunked"
@@ -71,17 +71,16 @@ def test_who_waits_in_receive_takes_nothing_from_a_drain(run: Run):
             await answer(send, how.encode())
             await watching
 
-        async with serving(app) as served:
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-            writer.write(head("PUT", "/", CHUNKED, CLOSE) + b"%x\r\n" % len(data) + data[:1000])
+        async with serving(app) as served, served.client() as client:
+            chunk = b"%x\r\n" % len(data) + data[:1000]
+            client.writer.write(head("PUT", "/", CHUNKED, CLOSE) + chunk)
             await eventually(lambda: len(sink.data) == 1000)
             begun.set()
             for start in range(1000, len(data), 9973):
-                writer.write(data[start : start + 9973])
+                client.writer.write(data[start : start + 9973])
                 await asyncio.sleep(0)
-            writer.write(b"\r\n0\r\n\r\n")
-            assert (await reader.read()).endswith(b"\r\n\r\nwhole")
-            writer.close()
+            client.writer.write(b"\r\n0\r\n\r\n")
+            assert (await client.read_all()).endswith(b"\r\n\r\nwhole")
         assert sink.data == data
         assert watched == ["http.disconnect"]
         workers.close()
@@ -114,18 +113,16 @@ def test_a_receive_that_was_given_up_takes_nothing_from_who_comes_after_it(run: 
             await answer(send)
 
         fields = (CHUNKED,) if framing == "chunked" else ()
-        async with serving(app) as served:
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        async with serving(app) as served, served.client() as client:
             size = None if fields else len(data)
-            writer.write(head("PUT", "/", CLOSE, *fields, length=size))
+            client.writer.write(head("PUT", "/", CLOSE, *fields, length=size))
             await given_up.wait()
             body = chunked([data]) if fields else data
-            writer.write(body[:100_000])
+            client.writer.write(body[:100_000])
             await asyncio.sleep(0.05)
             sent.set()
-            writer.write(body[100_000:])
-            assert b" 200 " in await reader.read()
-            writer.close()
+            client.writer.write(body[100_000:])
+            assert b" 200 " in await client.read_all()
         assert sink.data == data
         workers.close()
 
@@ -167,13 +164,11 @@ def test_one_of_two_receives_given_up_leaves_the_other_its_message(run: Run):
             ready.set()
             await answer(send, (await first)["body"])
 
-        async with serving(app) as served:
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-            writer.write(head("PUT", "/", CLOSE, length=3))
+        async with serving(app) as served, served.client() as client:
+            client.writer.write(head("PUT", "/", CLOSE, length=3))
             await ready.wait()
-            writer.write(b"abc")
-            assert (await asyncio.wait_for(reader.read(), 20)).endswith(b"\r\n\r\nabc")
-            writer.close()
+            client.writer.write(b"abc")
+            assert (await asyncio.wait_for(client.read_all(), 20)).endswith(b"\r\n\r\nabc")
 
     run(main())
 
@@ -303,7 +298,7 @@ def test_an_application_that_waits_for_the_client_to_leave_is_told(run: Run, how
             await asyncio.to_thread(client.sendall, sending)
             await waiting.wait()
             if how == "reset":
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             client.close()
             await asyncio.wait_for(told.wait(), 20)
         workers.close()
@@ -399,14 +394,13 @@ def test_a_drain_of_the_server_ends_a_connection_that_skips_a_rest(run: Run):
             await answer(send)
 
         async with serving(app) as served:
-            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-            writer.write(head("PUT", "/", length=1000) + bytes(500))
-            await reader.readuntil(b"\r\n\r\nok")
-            for connection in list(served.state.connections):
-                connection.shutdown()
-            writer.write(bytes(500))
-            assert await asyncio.wait_for(reader.read(), 20) == b""
-            writer.close()
+            async with served.client() as client:
+                client.writer.write(head("PUT", "/", length=1000) + bytes(500))
+                assert (await client.response()).body == b"ok"
+                for connection in list(served.state.connections):
+                    connection.shutdown()
+                client.writer.write(bytes(500))
+                assert await asyncio.wait_for(client.read_all(), 20) == b""
             assert await served.idle()
 
     run(main())
@@ -474,7 +468,7 @@ def test_a_connection_and_its_requests_are_gone_without_a_collection(run: Run):
                         client.shutdown(socket.SHUT_WR)
                         await asyncio.to_thread(client.recv, MiB)
                     elif how == "reset":
-                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
                     client.close()
                 assert await served.idle()
                 await asyncio.sleep(0.02)

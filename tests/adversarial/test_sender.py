@@ -14,11 +14,11 @@ from collections.abc import Iterator
 import pytest
 
 from adversarial.conftest import Run
-from adversarial.inside import RST, eventually
+from adversarial.inside import eventually
 from forebay.engine.transfer.workers import Workers
 from forebay.http.drain import duplicate_socket
 from forebay.http.sendfile import FileSender, Runner, ThreadRunner
-from raw_http import content
+from raw_http import RESET, content
 
 MiB = 1 << 20
 
@@ -91,7 +91,7 @@ def test_a_reader_that_goes_away_ends_it(run: Run, end: str):
             task = asyncio.create_task(sender.send(b"", fd, 0, 32 * MiB, workers))
             await asyncio.to_thread(client.recv, 1000)
             if end == "reset":
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             client.close()
             with duplicate, pytest.raises(OSError):
                 await asyncio.wait_for(task, 20)

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 import pytest
 
 from adversarial.conftest import Run
-from adversarial.inside import RST, eventually
+from adversarial.inside import eventually
 from forebay.engine.transfer.pump import BodyWriter, Hashing, pump
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import IncompleteBody, MalformedBody, ShuttingDown, TooLarge
 from forebay.http.drain import TURN, SocketSource, duplicate_socket
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
-from raw_http import chunked, content, split
+from raw_http import RESET, chunked, content, split
 
 MiB = 1 << 20
 
@@ -361,7 +361,7 @@ def test_an_end_before_the_end_is_told_as_such(run: Run, end: str, framing: obje
             if end == "half-close":
                 drain.peer.shutdown(socket.SHUT_WR)
             elif end == "reset":
-                drain.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST)
+                drain.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             if end != "half-close":
                 drain.peer.close()
             with pytest.raises(IncompleteBody):
