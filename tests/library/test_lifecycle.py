@@ -172,9 +172,9 @@ def test_the_applications_own_lifespan_runs_inside(tmp_path: Path):
 @pytest.mark.parametrize("to", ["../out/", "/etc/", "a//b/", ".hidden/", "a/../b/"])
 def test_a_destination_is_below_the_folder(tmp_path: Path, to: str):
     uploads = Forebay(tmp_path / "data", durability="relaxed")
-    with pytest.raises(ConfigError, match="is no destination"):
+    with pytest.raises(ConfigError, match="is not a destination"):
         uploads.receive(to=to)
-    with pytest.raises(ConfigError, match="is no destination"):
+    with pytest.raises(ConfigError, match="is not a destination"):
         uploads.form(files={"clip": to})
     uploads.close()
 

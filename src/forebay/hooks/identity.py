@@ -14,7 +14,7 @@ logger = logging.getLogger("forebay")
 
 _EXPECTED = (
     "Return a Principal, an id (text, an int or a UUID), Principal.anonymous or True for "
-    "somebody without a name, or False to refuse."
+    "a client without a name, or False to refuse."
 )
 
 

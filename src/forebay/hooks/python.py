@@ -48,16 +48,7 @@ class PythonHooks:
         return bool(self.completers)
 
     async def complete(self, completion: Completion, returned: set[str]) -> None:
-        errors: list[Exception] = []
-        for name, completer in named(self.completers):
-            if name not in returned:
-                try:
-                    await call(completer, completion)
-                    returned.add(name)
-                except Exception as error:  # the others are still called
-                    errors.append(error)
-        if errors:
-            raise errors[0]
+        await _call_each(self.completers, completion, returned)
 
     @property
     def progresses(self) -> bool:
@@ -72,14 +63,25 @@ class PythonHooks:
         return bool(self.deleters)
 
     async def delete(self, deletion: Deletion) -> None:
-        errors: list[Exception] = []
-        for deleter in self.deleters:
+        await _call_each(self.deleters, deletion, set())
+
+
+async def _call_each(
+    functions: Iterable[Callable[..., Any]], event: object, returned: set[str]
+) -> None:
+    """Calls each function whose name is not in `returned`, and adds the names of those that return.
+    Raises the first error, after all were called.
+    """
+    errors: list[Exception] = []
+    for name, function in named(functions):
+        if name not in returned:
             try:
-                await call(deleter, deletion)
-            except Exception as error:  # the others are still called
+                await call(function, event)
+                returned.add(name)
+            except Exception as error:
                 errors.append(error)
-        if errors:
-            raise errors[0]
+    if errors:
+        raise errors[0]
 
 
 def judge_verdict(answer: object) -> None:

@@ -68,7 +68,7 @@ class AsgiRequest:
                 "Django has read the body before its view runs. Have Forebay receive it in front "
                 "of Django: uploads.in_front_of(get_asgi_application(), ...)."
             )
-        raise TypeError(f"{type(request).__name__} is no request that Forebay knows.")
+        raise TypeError(f"{type(request).__name__} is not a request that Forebay supports.")
 
     def source(self) -> Source:
         """The request's body. Raises RuntimeError when it was taken or read before: a second

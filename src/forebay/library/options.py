@@ -77,13 +77,13 @@ class UploadOptions:
             check_callable("to", self.to)
         elif self.to is not None:
             raise ConfigError(
-                f"{self.to!r} is no destination. Give a path under the folder of Forebay as text, "
+                f"{self.to!r} is not a destination. Give a path under Forebay's folder as text, "
                 "such as 'videos/', or a function that returns one."
             )
         for kind in self.types:
             if "/" not in kind:
                 raise ConfigError(
-                    f"{kind!r} is no media type. Give one such as 'video/mp4' or 'video/*'."
+                    f"{kind!r} is not a media type. Give one such as 'video/mp4' or 'video/*'."
                 )
         if self.digest is not None and self.digest not in known():
             raise ConfigError(
@@ -126,7 +126,7 @@ class UploadOptions:
                 raise refused(
                     "The function for `to`",
                     to,
-                    "Return a path under the folder of Forebay, such as 'videos/', or './' for "
+                    "Return a path under Forebay's folder, such as 'videos/', or './' for "
                     "that folder itself.",
                 )
             to = str.__str__(to)
@@ -198,7 +198,9 @@ def size_of(name: str, value: Bytes | None, *, least: int = 0) -> int | None:
         size = parse_size(value) if isinstance(value, str) else value
         if size is None or (isinstance(size, int) and size >= least):
             return size
-        why = "it is no whole number of bytes" if not isinstance(size, int) else "it is too small"
+        why = (
+            "it is not a whole number of bytes" if not isinstance(size, int) else "it is too small"
+        )
     except ValueError as error:
         why = str(error)
     raise ConfigError(f"{name} cannot be {value!r}: {why}. Give bytes, or text such as '2GB'.")
@@ -218,7 +220,7 @@ def folder_of(to: str) -> str:
             names.validate_path(segments)
     except InvalidName as error:
         raise ConfigError(
-            f"{to!r} is no destination: {error.message} Give a path under the folder of Forebay, "
+            f"{to!r} is not a destination: {error.message} Give a path under Forebay's folder, "
             "such as 'videos/'."
         ) from None
     return "/".join(segments if folder else segments[:-1])
