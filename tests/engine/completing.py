@@ -23,7 +23,7 @@ from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.engine.outbox.notifier import Notifier
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads.access import Accesses
+from forebay.engine.uploads.accesses import Accesses
 from forebay.engine.uploads.finish import Finisher
 from forebay.hooks.base import Completion as Completed
 from forebay.hooks.python import PythonHooks

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.maintenance.sweep import Sweeper
 from forebay.engine.offered import offered_by
-from forebay.engine.uploads.access import Accesses
+from forebay.engine.uploads.accesses import Accesses
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.model import NOTHING_OFFERED, Offered

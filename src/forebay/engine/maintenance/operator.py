@@ -14,7 +14,7 @@ from forebay.engine.context import EngineContext
 from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads.access import Accesses
+from forebay.engine.uploads.accesses import Accesses
 from forebay.engine.uploads.service import UploadService
 from forebay.errors import NotFound
 from forebay.hooks.python import PythonHooks

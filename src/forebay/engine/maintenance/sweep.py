@@ -16,7 +16,8 @@ from collections.abc import AsyncIterator, Callable
 from forebay.engine.outbox.durable import recover
 from forebay.engine.outbox.notifier import drop_gone
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads.access import Accesses, UploadAccess
+from forebay.engine.uploads.access import UploadAccess
+from forebay.engine.uploads.accesses import Accesses
 from forebay.engine.uploads.parts import release_part
 from forebay.errors import NotFound, StorageError, UploadBusy, WrongState
 from forebay.locks.base import Locks

@@ -19,7 +19,7 @@ from forebay.record import stored_of
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
     from forebay.engine.outbox.notifier import Notifier
-    from forebay.engine.uploads.access import Accesses
+    from forebay.engine.uploads.accesses import Accesses
     from forebay.engine.uploads.claims import Claim
     from forebay.sessions.base import Sessions
 

@@ -37,7 +37,8 @@ from forebay.stores.base import Reader
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
     from forebay.engine.outbox.notifier import Notifier
-    from forebay.engine.uploads.access import Accesses, UploadAccess
+    from forebay.engine.uploads.access import UploadAccess
+    from forebay.engine.uploads.accesses import Accesses
     from forebay.engine.uploads.finish import Finisher
     from forebay.sessions.base import Sessions
 

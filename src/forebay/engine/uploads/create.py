@@ -19,7 +19,7 @@ from forebay.stores.base import Publication
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-    from forebay.engine.uploads.access import Accesses
+    from forebay.engine.uploads.accesses import Accesses
     from forebay.engine.uploads.by_name import UploadsByName
     from forebay.engine.uploads.claims import Claim
     from forebay.engine.uploads.unfinished import Unfinished

@@ -17,7 +17,8 @@ from forebay.engine.outbox.durable import DurableOutbox
 from forebay.engine.outbox.notifier import Notifier
 from forebay.engine.transfer.pump import BodyWriter, Source
 from forebay.engine.uploads import lengths
-from forebay.engine.uploads.access import Accesses, UploadAccess, check_alive
+from forebay.engine.uploads.access import UploadAccess
+from forebay.engine.uploads.accesses import Accesses, check_alive
 from forebay.engine.uploads.append import Appender, AppendRequest, TrailerDigests
 from forebay.engine.uploads.at_once import store_at_once
 from forebay.engine.uploads.by_name import UploadsByName
