@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forebay.engine.maintenance.sweep import Sweeper
 from forebay.engine.offered import offered_by
 from forebay.engine.uploads.accesses import Accesses
 from forebay.engine.uploads.service import UploadService
@@ -41,21 +40,13 @@ class State:
         self._accesses = Accesses(
             engine.store, sessions, engine.workers, engine.authorise, lingering=True
         )
-        end_empty = self.sweeper().end_empty
-        self._uploads = UploadService(engine, self._accesses, self._removal, end_empty)
+        self._uploads = UploadService(engine, self._accesses, self._removal)
         self.error = None
 
-    def sweeper(self) -> Sweeper:
-        """Sweeps the store, and what state is open now."""
-        engine = self._engine
-        return Sweeper(
-            engine.store,
-            self.sessions,
-            engine.workers,
-            engine.locks,
-            self.notify_soon,
-            self._accesses,
-        )
+    @property
+    def accesses(self) -> Accesses | None:
+        """Access to the uploads; None while there is no open state."""
+        return self._accesses
 
     @property
     def is_offered(self) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.lifecycle import Command
 from forebay.engine.uploads import lengths
-from forebay.engine.uploads.lifecycle import Command
 from forebay.errors import (
     InconsistentLength,
     MethodNotAllowed,

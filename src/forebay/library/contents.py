@@ -10,8 +10,8 @@ from uuid import UUID
 
 from forebay.backends import has_state
 from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
+from forebay.engine.about import about_of
 from forebay.engine.files.browse import LARGEST_PAGE, read_folder
-from forebay.engine.uploads.about import about_of
 from forebay.errors import NotFound
 from forebay.library.lifecycle import Lifecycle
 from forebay.library.upload import Upload, upload_of_file

@@ -11,8 +11,10 @@ import pytest
 from engine.resumables import at, body, resumables, running, wish
 from forebay.engine import clock
 from forebay.engine.clock import ExpiryClock
+from forebay.engine.engine import Engine
 from forebay.engine.maintenance import housekeeping, operator
 from forebay.engine.maintenance.housekeeping import Housekeeping
+from forebay.engine.maintenance.sweep import Sweeper
 from forebay.engine.uploads import access as custody
 from forebay.engine.uploads import by_name as bindings
 from forebay.engine.uploads import commits
@@ -98,6 +100,17 @@ def test_a_mistake_that_is_put_right_leaves_nothing() -> None:
     assert made.now() == clocks.wall
 
 
+def swept_by(engine: Engine) -> Sweeper:
+    return Sweeper(
+        engine.store,
+        engine.sessions,
+        engine.workers,
+        engine.context.locks,
+        engine.state.notify_soon,
+        engine.state.accesses,
+    )
+
+
 def test_uploads_outlive_a_clock_that_is_set_past_their_end(tmp_path: Path, clocks: Clocks) -> None:
     """Also those that nobody holds just then: their client's next request is on its way."""
 
@@ -107,7 +120,7 @@ def test_uploads_outlive_a_clock_that_is_set_past_their_end(tmp_path: Path, cloc
             record = await uploads.create(wish(6))
             await uploads.append(at(record.id, 0), body(b"abc"))
             assert isinstance(engine.store, FileStore)
-            keeping = Housekeeping(engine.context, engine.state.sweeper())
+            keeping = Housekeeping(engine.context, swept_by(engine))
             clocks.set(YEAR)
             await keeping.clean()
             assert (await uploads.offset(record.id)).offset == 3
@@ -135,7 +148,7 @@ def test_a_start_and_a_sweep_by_hand_know_of_a_clock_that_was_set(
     async def main() -> None:
         async with running(tmp_path, retention=RETENTION) as engine:
             assert isinstance(engine.store, FileStore)
-            keeping = Housekeeping(engine.context, engine.state.sweeper())
+            keeping = Housekeeping(engine.context, swept_by(engine))
             begun = clock.CLOCK.now()
             await keeping.clean()
             clocks.set(YEAR)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import forebay
-from forebay.engine.uploads.lifecycle import (
+from forebay.engine.lifecycle import (
     ACTIONS,
     TRANSITIONS,
     Action,

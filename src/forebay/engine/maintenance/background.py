@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from forebay.engine.maintenance.housekeeping import Housekeeping
+from forebay.engine.maintenance.sweep import Sweeper
 from forebay.errors import SessionsUnavailable, StorageError, UploadError
 from forebay.sessions.base import Sessions
 
@@ -140,8 +141,19 @@ class Background:
         """Starts it again when the state was opened meanwhile."""
         if self._housekeeping is not None:
             await self._housekeeping.stop()
-        self._housekeeping = Housekeeping(self._engine, self._state.sweeper())
+        self._housekeeping = Housekeeping(self._engine, self._sweeper())
         await self._housekeeping.start()
+
+    def _sweeper(self) -> Sweeper:
+        engine, state = self._engine, self._state
+        return Sweeper(
+            engine.store,
+            state.sessions,
+            engine.workers,
+            engine.locks,
+            state.notify_soon,
+            state.accesses,
+        )
 
     async def _watch(self) -> None:
         while True:

@@ -81,8 +81,7 @@ async def cancel_upload(
     owner = Principal(record.principal)
     engine = EngineContext(settings, store, locks=locks, hooks=PythonHooks(lambda _: owner))
     accesses = Accesses(store, sessions, engine.workers, engine.authorise)
-    sweeper = Sweeper(store, sessions, engine.workers, locks, accesses=accesses)
-    uploads = UploadService(engine, accesses, Removal(engine), sweeper.end_empty)
+    uploads = UploadService(engine, accesses, Removal(engine))
     try:
         return await uploads.cancel(upload_id)
     finally:

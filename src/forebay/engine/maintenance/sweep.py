@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import itertools
 import logging
-import math
 from collections.abc import AsyncIterator, Callable
 
 from forebay.engine.outbox.durable import recover
@@ -18,7 +17,7 @@ from forebay.engine.outbox.notifier import drop_gone
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads.access import UploadAccess
 from forebay.engine.uploads.accesses import Accesses
-from forebay.engine.uploads.parts import release_part
+from forebay.engine.uploads.expire import end_expired
 from forebay.errors import NotFound, StorageError, UploadBusy, WrongState
 from forebay.locks.base import Locks
 from forebay.model import UploadRecord, UploadState
@@ -159,41 +158,19 @@ class Sweeper:
                 if not await self._end(accesses, record.id, now, swept):
                     left.add(record.id)  # asked for again, it would come again
 
-    async def end_empty(self, before: float) -> int:
-        """Ends some uploads of which no byte has come, and that were made before that time, the
-        first to expire first; how many.
-        """
-        assert self._accesses is not None
-        swept = Swept()
-        for record in await self._accesses.sessions.expired(math.inf, _STEP):
-            unused = record.state is UploadState.OPEN and not record.offset
-            if unused and record.created_at < before and not Extra.of(record).parts:
-                # Under its lock it has to expire as it did: with a byte it would later.
-                assert record.expires_at is not None
-                await self._end(self._accesses, record.id, record.expires_at, swept)
-        return swept.expired
-
     async def _end(self, accesses: Accesses, upload_id: str, now: float, swept: Swept) -> bool:
         try:
-            async with self._idle(accesses, upload_id) as access:
-                # Judged under the lock: its client may have come back since the page was read.
-                record = access.record
-                if record.expires_at is None or record.expires_at > now:
-                    return False
-                if is_whole(record):
-                    return False  # its record goes when its callback was called
-                if Extra.of(record).partial:
-                    await release_part(accesses.sessions, access)
-                if is_unnotified(record):  # the crash may be long ago, and yet it was not called
-                    return False
-                await access.remove()
-        except NotFound:  # it went
-            return False
+            record = await end_expired(accesses, upload_id, now)
         except UploadBusy:  # never in the middle of an append, nor while a final is made of it
             swept.busy += 1
             return False
         except StorageError as error:
             logger.warning("the expired upload %s cannot be removed: %s", upload_id, error)
+            return False
+        if record is None:
+            return False
+        self._notify(record)
+        if is_unnotified(record):
             return False
         swept.expired += 1
         return True

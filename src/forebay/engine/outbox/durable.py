@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.files.publish import OTHERS_WAIT, publish_noted
 from forebay.engine.files.withdraw import withdraw
+from forebay.engine.lifecycle import completed
 from forebay.engine.outbox.notifier import release_lock
 from forebay.engine.outbox.pending import WholeUpload
 from forebay.engine.transfer.workers import Workers
-from forebay.engine.uploads.recovery import completed
 from forebay.errors import NotFound, StorageError, UploadBusy, UploadError
 from forebay.locks.base import Lock, Locks
 from forebay.model import Stored, UploadRecord, UploadState
@@ -82,7 +82,7 @@ class DurableOutbox:
         published = await publish_noted(self._engine, staged, upload.publication, note)
         assert record is not None
         return dataclasses.replace(
-            record, **completed(record, published.file, replaced=published.replaced)
+            record, **completed(record, published.file, time.time(), replaced=published.replaced)
         )
 
     async def _recover(self, upload_id: str, lock: Lock) -> None:
@@ -176,4 +176,6 @@ async def _judge(
     if file is None:
         await sessions.delete(record.id)
         return None
-    return await sessions.update(record.id, version=record.version, **completed(record, file))
+    return await sessions.update(
+        record.id, version=record.version, **completed(record, file, time.time())
+    )

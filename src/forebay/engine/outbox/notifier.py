@@ -19,7 +19,7 @@ import time
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.uploads.about import about_of
+from forebay.engine.about import about_of
 from forebay.errors import NotFound, UploadBusy, UploadError
 from forebay.hooks.base import Completion
 from forebay.locks.base import Lock, Locks

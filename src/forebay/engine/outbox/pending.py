@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Protocol
 
-from forebay.engine.uploads.about import stored_fields
+from forebay.engine.about import stored_fields
 from forebay.hooks.base import Arrival, Candidate
 from forebay.model import Digest, Principal, Receive, Stored, UploadRecord, UploadState
 from forebay.record import WHOLE, Extra

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.uploads.lifecycle import Action, Event, after
+from forebay.engine.lifecycle import Action, Event, after
 from forebay.errors import DiskFull, NotFound, UploadError
 from forebay.model import Commit, UploadRecord
 from forebay.record import Extra, Outcome

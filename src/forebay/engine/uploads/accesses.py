@@ -7,11 +7,11 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.about import about_of
 from forebay.engine.clock import is_expired
-from forebay.engine.uploads.about import about_of
+from forebay.engine.lifecycle import Action, Command, action
 from forebay.engine.uploads.access import UploadAccess
 from forebay.engine.uploads.choice import claims_of
-from forebay.engine.uploads.lifecycle import Action, Command, action
 from forebay.engine.uploads.locking import UploadLocks
 from forebay.engine.uploads.recovery import Recovery
 from forebay.errors import (

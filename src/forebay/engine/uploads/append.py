@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.about import about_of
 from forebay.engine.transfer.admission import append_too_large
 from forebay.engine.transfer.pump import NO_HASHING, BodyWriter, Hashing, Source
 from forebay.engine.transfer.reporting import reported
 from forebay.engine.uploads import lengths
-from forebay.engine.uploads.about import about_of
 from forebay.engine.uploads.commits import Commits
 from forebay.engine.uploads.rehash import hash_stored
 from forebay.errors import (

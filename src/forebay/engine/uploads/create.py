@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.about import stored_fields
 from forebay.engine.ids import new_id
-from forebay.engine.uploads.about import stored_fields
 from forebay.engine.uploads.by_name import binding_of
 from forebay.engine.uploads.commits import expiry
 from forebay.errors import TooLarge, UploadError

@@ -13,10 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.about import about_of
 from forebay.engine.files.publish import OTHERS_WAIT, publish_noted
-from forebay.engine.uploads.about import about_of
-from forebay.engine.uploads.lifecycle import Event
-from forebay.engine.uploads.recovery import completed
+from forebay.engine.lifecycle import Event, completed
 from forebay.engine.uploads.rehash import hash_stored
 from forebay.errors import (
     DigestMismatch,
@@ -113,7 +112,7 @@ class Finisher:
         record = access.record
         wanted = Publication(record.name, record.conflict, extra.preconditions)
         published = await publish_noted(engine, access.staged, wanted, note)
-        done = completed(access.record, published.file, replaced=published.replaced)
+        done = completed(access.record, published.file, time.time(), replaced=published.replaced)
         await access.change(**done)
 
     async def _remember(

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from forebay.engine.uploads.lifecycle import Event
+from forebay.engine.lifecycle import Event
 from forebay.errors import InvalidRequest, NotFound, UploadBusy, WrongState
 from forebay.model import UploadRecord, UploadState
 from forebay.record import Extra

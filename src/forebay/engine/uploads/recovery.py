@@ -8,9 +8,9 @@ again. Requests and the sweep recover by this one rule, and only what they hold.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from forebay.engine.uploads.lifecycle import Event, after
+from forebay.engine.lifecycle import completed
 from forebay.model import FileInfo, UploadRecord, UploadState
 from forebay.record import Outcome, is_published
 
@@ -41,7 +41,7 @@ class Recovery:
         if record.state is UploadState.COMPLETING:
             found = await self.published_file(record)
             if found is not None:
-                await access.change(**completed(record, found))
+                await access.change(**completed(record, found, time.time()))
         if is_published(access.record) or access.record.state in _WITHOUT_DATA:
             await access.drop_data()
         return found is not None
@@ -52,14 +52,3 @@ class Recovery:
             return None
         identity = Outcome.of(record).identity
         return await self._run(self._store.published_from, record.id, record.final_name, identity)
-
-
-def completed(record: UploadRecord, file: FileInfo, *, replaced: bool = False) -> dict[str, Any]:
-    """What is recorded of an upload once `file` is published."""
-    duration = time.time() - record.created_at
-    outcome = Outcome.of(record).published(file, replaced=replaced, duration=duration)
-    return {
-        "state": after(record.state, Event.PUBLISHED),
-        "final_size": file.size,
-        "outcome": outcome.encode(),
-    }

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from forebay.engine.lifecycle import Action, Command, action
 from forebay.engine.outbox.durable import DurableOutbox
 from forebay.engine.outbox.notifier import Notifier
 from forebay.engine.transfer.pump import BodyWriter, Source
@@ -25,9 +26,8 @@ from forebay.engine.uploads.by_name import UploadsByName
 from forebay.engine.uploads.concatenation import Concatenation
 from forebay.engine.uploads.create import Creator
 from forebay.engine.uploads.finish import Finisher
-from forebay.engine.uploads.lifecycle import Action, Command, action
 from forebay.engine.uploads.parts import check_parts, release_part, total
-from forebay.engine.uploads.unfinished import EndEmpty, Unfinished
+from forebay.engine.uploads.unfinished import Unfinished
 from forebay.errors import OffsetMismatch, UploadError, WrongState
 from forebay.model import AppendUpload, CreateUpload, Stored, UploadRecord, UploadState
 from forebay.record import Extra, stored_of
@@ -66,7 +66,6 @@ class UploadService:
         engine: EngineContext,
         accesses: Accesses,
         removal: Removal,
-        end_empty: EndEmpty,
     ) -> None:
         self._engine = engine
         self.accesses = accesses
@@ -76,7 +75,7 @@ class UploadService:
         self._finisher = Finisher(engine, removal)
         self._appender = Appender(engine)
         self.by_name = UploadsByName(engine, sessions, self.accesses, self.notifier)
-        unfinished = Unfinished(engine, end_empty)
+        unfinished = Unfinished(engine, accesses)
         self._creator = Creator(engine, self.accesses, self.by_name, unfinished)
         self.concatenation = Concatenation(
             engine, sessions, self.accesses, self._finisher, self.notifier

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from forebay.engine.uploads.expire import end_empty
 from forebay.errors import TooManyUnfinished
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-
-EndEmpty = Callable[[float], Awaitable[int]]
-"""See `Sweeper.end_empty`."""
+    from forebay.engine.uploads.accesses import Accesses
 
 _COUNT_AGAIN = 10.0
 """Fewest seconds between two counts."""
@@ -31,14 +29,11 @@ _SHARE = 20
 
 
 class Unfinished:
-    """Counts the unfinished uploads of one engine, on its event loop.
+    """Counts the unfinished uploads of one engine, on its event loop."""
 
-    `end_empty` ends uploads without a byte that were created before a time; how many.
-    """
-
-    def __init__(self, engine: EngineContext, end_empty: EndEmpty) -> None:
+    def __init__(self, engine: EngineContext, accesses: Accesses) -> None:
         self._engine = engine
-        self._end_empty = end_empty
+        self._accesses = accesses
         self._ending: asyncio.Task[int] | None = None
         self._known = 0
         self._again_at: float | None = None
@@ -66,7 +61,9 @@ class Unfinished:
     async def _make_room(self) -> None:
         """One call at a time; others wait for its result."""
         if self._ending is None or self._ending.done():
-            self._ending = asyncio.ensure_future(self._end_empty(time.time() - _EMPTY_FOR))
+            self._ending = asyncio.ensure_future(
+                end_empty(self._accesses, time.time() - _EMPTY_FOR)
+            )
             self._ending.add_done_callback(self._ended)
         await asyncio.shield(self._ending)
 

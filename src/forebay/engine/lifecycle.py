@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from forebay.errors import WrongState
-from forebay.model import UploadState
+from forebay.model import FileInfo, UploadRecord, UploadState
+from forebay.record import Outcome
 
 
 class Command(StrEnum):
@@ -95,6 +97,19 @@ def after(state: UploadState, event: Event) -> UploadState:
     if following is None:
         raise WrongState(f"An upload that is {state} cannot be {event}.", state=state)
     return following
+
+
+def completed(
+    record: UploadRecord, file: FileInfo, now: float, *, replaced: bool = False
+) -> dict[str, Any]:
+    """The changes of a record once `file` is published, at the time `now`."""
+    duration = now - record.created_at
+    outcome = Outcome.of(record).published(file, replaced=replaced, duration=duration)
+    return {
+        "state": after(record.state, Event.PUBLISHED),
+        "final_size": file.size,
+        "outcome": outcome.encode(),
+    }
 
 
 def diagram() -> str:
