@@ -1,4 +1,4 @@
-"""Sending whole answers over ASGI, and telling errors to clients and to the log."""
+"""Whole answers over ASGI, and errors as answers and log lines."""
 
 from __future__ import annotations
 
@@ -23,24 +23,27 @@ logger = logging.getLogger("forebay")
 
 
 class InternalError(UploadError):
-    """A fault of Forebay's own, or of a hook: logged with its traceback under the same id."""
+    """A bug in Forebay or in a callback. Its traceback is logged with the same id."""
 
     code = "FB_INTERNAL"
     default = "The server failed; its log says why."
 
 
 async def send_answer(send: Send, answer: Answer) -> None:
+    """Sends a whole answer."""
     headers = [*answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
 def json_answer(status: int, value: object, extra: Iterable[Field] = ()) -> Answer:
+    """An answer with `value` as JSON, and `extra` fields."""
     body = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
     return json_bytes(status, body, extra)
 
 
 def json_bytes(status: int, body: bytes, extra: Iterable[Field] = ()) -> Answer:
+    """An answer with JSON that is encoded already, and `extra` fields."""
     return Answer(
         status,
         (
@@ -54,6 +57,7 @@ def json_bytes(status: int, body: bytes, extra: Iterable[Field] = ()) -> Answer:
 
 
 def text_answer(status: int, text: str, extra: Iterable[Field] = ()) -> Answer:
+    """An answer with plain text, and `extra` fields."""
     body = text.encode()
     return Answer(
         status,
@@ -67,9 +71,9 @@ def text_answer(status: int, text: str, extra: Iterable[Field] = ()) -> Answer:
 
 
 def answer_error(error: Exception, scope: dict[str, Any]) -> Answer:
-    """The answer that tells of `error`; leaves a log line with the same id (invariant 13)."""
+    """The answer to a failed request; logs the error with the same id (invariant 13)."""
     upload_id = secrets.token_hex(8)
-    if isinstance(error, MemoryError):  # this request's alone: all others go on
+    if isinstance(error, MemoryError):  # only this request fails
         logger.error("no memory for %s", describe(scope))
         error = OutOfMemory(retry_after=5)
     elif not isinstance(error, UploadError):
@@ -94,6 +98,6 @@ def answer_error(error: Exception, scope: dict[str, Any]) -> Answer:
 
 
 def describe(scope: dict[str, Any]) -> str:
-    """Method and path for a log line; what the client wrote, still percent-encoded."""
+    """Method and path for a log line, still percent-encoded."""
     path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
     return f"{scope['method']} {path.decode('ascii', 'backslashreplace')}"

@@ -1,4 +1,4 @@
-"""The application of `forebay serve`: the URL space of the design, and its lifespan."""
+"""The application of `forebay serve`: its routes, and its lifespan."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WELCOME = """Forebay takes files of any size.
 
 
 class ServerApp:
-    """Routes to the parts. `on_startup` and `on_shutdown` run in uvicorn's lifespan."""
+    """All routes. `on_startup` and `on_shutdown` run in uvicorn's lifespan."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ServerApp:
         try:
             await self._serve(scope, receive, cors_send)
         except Exception as error:
-            if cors_send.started:  # too late to tell the client
+            if cors_send.started:  # too late for another answer
                 raise
             await send_answer(cors_send, answer_error(error, scope))
 

@@ -1,7 +1,7 @@
-"""A body by way of ASGI's `receive()`: TLS, and servers other than ours.
+"""A body that comes through ASGI's `receive()`: under TLS, and on other servers.
 
-Pieces are gathered so that a thread is woken once a megabyte and not once per 64 KiB, but
-never for longer than a moment, and all such uploads together gather a bounded amount.
+Pieces are gathered into batches, so that a thread is woken once per megabyte and not once per
+64 KiB. A piece waits only for a moment, and all such uploads together gather a bounded amount.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 logger = logging.getLogger("forebay")
 
 BATCH = 1 << 20
+"""Bytes that are gathered for one job of a thread, when few uploads run."""
 SMALLEST_BATCH = 64 << 10
 TOGETHER = 16 << 20
-"""Most bytes that all sources of one process gather."""
+"""Most bytes that all sources of a process gather."""
 _SMALL_PIECE = 16 << 10
 _LEAST = 64
 BODY_WAS_READ = (
@@ -33,9 +34,9 @@ BODY_WAS_READ = (
     "a route, and no JSON, form or `await request.body()` beside it or in middleware."
 )
 TURN_WORK = 16 << 10
-"""Most work of taking a body apart in a turn, in units of `BodyWriter.work`: some 5 ms."""
+"""Most work of parsing a body in a turn, in units of `BodyWriter.work`: about 5 ms."""
 PATIENCE = 0.1
-"""Seconds a piece may wait for company."""
+"""Seconds that a piece may wait for others."""
 
 
 class ReceiveSource:
@@ -58,10 +59,10 @@ class ReceiveSource:
 
     @property
     def arrived(self) -> bool:
-        return False  # nobody can tell without waiting
+        return False  # not known without waiting
 
     def take_whole(self) -> bytes | None:
-        return None  # nobody can tell without waiting
+        return None  # not known without waiting
 
     async def turn(self, writer: BodyWriter, workers: Workers) -> bool:
         if self._pieces and self._stopped is None:  # the sink had no room for them
@@ -94,8 +95,8 @@ class ReceiveSource:
             await self._flushed()
         # What has arrived is written also when the body breaks off: it is a prefix.
         stopped = self._stopped
-        kept = isinstance(stopped, _KEEPING) and not stopped.detail.get("misplaced")
-        if self._pieces and (stopped is None or kept):
+        prefix = isinstance(stopped, _PREFIX_STAYS) and not stopped.detail.get("misplaced")
+        if self._pieces and (stopped is None or prefix):
             await self._write(writer, workers)
         if self._stopped is not None:
             raise self._stopped
@@ -113,12 +114,12 @@ class ReceiveSource:
         self._ended = not message.get("more_body", False)
         self._received += len(piece)
         if self._ended and self._received < (self.length or 0):
-            # Servers give all of it, or tell that the client left.
+            # Servers give all of it, or a disconnect.
             if not self._received:
                 raise RuntimeError(BODY_WAS_READ)
-            # Perhaps somebody has read the beginning: then these bytes belong elsewhere.
+            # Middleware may have read the beginning: then these bytes have another offset.
             raise IncompleteBody(misplaced=True)
-        return max(len(piece), _LEAST)  # a tiny one takes more memory than it has bytes
+        return max(len(piece), _LEAST)  # an object takes more memory than its bytes
 
     async def _write(self, writer: BodyWriter, workers: Workers) -> None:
         """Writes all pieces; of a sink that is full, only what it has room for."""
@@ -131,8 +132,8 @@ class ReceiveSource:
                 return
 
     def _start_flush(self, writer: BodyWriter, workers: Workers) -> None:
-        """The client is slow: what it sent so far goes to the store while it is waited for."""
-        self._timer = None  # the next piece to come sets it again
+        """Writes what a slow client has sent, while the next piece is awaited."""
+        self._timer = None  # the next piece sets it again
         if self._pieces and (self._flushing is None or self._flushing.done()):
             self._flushing = asyncio.ensure_future(self._flush(writer, workers))
 
@@ -145,14 +146,14 @@ class ReceiveSource:
                 self._timer = loop.call_later(PATIENCE, self._start_flush, writer, workers)
         except UploadError as error:
             self.stop(error)
-        except Exception as error:  # these pieces are lost: nothing may come after them
+        except Exception as error:  # these pieces are lost: nothing may be written after them
             logger.exception("a body could not be written")
             failed = StorageFailed("The body could not be written.")
             failed.__cause__ = error
             self.stop(failed)
 
     async def _flushed(self) -> None:
-        """Waits for the flush under way: pieces go to the store in their order."""
+        """Waits for the running flush, so that pieces are written in their order."""
         while self._flushing is not None and not self._flushing.done():
             try:
                 await asyncio.shield(self._flushing)
@@ -168,13 +169,13 @@ class ReceiveSource:
         if self._stopped is None:
             self._stopped = error
         if self._scope is not None:
-            with contextlib.suppress(RuntimeError):  # it has just ended by itself
+            with contextlib.suppress(RuntimeError):  # the wait has just ended
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
 
 def _feed_some(writer: BodyWriter, pieces: list[bytes]) -> list[bytes]:
-    """In a thread: what is left when so much work was done that others should have a turn. Large
-    pieces go one by one: copying them together costs more than a call.
+    """In a thread: one turn of work; returns the pieces that are left. Large pieces are written one
+    by one: joining them costs more than a call.
     """
     if sum(map(len, pieces)) < _SMALL_PIECE * len(pieces):
         pieces = [b"".join(pieces)]
@@ -192,4 +193,5 @@ def _feed_some(writer: BodyWriter, pieces: list[bytes]) -> list[bytes]:
     return []
 
 
-_KEEPING = (IncompleteBody, Interrupted)
+_PREFIX_STAYS = (IncompleteBody, Interrupted)
+"""Errors after which the bytes so far are part of the upload."""

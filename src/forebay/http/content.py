@@ -39,7 +39,7 @@ class Content:
         """Sends a part that is not empty; `more`: the response does not end with it.
 
         Raises RuntimeError when the bytes are not there (any more): by then a status has
-        been sent, and only a broken connection tells the client.
+        been sent, and only a broken connection shows it to the client.
         """
         fd = self._reader.fileno()
         if fd is not None and (stop - start > _SMALL or not more) and self._goes_straight(send):

@@ -1,4 +1,4 @@
-"""One timer for a connection, moved without touching the event loop's heap each time."""
+"""One timer for a connection, which can be moved without a call to the event loop each time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Deadline:
-    """Calls `passed` when the time that was set last has come."""
+    """Calls `passed` at the time that was set last."""
 
     __slots__ = ("_loop", "_passed", "_timer", "_when")
 
@@ -18,22 +18,23 @@ class Deadline:
         self._when = 0.0
 
     def set(self, seconds: float) -> None:
-        """From now on; 0 is never."""
+        """Moves the deadline to so many seconds from now; 0: never."""
         self._when = 0.0
         if not seconds:
             return
         self._when = self._loop.time() + seconds
         if self._timer is not None:
             if self._timer.when() <= self._when:
-                return  # it fires, sees that it is early, and goes on
+                return  # it fires early, and is set again then
             self._timer.cancel()
         self._timer = self._loop.call_at(self._when, self._fire)
 
     def clear(self) -> None:
+        """Sets no deadline."""
         self._when = 0.0
 
     def close(self) -> None:
-        """For good. Lets go of `passed`, whose owner holds this: no cycle stays."""
+        """Stops the timer for good. Drops `passed`, whose owner holds this object: a cycle."""
         self._when = 0.0
         self._passed = _nothing
         if self._timer is not None:

@@ -9,7 +9,7 @@ from forebay.protocol.response_fields import MAY_REPEAT
 
 
 class DefaultHead:
-    """As bytes, made once a second for all connections."""
+    """Those fields as bytes, encoded once a second for all connections."""
 
     __slots__ = ("count", "fields", "lines", "names")
 
@@ -18,7 +18,8 @@ class DefaultHead:
         self.lines = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
         self.count = len(fields)
         self.names = frozenset(name.lower() for name, _ in fields) - MAY_REPEAT
-        """Those that an application may set itself, and then come once all the same."""
+        """Names of fields that an application may set itself; each is still sent once."""
 
     def without(self, names: Collection[bytes]) -> DefaultHead:
+        """The same without the fields of these names, in lower case."""
         return DefaultHead([field for field in self.fields if field[0].lower() not in names])

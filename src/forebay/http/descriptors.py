@@ -1,4 +1,4 @@
-"""File descriptors: as many as the system gives this process, and a word where those are few."""
+"""The limit of file descriptors: raised at the start, with a warning where it is too low."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("forebay")
 
 MOST = 1 << 16
-"""The soft limit is raised no further, unless `--max-uploads` needs it."""
+"""The soft limit is raised to this at most, or to what `--max-uploads` needs."""
 OF_AN_UPLOAD = 3
-"""Its connection, the duplicate that a thread reads from, and its file."""
+"""The connection, its duplicate that a thread reads from, and the file."""
 OTHERS = 128
+"""For everything but uploads."""
 
 
 def needed(settings: Settings) -> int:
-    """Descriptors that a process may have open when all uploads are its own."""
+    """Descriptors that a process needs when it has all uploads."""
     return OF_AN_UPLOAD * settings.max_uploads + OTHERS
 
 

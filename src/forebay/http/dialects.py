@@ -1,4 +1,4 @@
-"""Which dialects of resumable uploads are offered, in the order they are asked."""
+"""The dialects of resumable uploads."""
 
 from __future__ import annotations
 
@@ -15,4 +15,5 @@ if TYPE_CHECKING:
 
 
 def dialects(engine: Engine) -> Sequence[UploadDialect]:
+    """All dialects, in the order in which a request is offered to them."""
     return (Tus(engine), Partial(engine), Ietf(engine))

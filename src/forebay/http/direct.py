@@ -51,7 +51,7 @@ LINGER_BYTES = 1 << 30
 LINGER_AT_ONCE = 1 << 20
 """Bytes after which a lingering connection waits for its turn with others."""
 SKIP_TIMEOUT = 5.0
-"""Seconds for the rest of a body that nobody wants, and for lingering while the server drains."""
+"""Seconds for the rest of an unwanted body, and for lingering while the server drains."""
 
 
 class DirectProtocol(asyncio.Protocol):
@@ -127,7 +127,7 @@ class DirectProtocol(asyncio.Protocol):
             # A pipelined request that is about to be read still gets its answer.
             return self.can_drain and head.END in self._buffer
         if cycle.complete:
-            return None  # the rest of a body that nobody wants will not come
+            return None  # the rest of an unwanted body will not come
         cycle.body.eof_received()
         # The other direction stays open for the answer; TLS cannot do that.
         return self.can_drain
@@ -331,7 +331,7 @@ class DirectProtocol(asyncio.Protocol):
         self._close_gently(unread=not cycle.body.framing.done or bool(self._buffer))
 
     def _skip_rest(self, cycle: RequestCycle) -> None:
-        """Reads the small rest of a body that nobody wants, then goes on with the next request."""
+        """Reads the small rest of an unwanted body, then goes on with the next request."""
         if not cycle.body.skip():
             self._deadline.set(SKIP_TIMEOUT)
             if self._eof:

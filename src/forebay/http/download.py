@@ -53,7 +53,7 @@ async def send_file(
     sent, coding = await _representation(scope, conditions, engine, reader)
     content = Content(scope, engine.workers, sent)
     tag = EntityTag(coded_tag(info.tag) if coding else info.tag)
-    # Never later than Date (section 8.8.2.1): a client could not tell it from a change to come.
+    # Never later than Date (section 8.8.2.1): it would hide a later change.
     mtime = min(info.mtime_ns // 10**9, int(time.time()))
     validators: Headers = [
         (b"etag", preconditions.format_tag(tag)),
@@ -72,8 +72,8 @@ async def send_file(
     kind = media_type_of(info.name)
     shown = is_shown(kind, engine.settings.inline_types)
     wanted = None if coding else wanted_ranges(scope, info.size, tag, mtime)
-    told = await _with_charset(kind, engine, reader)
-    plan = _plan(wanted, sent.info.size, told)
+    content_type = await _with_charset(kind, engine, reader)
+    plan = _plan(wanted, sent.info.size, content_type)
     if coding:
         plan.headers.append((b"content-encoding", coding.encode()))
     plan.headers.extend(
@@ -88,7 +88,7 @@ async def send_file(
 
 
 _SNIFFED = 64 << 10
-"""Bytes at the beginning of a text that its charset is told by."""
+"""Bytes at the beginning of a text by which its charset is recognised."""
 
 
 async def _with_charset(kind: str, engine: Engine, reader: Reader) -> bytes:

@@ -1,10 +1,10 @@
-"""The worker-owned drain: a body goes from the socket to the store without the event loop.
+"""The drain: worker threads move a body from the socket to the store, past the event loop.
 
-The transport is paused. The loop only waits until a duplicate of the socket is readable;
+The transport is paused. The event loop only waits until a duplicate of the socket is readable;
 then a worker thread reads and writes in turn with a buffer of its own until the socket is
-empty, the body ends, or its turn is over. The buffer is held from readiness until the last
-write returned, never while the network is waited for: memory is threads times one buffer,
-however many uploads there are, and no buffer is ever used by two.
+empty, the body ends, or its turn is over. A thread holds its buffer only during a turn, and never
+while it waits for the network. So memory is threads times one buffer, whatever the number of
+uploads, and no buffer is used by two uploads at once.
 """
 
 from __future__ import annotations
@@ -27,51 +27,59 @@ if TYPE_CHECKING:
     from forebay.http.framing import Framing
 
 TURN = 16 << 20
-"""Most bytes an upload may take before others get the thread."""
+"""Most bytes that an upload takes before another gets the thread."""
 CROWDED_TURN = 8 << 20
+"""The same, while others wait."""
 TURN_WORK = 16 << 10
-"""Most work of decoding and taking apart in a turn, in units of `Framing.work`: some 5 ms."""
+"""Most work of decoding and parsing in a turn, in units of `Framing.work`: about 5 ms."""
 CROWDED_SECONDS = 0.25
-"""Longest turn while others wait, as on a slow disk; looked at between two reads."""
+"""Longest turn while others wait, as on a slow disk; checked between two reads."""
 LINGER_MS = 4
-"""How long an otherwise idle thread waits for more, rather than hand back to the loop."""
+"""How long a thread without other work waits for more bytes before it returns to the loop."""
 CROWDED_LINGER_MS = 1
+"""The same, while others wait."""
 SMALL_TURN = 1 << 10
+"""Bytes. A turn that brought no more than this is small."""
 SMALL_TURNS = 32
-"""Turns in a row that brought no more than that, after which the next ones are put off a little,
-each more than the one before: a way to a thread and back is a lot of work for a few bytes.
+"""Small turns in a row after which the next ones are delayed, each a little longer than the one
+before: the way to a thread and back is too much work for a few bytes.
 """
 SMALL_WAITS = 16
-"""How often a thread lingers for a client that brings less than `FAST_FROM` in its turn."""
+"""How often a thread waits in a turn for a client that sends less than `FAST_FROM`."""
 SMALL_TURN_DELAY = 0.005
+"""Seconds that are added to the delay with each small turn."""
 LONGEST_DELAY = 0.25
 FAST_FROM = 256 << 10
-"""While others wait, a thread lingers for those alone who brought this much in their turn: the
+"""Bytes. While others wait, a thread waits only for clients that sent this much in their turn: the
 way over the loop and back costs as much as some hundred KiB.
 """
 
 
 class Connection(Protocol):
-    """What the drain needs of the protocol object that owns the connection."""
+    """What the drain needs of the connection; a `RequestBody`."""
 
     def begin_drain(self) -> None:
-        """Says 100 if that is due, and stops reading."""
+        """Sends 100 Continue if it is due, and stops reading."""
         ...
 
     @property
     def buffered(self) -> int:
-        """How many bytes were read along with the head."""
+        """Bytes that were read along with the head."""
         ...
 
     def take_early(self) -> bytes:
-        """Those bytes, which are the caller's from then on."""
+        """Those bytes; the caller owns them."""
         ...
 
     def give_back(self, surplus: bytes) -> None:
-        """Bytes that were read beyond the end of the body."""
+        """Returns bytes that were read beyond the end of the body."""
         ...
 
-    def duplicate(self) -> socket.socket: ...
+    def duplicate(self) -> socket.socket:
+        """The same connection under a descriptor of its own. Raises NoDescriptors,
+        IncompleteBody.
+        """
+        ...
 
 
 class SocketSource:
@@ -184,13 +192,13 @@ class SocketSource:
             if used < len(early):
                 self._surplus = early[used:]
                 return framing.done
-            # More is on its way, or here: to go on at once is quicker than a way over the loop.
+            # More is coming, or is here: to go on is quicker than the way over the loop.
         source = self._socket
         if framing.done or source is None:
             return framing.done
         with contextlib.ExitStack() as lent:
             buffers = [lent.enter_context(workers.buffer()) for _ in range(1 + writer.hashes)]
-            lent.callback(writer.wait_hashed)  # before the buffers go back
+            lent.callback(writer.wait_hashed)  # before the buffers are returned
             self._take_turn(source, writer, workers, buffers)
         return framing.done
 
@@ -242,8 +250,8 @@ class SocketSource:
             used = framing.decode(view[:got], feed)
             if used < got:
                 self._surplus = bytes(view[used:got])
-            # With two, this one is hashed while the other is filled. Nothing but the framing of
-            # chunks may have come: then the other one is still looked at.
+            # Of two buffers, this one is hashed while the other is filled. If only the framing of
+            # chunks has come, the other one may still be hashed.
             if writer.received != before:
                 buffers.reverse()
 
@@ -254,7 +262,7 @@ class SocketSource:
             self._readable.set_exception(self._stopped)
 
     def _halt(self) -> None:
-        """The task was cancelled while a worker was at it."""
+        """The task was cancelled during a turn."""
         self.stop(IncompleteBody("The request was cancelled."))
 
     @property
@@ -263,20 +271,20 @@ class SocketSource:
 
     @property
     def broken_off(self) -> bool:
-        """Begun and not ended: what follows on the connection is not a request."""
+        """It has begun and not ended: the next bytes of the connection are not a request."""
         return self._began and not self._framing.done
 
     def close(self) -> None:
-        """Ends the drain: not a byte is taken after it, as what comes may be another request.
+        """Ends the drain: nothing is read after it, since the next bytes may be another request.
 
-        While a worker reads, or the loop watches, the descriptor stays until that is over: its
-        number must not come to mean another connection under their hands.
+        While a worker reads, or the loop waits, the descriptor stays open until that is over:
+        its number must not be given to another connection meanwhile.
         """
         if self._readable is not None or self._working:
             self._close_wanted = True
             self.stop(IncompleteBody("The request has ended."))
             return
-        # In the place of one that was raised, whose traceback leads back to here: no cycle stays.
+        # Replaces an error that was raised: its traceback refers to this object, a cycle.
         self._stopped = IncompleteBody("The request has ended.")
         if self._socket is not None:
             self._socket.close()

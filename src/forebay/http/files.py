@@ -43,9 +43,9 @@ class FilesApp:
     Args:
         engine: takes the bodies.
         listening_on_loopback: only pages and hosts of this machine are served (invariant 15).
-        creator: begins resumable uploads for requests that ask for one; None: nobody does.
-        partial: takes parts with Content-Range; None: they are refused.
-        tus: begins uploads by tus; None: they are refused.
+        creator: creates resumable uploads for requests that ask for one; None: they are refused.
+        partial: receives parts with Content-Range; None: they are refused.
+        tus: creates uploads of tus; None: they are refused.
     """
 
     def __init__(
@@ -130,8 +130,8 @@ class FilesApp:
         return raw.methods_of(folder, partial=partial, delete=self.engine.settings.allow_delete)
 
     def _preflight(self, scope: dict[str, Any]) -> Answer:
-        """Whatever the name looks like, and whatever Host says: the request itself is judged,
-        and a page must be able to read why it is refused.
+        """Allows any name and any Host: the request itself is checked, and a page must be able to
+        read why it is refused.
         """
         methods = self._methods(is_folder(path_below(scope)))
         return origin.preflight(scope["headers"], self.engine.settings.allow_origin, methods)
@@ -203,7 +203,7 @@ class FilesApp:
 
 
 def _with_slash(scope: dict[str, Any], name: str) -> Answer:
-    """Where the listing of that folder is. For now only: a file may get the name one day."""
+    """Redirects to the listing of a folder; temporarily, since a file may get the name one day."""
     query = scope.get("query_string", b"")
     location = f"{link_base(scope)}/{names.quote_path(name)}/".encode()
     location += b"?" + query if query else b""

@@ -1,4 +1,4 @@
-"""What is on its way to one client: waiting while it takes no more, and giving it up."""
+"""Flow control of what is sent to one client: waiting for it, and a timeout."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 def unacknowledged(fd: int) -> int:
-    """Bytes that the kernel holds for the peer; 0 where it does not tell.
+    """Bytes that the kernel holds for the peer; 0 where that is not known.
 
-    A socket is writable again only when a third of its buffer is free, so a slow reader may
-    take for minutes without the sender getting to write. This number shows that it does.
+    A socket is writable again only when a third of its buffer is free. So a slow client may read
+    for minutes before more can be written; this number shows that it reads.
     """
     if fd < 0:
         return 0
@@ -25,10 +25,10 @@ def unacknowledged(fd: int) -> int:
 
 
 class FlowControl:
-    """The writing side of a connection: back-pressure, and an end of patience.
+    """The writing side of a connection: back-pressure, and a timeout.
 
     Args:
-        patience: seconds in which the client may take nothing of what is sent; 0: no limit.
+        patience: seconds in which the client may read nothing of what is sent; 0: no limit.
     """
 
     __slots__ = ("_loop", "_patience", "_seen", "_timer", "_transport", "_writable", "paused")
@@ -48,23 +48,25 @@ class FlowControl:
         self._seen = 0
 
     def pause(self) -> None:
+        """The transport's buffer is full."""
         self.paused = True
         self._watch()
 
     def resume(self) -> None:
+        """The transport's buffer has room again."""
         self.paused = False
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
     async def writable(self) -> None:
-        """Waits until the client has taken enough of what was written."""
+        """Waits until the client has read enough of what was written."""
         while self.paused:
             if self._writable is None or self._writable.done():
                 self._writable = self._loop.create_future()
             await asyncio.shield(self._writable)
 
     async def empty(self) -> None:
-        """Waits until all that was written is with the kernel, so that others may write."""
+        """Waits until the kernel has all that was written, so that a thread may write."""
         if not self._transport.get_write_buffer_size():
             return
         self._transport.set_write_buffer_limits(0)
@@ -73,7 +75,7 @@ class FlowControl:
             self._transport.set_write_buffer_limits()
 
     def finish(self) -> None:
-        """Closes the transport once all is sent; a client that takes nothing ends it sooner."""
+        """Closes the transport once all is sent, or when the client reads nothing for too long."""
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._watch()

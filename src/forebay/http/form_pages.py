@@ -1,4 +1,4 @@
-"""What a browser is shown that sends a form without a script: plain pages, no script in them."""
+"""Answers to browsers that send a form without a script: plain pages without scripts."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ color-scheme:light dark}}li{{overflow-wrap:anywhere}}</style></head>
 """
 
 
-MOST_TOLD = 255
-"""Characters of a field's name, a file's or a type that an answer repeats."""
+_MAX_REPEATED = 255
+"""Characters of a name or type of the client's that an answer repeats."""
 
 
 def short(text: str | None) -> str | None:
-    """What a client wrote, to be told back: so much of it that answers stay small."""
-    return text if text is None or len(text) <= MOST_TOLD else f"{text[:MOST_TOLD]}…"
+    """A text of the client's, cut so that answers stay small."""
+    return text if text is None or len(text) <= _MAX_REPEATED else f"{text[:_MAX_REPEATED]}…"
 
 
 def stored_page(answer: Answer, outcomes: list[Outcome], folder: str, mount: str) -> Answer:
-    """The answer as a page: what was stored, under which name, and what was not."""
+    """The answer as a page: the stored files with their names, and those that were refused."""
     failed = sum(outcome.stored is None for outcome in outcomes)
     title = "Some files were not stored" if failed else "Stored"
     lines = "\n".join(_line(outcome, mount) for outcome in outcomes)
@@ -72,12 +72,12 @@ _OWN = (b"content-type", b"content-length", b"content-security-policy", b"x-cont
 
 def _page(answer: Answer, title: str, content: str) -> Answer:
     body = _PAGE.format(title=escape(title), content=content).encode()
-    kept = tuple(field for field in answer.headers if field[0] not in _OWN)
+    others = tuple(field for field in answer.headers if field[0] not in _OWN)
     headers = (
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-length", b"%d" % len(body)),
         (b"x-content-type-options", b"nosniff"),
         _POLICY,
-        *kept,
+        *others,
     )
     return Answer(answer.status, headers, body)

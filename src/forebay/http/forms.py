@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from forebay.protocol.form_request import ReceiveForm
 
 _HELD = 64 * KiB
-"""Files up to this stay in memory until they are published: a descriptor for each of many
-small ones would cost more."""
+"""Files of at most this size stay in memory until they are published: a descriptor for each of many
+small files would cost more.
+"""
 
 
 async def store(
@@ -39,8 +40,9 @@ async def store(
     segments: list[str],
     mount: str,
 ) -> Answer:
-    """Takes a form (`form_request.is_form`) and answers it. Raises UploadError, but for a
-    browser, which is answered with a page."""
+    """Receives a form (`form_request.is_form`) and answers it. Raises UploadError, except for a
+    browser, which gets a page.
+    """
     headers: Headers = scope["headers"]
     page = wants_page(headers)
     try:
@@ -67,7 +69,7 @@ async def _receive(
     principal = await engine.authorise("create", f"{command.folder}/", scope)
     request = FormRequest(
         command.content_type,
-        place=placing(command, engine.settings, fields=_is_heard(engine)),
+        place=placing(command, engine.settings, fields=_has_callbacks(engine)),
         expected=command.expected,
         coding=command.coding,
         principal=principal,
@@ -90,13 +92,13 @@ async def _receive(
     return outcomes
 
 
-def _is_heard(engine: Engine) -> bool:
+def _has_callbacks(engine: Engine) -> bool:
     hooks = engine.hooks
     return hooks.verifies or hooks.completes or hooks.progresses
 
 
 def placing(command: ReceiveForm, settings: Settings, *, fields: bool = False) -> Place:
-    """Every file goes to the form's folder under its own name; most fields are of no use here."""
+    """Puts every file into the form's folder under its own name; drops most fields."""
 
     def place(head: PartHead) -> Placement:
         if not head.is_file:
@@ -119,7 +121,7 @@ def _url(mount: str, name: str, slash: str = "") -> str:
 
 
 def _answer(outcomes: list[Outcome], mount: str) -> Answer:
-    """201 when something is new, 200 when all files replaced others, 207 when some failed."""
+    """201 when a file is new, 200 when all replaced others, 207 when some were refused."""
     entries = [_entry(outcome, mount) for outcome in outcomes]
     stored = [outcome.stored for outcome in outcomes if outcome.stored is not None]
     if len(stored) < len(outcomes):
@@ -131,7 +133,7 @@ def _answer(outcomes: list[Outcome], mount: str) -> Answer:
 
 
 def _fields(stored: Stored, mount: str) -> list[tuple[bytes, bytes]]:
-    """Those that a raw upload is answered with."""
+    """The fields of the answer to a raw upload."""
     return [
         (b"location", _url(mount, stored.file.name).encode()),
         (b"etag", f'"{stored.file.tag}"'.encode()),
@@ -139,7 +141,7 @@ def _fields(stored: Stored, mount: str) -> list[tuple[bytes, bytes]]:
 
 
 def _entry(outcome: Outcome, mount: str) -> dict[str, object]:
-    """One file as a raw upload would tell of it, and the field it came in."""
+    """One file as in the answer to a raw upload, and the form field that it came in."""
     stored, error = outcome.stored, outcome.error
     if stored is None:
         assert error is not None

@@ -21,8 +21,8 @@ _PROVEN = 256 << 10
 """Bytes of a chunked body after which larger reads of it are no risk."""
 _FREE_WORK = 256
 _COSTLY = 128
-"""A body is costly that takes more than a unit of work for so many bytes: chunks of under some
-500 bytes.
+"""A body is costly when it takes more than a unit of work for so many bytes, as with chunks of less
+than about 500 bytes.
 """
 
 Feed = Callable[[memoryview], object]
@@ -35,42 +35,46 @@ class Framing(Protocol):
         ...
 
     @property
-    def done(self) -> bool: ...
+    def done(self) -> bool:
+        """The whole body has been decoded."""
+        ...
 
     @property
     def remaining(self) -> int | None:
-        """Bytes of content still to come; None when nobody knows."""
+        """Bytes of content still to come; None when that is not known."""
         ...
 
     @property
     def costly(self) -> bool:
-        """Decoding takes more time than receiving: others are served first. Stays once it is."""
+        """Decoding takes more time than receiving, so others are served first. It stays so."""
         ...
 
     @property
     def work(self) -> int:
-        """What has been decoded, in units of about 0.3 microseconds; 0 where that is nothing."""
+        """The work of decoding so far, in units of about 0.3 microseconds."""
         ...
 
     @property
-    def trailers(self) -> list[tuple[bytes, bytes]]: ...
+    def trailers(self) -> list[tuple[bytes, bytes]]:
+        """The trailer fields, once the body is done."""
+        ...
 
     def room(self, size: int) -> int:
-        """How many of `size` bytes may be read at a time: not more than may be decoded at a time,
-        and nothing of the next request where that can be told.
+        """How many of `size` bytes to read at a time: as many as may be decoded at a time, and
+        nothing of the next request if that is known.
         """
         ...
 
     def slice(self, size: int) -> int:
-        """How many of `size` bytes that are here may be decoded at once on the event loop."""
+        """How many of `size` bytes to decode at once on the event loop."""
         ...
 
     def take_all(self, size: int) -> bool:
-        """Whether the next `size` bytes are all content, as they are; they count as read then."""
+        """Whether the next `size` bytes are all content; they count as decoded then."""
         ...
 
     def decode(self, data: memoryview, feed: Feed) -> int:
-        """Feeds content; returns how much of `data` belongs to this body."""
+        """Gives content to `feed`; returns how much of `data` belongs to this body."""
         ...
 
 
@@ -148,7 +152,7 @@ class ChunkedFraming:
         return False
 
     def decode(self, data: memoryview, feed: Feed) -> int:
-        """Small chunks go on together: a body of one-byte chunks must not be a write each."""
+        """Gives small chunks to `feed` together: one-byte chunks must not be a write each."""
         small = bytearray()
 
         def flush() -> None:
@@ -171,7 +175,7 @@ class ChunkedFraming:
         try:
             used = self._decoder.decode(data, take)
         except MalformedBody:
-            flush()  # what came before is content all the same: a resumable upload keeps it
+            flush()  # what came before is content: part of a resumable upload
             raise
         flush()
         self._taken += used
@@ -182,10 +186,10 @@ class ChunkedFraming:
 
 
 def framing_of(headers: Sequence[tuple[bytes, bytes]], http_version: str) -> Framing:
-    """The framing a head announces.
+    """The framing that a head announces.
 
-    Raises InvalidRequest for whatever two parsers might read differently (RFC 9112,
-    section 6.3): two lengths, a length beside a transfer coding, a coding in HTTP/1.0.
+    Raises InvalidRequest for what two parsers might read differently (RFC 9112, section 6.3): two
+    lengths, a length with a transfer coding, a coding in HTTP/1.0; UnknownTransferCoding.
     """
     codings = fields.every(headers, b"transfer-encoding")
     if not codings:

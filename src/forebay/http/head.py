@@ -1,4 +1,4 @@
-"""A request head: from bytes, by httptools, to what HTTP/1.1 lets it mean."""
+"""One request head: parsed by httptools, then checked by the rules of HTTP/1.1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ END = b"\r\n\r\n"
 EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 MAX_FIELDS = 256
-"""Each is looked at many times; clients and proxies together send some tens."""
+"""Each is looked at many times. Clients and proxies together send some tens."""
 MAX_TARGET = 16384
 """Bytes. A path of 4096, all of it escaped, and a query."""
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -36,7 +36,7 @@ class Head:
             raise InvalidRequest("That is not HTTP/1.1.")
         if data.count(b"\r\n") > MAX_FIELDS + 2:
             raise HeadTooLarge(f"The request head has more than {MAX_FIELDS} fields.")
-        # A new parser each time: it is left in the middle of a body that it never sees.
+        # A new parser each time: the old one waits for a body that it never gets.
         parser = httptools.HttpRequestParser(self)
         try:
             parser.feed_data(data)
@@ -53,17 +53,17 @@ class Head:
         self.keep_alive = self.version == "1.1" and not self._wants_close()
         self._check()
 
-    # httptools calls these two while it parses.
+    # httptools calls the next two.
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # The parser leaves what comes after a value (RFC 9112, section 5.1).
+        # The parser does not strip the end of a value (RFC 9112, section 5.1).
         self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def _wants_close(self) -> bool:
-        """RFC 9112, section 9.6. The parser forgets it once a message without body has ended."""
+        """RFC 9112, section 9.6. The parser loses it at the end of a message without a body."""
         return any(
             token.strip() == b"close" for token in fields.elements(self.headers, b"connection")
         )
@@ -73,7 +73,7 @@ class Head:
             raise HeadTooLarge(f"The request target is longer than {MAX_TARGET} bytes.")
         if self.version not in ("1.1", "1.0"):
             raise InvalidRequest(f"HTTP/{self.version} is not spoken here.")
-        if self.method == "CONNECT":  # its target is no path: it can mean nothing here
+        if self.method == "CONNECT":  # its target is no path
             raise MethodUnknown
         # RFC 9112, section 3.2: exactly one, which HTTP/1.0 may leave out.
         hosts = fields.every(self.headers, b"host")
@@ -85,7 +85,7 @@ class Head:
             self._take_host_of_target()
 
     def _take_host_of_target(self) -> None:
-        """RFC 9112, section 3.2.2: the host of an absolute target counts, and not the field."""
+        """RFC 9112, section 3.2.2: the host of an absolute target replaces the Host field."""
         match = _ABSOLUTE.match(self.url)
         if match is None or parse_authority(match[1].decode("latin-1")) is None:
             raise InvalidRequest("The request target is malformed.")
@@ -115,5 +115,5 @@ class Head:
 
 
 def cannot_become_one(data: bytearray) -> bool:
-    """Whether what has arrived of a head is something else: TLS, bare line feeds, noise."""
+    """Whether these bytes cannot be the beginning of a head: TLS, bare line feeds, noise."""
     return data != b"\r" and (_TOKEN.match(data) is None or b"\n\n" in data)

@@ -1,4 +1,4 @@
-"""What one connection may take of time and memory before it is a request."""
+"""Limits of one connection: time, and memory for heads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class ConnectionLimits:
 
     head_timeout: float = 20.0
     keep_alive_timeout: float | None = None
-    """None: as uvicorn has it (`--timeout-keep-alive`)."""
+    """None: that of uvicorn (`--timeout-keep-alive`)."""
     linger_timeout: float = 30.0
-    """0: a refused client is not read from any more."""
+    """How long a client may go on sending after the last answer; 0: not at all."""
     max_head: int = 64 << 10
     send_timeout: float = 60.0
-    """How long a client may take nothing of what is sent to it."""
+    """How long a client may read nothing of what is sent to it."""

@@ -155,12 +155,12 @@ def _row(entry: Entry) -> str:
 
 def _paging(page: Page) -> str:
     links = []
-    kept = "" if page.form is None else f"format={page.form}"
+    form = "" if page.form is None else f"format={page.form}"
     if not page.first:
-        links.append(f'<a href="{escape(page.url + ("?" + kept if kept else ""))}">First page</a>')
+        links.append(f'<a href="{escape(page.url + ("?" + form if form else ""))}">First page</a>')
     following = page.end()
     if following is not None:
-        target = f"{page.url}?after={quote(following, safe='')}{'&' if kept else ''}{kept}"
+        target = f"{page.url}?after={quote(following, safe='')}{'&' if form else ''}{form}"
         links.append(f'<a rel="next" href="{escape(target)}">Next page</a>')
     return f"<nav>{''.join(links)}</nav>\n" if links else ""
 

@@ -1,7 +1,7 @@
-"""The rest of a head that is too long: read for the sake of its Origin, and not kept.
+"""The rest of a head that is too long: searched for its Origin, and dropped.
 
-Browsers send Origin after the fields of a page's own, so the field that made the head too long
-comes before it. Without Origin the page that sent it could not be told.
+Browsers send Origin after the fields that a page sets, so the field that is too long comes before
+it. Without its Origin, the page could not read the answer.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from forebay.http.head import END
 from forebay.protocol import origin
 
 MOST = 1 << 20
-"""Bytes that are looked through before the answer goes out without CORS."""
+"""Bytes that are searched before the answer is sent without CORS."""
 _OVERLAP = 2048
-"""An Origin line is not longer than this, name and line breaks included."""
+"""Most bytes of an Origin line, with its name and line breaks."""
 
 
 class LongHead:
-    """Fed with what arrives, from the head's start on, until it says that it is enough."""
+    """Searches what arrives of one head, from its start on."""
 
     __slots__ = ("_left", "_tail", "origins")
 
@@ -27,7 +27,7 @@ class LongHead:
         self._left = MOST
 
     def feed(self, data: bytes) -> bool:
-        """Whether the answer can go out."""
+        """Whether the search is over, so that the answer can be sent."""
         self._left -= len(data)
         text = self._tail + data
         end = text.find(END)

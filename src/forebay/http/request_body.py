@@ -17,7 +17,7 @@ from forebay.http.loop_queue import LoopQueue
 HIGH_WATER = 64 << 10
 """Bytes of a body in memory that its application has not asked for, before reading pauses."""
 SMALL_REST = 64 << 10
-"""A refused body with at most this much left is read to its end, and the connection kept."""
+"""Bytes. When no more than this is left of a refused body, it is read, and the connection stays."""
 
 
 class Connection(Protocol):
@@ -122,7 +122,7 @@ class RequestBody:
             self._event.set()
 
     def skip(self) -> bool:
-        """Drops what has arrived of a body that nobody wants; whether that was its end."""
+        """Drops what has arrived of an unwanted body; whether that was its end."""
         framing, buffer = self.framing, self._buffer
         if not framing.done and buffer:
             data = bytes(buffer)

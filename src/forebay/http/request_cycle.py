@@ -101,7 +101,7 @@ class RequestCycle:
                 logger.error("ASGI callable should return None, but returned '%s'.", result)
                 self.connection.abort()
             elif not self.complete:
-                # An application that was told of a disconnect returns without an answer.
+                # After a disconnect, an application may return without an answer.
                 if not (self.body.disconnected or self.connection.at_eof):
                     logger.error("ASGI callable returned without completing response.")
                 await self._fail()

@@ -1,7 +1,7 @@
 """A file to the socket by `sendfile`, in a worker thread, in bounded turns.
 
-The counterpart of the drain: nothing passes through Python, and a slow reader costs no
-thread while it is waited for. `loop.sendfile` is not used: uvloop has none.
+The counterpart of the drain: no content passes through Python, and no thread waits for a slow
+client. `loop.sendfile` is not used, since uvloop has none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Runner(Protocol):
 
 
 class ThreadRunner:
-    """For applications that bring no workers of their own."""
+    """For applications without worker threads of ours."""
 
     crowded = False
 
@@ -49,9 +49,9 @@ class ThreadRunner:
 
 
 class FileSender:
-    """Sends `head`, then `count` bytes of `fd` from `offset`, on a socket nobody else writes to.
+    """Sends `head`, then `count` bytes of `fd` from `offset`; nothing else writes to the socket.
 
-    Raises OSError when the peer is gone, TimeoutError when it took nothing for `patience`
+    Raises OSError when the client is gone, TimeoutError when it read nothing for `patience`
     seconds, EOFError when the file has become shorter.
     """
 

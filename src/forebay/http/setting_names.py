@@ -1,4 +1,4 @@
-"""Errors in the terms of an application: its settings have names there, and no flags."""
+"""Messages of errors for applications: with names of settings instead of command-line flags."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ASIDE = re.compile(r" \([^()]*--[a-z][^()]*\)")
 
 
 def with_setting_names(error: UploadError, scope: dict[str, Any]) -> UploadError:
-    """The same error. What a route itself limits is not put down to a setting."""
+    """The same error, changed. A limit of the route itself is not blamed on a setting."""
     settings: Settings | None = scope.get(scope_keys.SETTINGS)
     if settings is None or "--" not in error.message:
         return error

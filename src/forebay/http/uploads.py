@@ -1,4 +1,4 @@
-"""`/uploads`: resumable uploads. Finds the dialect a request speaks and hands it over.
+"""`/uploads`: resumable uploads. Passes each request to its dialect.
 
 What the dialects share is here: Host and Origin, errors, and the JSON status.
 """
@@ -33,7 +33,7 @@ from forebay.model import UploadRecord
 
 _BARE_METHODS = ("HEAD", "DELETE")
 _ALL = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS")
-"""What a page may ask for by preflight. A 405 tells it what cannot be done where it asks."""
+"""Methods that a preflight allows a page; those that an upload does not have get 405."""
 _SPOKEN = (
     "Resumable uploads speak tus 1.0 (Tus-Resumable: 1.0.0), the IETF draft (Upload-Complete), or "
     "Content-Range."
@@ -65,7 +65,7 @@ class UploadsApp:
         await send_answer(send, await self.answer(scope, receive, send))
 
     async def answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> Answer:
-        """The final answer to a request, errors included, for the caller to send."""
+        """The final answer to a request, also for errors; the caller sends it."""
         headers: Headers = scope["headers"]
         if origin.is_preflight(scope["method"], headers):
             return self._preflight(scope)
@@ -110,7 +110,7 @@ class UploadsApp:
         return next((d for d in self.dialects if d.speaks(method, headers)), None)
 
     async def _dialect_of(self, upload_id: str, scope: dict[str, Any]) -> UploadDialect | None:
-        """HEAD and DELETE need no field that tells the protocol: the upload's own is meant."""
+        """The dialect of the upload, for a HEAD or DELETE without a field of any dialect."""
         record = await self.engine.uploads.peek(upload_id, context=scope)
         return next((d for d in self.dialects if d.name == record.dialect), None)
 
@@ -135,8 +135,8 @@ class UploadsApp:
         return await dialect.handle(scope, receive, send, upload_id)
 
     def _preflight(self, scope: dict[str, Any]) -> Answer:
-        """Whatever the id looks like, and whatever Host says: a client whose upload was
-        elsewhere must be able to read the 404, and begins anew.
+        """Allows any id and any Host: a client of an upload that is gone must be able to read the
+        404, to create another.
         """
         allowed = origin.preflight(scope["headers"], self.engine.settings.allow_origin, _ALL)
         # 200, since old browsers refuse a preflight answered by 204 (tus, item 39)
@@ -151,15 +151,15 @@ class UploadsApp:
         return [field for dialect in self.dialects for field in dialect.offer(scope)]
 
     async def _status(self, scope: dict[str, Any], upload_id: str) -> Answer:
-        """The committed state as JSON; never disturbs a writer (invariant 10)."""
+        """The committed state as JSON; does not disturb a writer (invariant 10)."""
         record = await self.engine.uploads.peek(upload_id, context=scope)
         dialect = next((d for d in self.dialects if d.name == record.dialect), None)
-        told = dialect.status_fields(record, scope) if dialect is not None else []
-        return json_answer(200, describe(record), (*told, (b"cache-control", b"no-store")))
+        own = dialect.status_fields(record, scope) if dialect is not None else []
+        return json_answer(200, describe(record), (*own, (b"cache-control", b"no-store")))
 
 
 def describe(record: UploadRecord) -> dict[str, Any]:
-    """What anybody who may see an upload may know of it."""
+    """The JSON status of an upload."""
     value: dict[str, Any] = {
         "id": record.id,
         "protocol": record.dialect,
@@ -178,12 +178,12 @@ def describe(record: UploadRecord) -> dict[str, Any]:
 
 
 def _looked_for(scope: dict[str, Any]) -> str | None:
-    """What stands where an upload's id does, whether it can be one or not."""
+    """The part of the path that may be the id of an upload."""
     return path_below(scope).strip(b"/").decode("latin-1") or None
 
 
 def _with(answer: Answer, fields: Sequence[Field]) -> Answer:
-    """The answer with those of `fields` that it does not have yet."""
+    """The answer with those of `fields` that it does not have."""
     there = {name for name, _ in answer.headers}
     missing = tuple(field for field in fields if field[0] not in there)
     return dataclasses.replace(answer, headers=(*answer.headers, *missing)) if missing else answer
