@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from . import test_files, test_memory, test_objects, test_packing
+from . import test_compressed, test_files, test_memory, test_objects
 from .contract import StagingContract
 from .lockable import LockableContract
 from .publishing import GuardedContract, LastingContract, PublishingContract
@@ -30,8 +30,8 @@ JOINED = {
     test_files.TestStrict: LOCAL,
     test_files.TestRelaxed: LOCAL,
     test_files.TestNamed: LOCAL,
-    test_packing.TestContract: LOCAL,
-    test_packing.TestContractStrictNamed: LOCAL,
+    test_compressed.TestContract: LOCAL,
+    test_compressed.TestContractStrictNamed: LOCAL,
     test_memory.TestMemory: LOCAL,
     test_memory.TestUnlimitedMemory: LOCAL,
     test_objects.TestPieces: OBJECTS,

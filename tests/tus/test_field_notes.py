@@ -96,7 +96,7 @@ NOTES: dict[str, tuple[str, ...]] = {
     ),
     ".info rewritten in place with truncation, no fsync anywhere": (
         "sessions/sqlite/test_sessions.py::test_strict_syncs_every_commit",
-        "stores/test_sync_order.py::test_a_resumable_upload_survives_from_its_creation",
+        "stores/files/test_sync_order.py::test_a_resumable_upload_survives_from_its_creation",
     ),
     "connect and reset kills the process": (
         "e2e/test_malformed.py::test_a_storm_of_resets_leaves_no_descriptor_and_no_file",

@@ -14,9 +14,8 @@ from forebay.errors import ForebayError, SyncFailed, UploadError
 from forebay.locks.files import FileLocks
 from forebay.stores.files.staged import StagedFile
 from forebay.stores.files.store import FileStore
-
-from .faults import Step, descriptors
-from .samples import (
+from stores.faults import Step, descriptors
+from stores.samples import (
     ID,
     OTHER_ID,
     RENAME,

@@ -15,9 +15,8 @@ from forebay.errors import ConfigError, StorageFailed
 from forebay.model import FileInfo
 from forebay.stores.compressed import seekable
 from forebay.stores.compressed.seekable import Sizes, Table, Unpacker, compress_frame, zstd
-
-from .samples import reader_of
-from .tools import need
+from stores.samples import reader_of
+from stores.tools import need
 
 TEXT = b"".join(b"line %d of a log that says much the same\n" % n for n in range(200_000))
 

@@ -12,8 +12,7 @@ import pytest
 from forebay.errors import NameTaken, NotAFolder, NotFound, StorageError
 from forebay.model import Conflict, Durability
 from forebay.stores.files.store import FileStore
-
-from .samples import (
+from stores.samples import (
     EVERY_KIND,
     ID,
     REFUSE,

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from forebay.errors import AlreadyExists, UploadBusy
-
-from .processes import kill, line, lines_until, nudge, start_together, worker
-from .samples import (
+from stores.processes import kill, line, lines_until, nudge, start_together, worker
+from stores.samples import (
     EVERY_KIND,
     ID,
     RENAME,

@@ -13,10 +13,21 @@ from forebay.errors import DiskFull, NotAFolder, StorageDenied, StorageFailed, T
 from forebay.model import Conflict
 from forebay.stores.base import Staged
 from forebay.stores.files.store import FileStore
-
-from .filesystems import SIZES, MiB, filesystem, free, mounted, run, wait_for_free
-from .processes import line, nudge, start_together, worker
-from .samples import ID, REPLACE, at_once, begin, file_store, fill, get, how, names_in, put, resume
+from stores.filesystems import SIZES, MiB, filesystem, free, mounted, run, wait_for_free
+from stores.processes import line, nudge, start_together, worker
+from stores.samples import (
+    ID,
+    REPLACE,
+    at_once,
+    begin,
+    file_store,
+    fill,
+    get,
+    how,
+    names_in,
+    put,
+    resume,
+)
 
 SLACK = MiB
 """What a filesystem may keep for folders and journals of its own."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .samples import ID, begin, file_store, get, names_in, put
-from .tracing import traced
+from stores.samples import ID, begin, file_store, get, names_in, put
+from stores.tracing import traced
 
 STRICT = pytest.mark.parametrize("kind", ["strict", "strict-named"])
 OPENING = 2

@@ -17,8 +17,7 @@ import pytest
 from forebay.errors import PreconditionFailed, StorageBusy, StorageFailed, UploadBusy
 from forebay.stores.files import flock as locks
 from forebay.stores.files.store import FileStore
-
-from .samples import (
+from stores.samples import (
     EVERY_KIND,
     ID,
     REPLACE,
@@ -115,7 +114,7 @@ def test_data_that_was_made_read_only_is_written_by_a_user_who_is_not_root(
 ) -> None:
     program = f"""
 import os, sys
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from stores.samples import ID, begin, file_store, fill, get, how
 from forebay.errors import UploadBusy
 from pathlib import Path

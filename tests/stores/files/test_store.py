@@ -22,9 +22,8 @@ from forebay.errors import (
     SyncFailed,
 )
 from forebay.stores.files.store import FileStore
-
-from .faults import break_call
-from .samples import (
+from stores.faults import break_call
+from stores.samples import (
     EVERY_KIND,
     ID,
     RENAME,
