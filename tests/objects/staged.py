@@ -68,7 +68,7 @@ class StagedObject:
         single: bool = False,
     ) -> None:
         self.upload_id = upload_id
-        self.identity = ""
+        self.identity = upload_id if single else ""
         self.folder = folder
         """What the keys of its pieces begin with."""
         self.store = store

@@ -119,7 +119,7 @@ class ObjectStore:
     def published_from(self, upload_id: str, name: str, identity: str) -> FileInfo | None:
         check_path(name)
         found = self._head(name)
-        if found is None or found.metadata.get("forebay") != upload_id:
+        if found is None or found.metadata.get("forebay") != (identity or upload_id):
             return None
         return _info(name, found)
 
