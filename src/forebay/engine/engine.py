@@ -1,8 +1,8 @@
 """The engine: receives bodies, forms and resumable uploads into one store. It knows no HTTP.
 
-A body is admitted (who, how long, how many, how much room, is the name free) before one byte
-of it is read; then it is received, verified, published, and its callback is called. Whatever
-goes wrong, nothing of a refused or broken body stays (invariant 5).
+A body is admitted (authorisation, length, number of uploads, free space, name) before anything of
+it is read. Then it is received, verified, published, and its callback is called. Nothing of a
+refused or interrupted body stays (invariant 5).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """Takes bodies into one store. One per process and event loop.
+    """Receives uploads into one store. One per process and event loop. It only forwards calls.
 
     Args: see `EngineContext`.
     """
@@ -108,7 +108,7 @@ class Engine:
     ) -> Stored:
         """Receives a whole body and publishes it. Raises an UploadError; then nothing is stored.
 
-        `context` is what `authorise` is shown of the request; `verdict`: as in `received_file`.
+        `context`: what `authorise` is shown of the request. `verdict`: see `received_file`.
         """
         if verdict is not None:
             waiting = self.received_file(
@@ -204,7 +204,7 @@ class Engine:
         await self.state.close()
 
     def drain(self, timeout: float) -> None:
-        """Takes nothing new; what is not done after `timeout` seconds is ended (503)."""
+        """Admits nothing new. What is not done after `timeout` seconds is ended (503)."""
         self.context.admission.draining = True
         self.context.monitor.drain(timeout)
 
@@ -213,7 +213,7 @@ class Engine:
         return self.context.admission.draining
 
     async def why_not_ready(self) -> str | None:
-        """None when uploads can be taken, else the reason. Asks the disk once a second."""
+        """None when uploads can be received, else the reason. Asks the disk at most once a second."""
         if self.draining:
             return "draining"
         return await self._readiness.why_not()

@@ -119,7 +119,7 @@ class RequestCycle:
         if self._verdict is None:
             self._verdict = Verdict()
             if self._answered:
-                self._verdict.kept = is_success(self.status)
+                self._verdict.accepted = is_success(self.status)
         return self._verdict
 
     async def _fail(self) -> None:

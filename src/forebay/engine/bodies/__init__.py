@@ -1,1 +1,1 @@
-"""Bodies of single requests: received, verified, published; or kept for the application."""
+"""Bodies of single requests: received, verified, published, or handed to the application."""

@@ -1,7 +1,7 @@
-"""`Body`: a received body in memory or in a file, chosen by its size.
+"""`Body`: a received body, in memory or in a file.
 
-All bodies in memory share one budget; beyond it, or beyond the threshold, they are on the
-destination's filesystem, so that publishing one is a link and never a second copy.
+All bodies in memory share one budget. Larger ones are on the filesystem of the served folder, so
+that to publish one is a link and not a copy.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _CHUNK = MiB
 
 
 class Body:
-    """A received body. Gone when its request ends, whatever way, unless it was moved.
+    """A received body. It is removed when its request ends, unless it was moved or published.
 
-    Methods that may wait for a disk are async, or say that they must not be called on the
-    event loop.
+    Methods that may wait for a disk are async, or say that they must not be called on the event
+    loop.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Body:
             await self._workers.run(reader.close)
 
     async def read(self) -> bytes:
-        """All of it. Think of its size first."""
+        """The whole content in memory."""
         return b"".join([piece async for piece in self])
 
     def mmap(self) -> mmap.mmap:
@@ -111,11 +111,10 @@ class Body:
         conflict: Conflict = Conflict.REFUSE,
         preconditions: Preconditions = NO_PRECONDITIONS,
     ) -> Stored:
-        """Publishes the body as `name` under the store's root; it is kept from then on.
+        """Publishes the body as `name` below the root of the store.
 
-        `name` is judged. Nothing is copied when the body is in a file. Raises InvalidName,
-        NameTaken, NotAFolder, PreconditionFailed (the body is still there then) and
-        StorageError.
+        `name` is validated. Nothing is copied when the body is in a file. Raises InvalidName,
+        NameTaken, NotAFolder, PreconditionFailed and StorageError; the body is still there then.
         """
         self._check_open()
         return await self.publish(
@@ -123,7 +122,7 @@ class Body:
         )
 
     async def publish(self, how: Publication) -> Stored:
-        """The same as a store is told it; the name is judged already."""
+        """`move_to` with a name that was validated already."""
         self._check_open()
         await self.prepare(how.name)
         return (await self._workers.run(self.publish_now, how)).stored()
@@ -135,8 +134,8 @@ class Body:
             await prepare(self._workers, staged, name)
 
     def spill(self) -> Staged:
-        """In a thread: its data on the disk, with the room that must stay free. It stays the
-        body's until `release`.
+        """In a thread: writes a body that is in memory to a file; its data. Checks the room that
+        must stay free. The data stays the body's until `release`.
         """
         self._check_open()
         staged = self._spool.to_file()
@@ -145,15 +144,13 @@ class Body:
         return staged
 
     def publish_now(self, how: Publication) -> Published:
-        """In a thread: gives it its name. Raises what `Staged.publish` does; it is still there
-        then.
-        """
+        """In a thread: publishes it. Raises what `Staged.publish` raises; it is still there then."""
         published = self.spill().publish(how)
         self.release()
         return published
 
     def release(self) -> None:
-        """Its data is published, and not this body's any more."""
+        """Forgets its data, which is published."""
         self._spool.staged = None
         self._closed = True
 

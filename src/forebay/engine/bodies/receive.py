@@ -1,4 +1,4 @@
-"""One body on its way to one file: opened, received, verified, published, or gone."""
+"""Receiving one body into one file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class SingleUpload:
-    """An admitted body. `take` does it all; or `open`, `receive` and `publish`, one by one.
+    """An admitted body. `take` does everything; or call `open`, `receive` and `publish`.
 
-    Made by `single_upload`, which closes it. `id` is the same in everything that hooks are told of
-    this body. A command without a name (`""`) has no destination yet: see `place`.
+    Made and closed by `single_upload`. `id` is the same in everything that hooks are told of this
+    body. A command without a name (`""`) has no destination yet: see `place`.
     """
 
     def __init__(
@@ -66,14 +66,12 @@ class SingleUpload:
 
     @property
     def received(self) -> int:
-        """Bytes of the body that have been taken so far."""
+        """Bytes of the body that have come so far."""
         return self._writer.received if self._writer is not None else 0
 
     @property
     def stored_size(self) -> int:
-        """Bytes that are in the file so far, which is not published yet; decoded, where they
-        came encoded.
-        """
+        """Bytes of the content so far; decoded, where the body comes encoded."""
         return self.staged.offset if self.staged is not None else 0
 
     async def take(self, progress: ProgressFeed | None = None) -> PendingNotification:
@@ -89,7 +87,7 @@ class SingleUpload:
         return await self.publish()
 
     async def store(self, body: bytes) -> Stored:
-        """Publishes a small body that is already here, all in one go. No callback is called."""
+        """Publishes a small body that is already here, in one step. No callback is called."""
         published = await self._store(body)
         return self._described.stored(published)
 
@@ -98,7 +96,7 @@ class SingleUpload:
         return await self._engine.workers.run(call, together=True)
 
     def place(self, name: str, conflict: Conflict) -> None:
-        """Says where it is published, before `publish`; for a command that has no name."""
+        """Sets the destination, before `publish`, for a command that has no name."""
         self.command = dataclasses.replace(self.command, name=name, conflict=conflict)
 
     async def open(self) -> None:
@@ -110,7 +108,7 @@ class SingleUpload:
         progress: ProgressFeed | None = None,
         after_turn: Callable[[], None] | None = None,
     ) -> None:
-        """Takes the body, after `open`. Raises what breaks it off."""
+        """Receives the body, after `open`. Raises what interrupts it."""
         assert self.staged is not None
         self._writer = self._writer_of(self.staged)
         engine, arrival = self._engine, self._described.arrival(self.source.length)
@@ -122,16 +120,16 @@ class SingleUpload:
         await self._engine.workers.run(self._verify)
 
     def digests(self) -> tuple[Digest, ...]:
-        """Those that the command wants, of a body that was received."""
+        """Digests of the algorithms that the command wants, of a body that was received."""
         return self._hashing.digests(self.command.wanted)
 
     def open_read(self) -> BinaryIO:
-        """A new reader of what was received, at its start. May wait for the disk."""
+        """A new reader of the received content. May wait for the disk."""
         assert self.staged is not None
         return as_file(self.staged.seal())
 
     async def publish(self) -> PendingNotification:
-        """Has it verified, and publishes it. Raises what refuses it."""
+        """Verifies and publishes it. Raises what refuses it."""
         engine, staged = self._engine, self.staged
         assert staged is not None
         if engine.hooks.verifies:
@@ -148,7 +146,7 @@ class SingleUpload:
         return notification
 
     async def close(self) -> None:
-        """What was not published goes. Idempotent."""
+        """Removes what was not published. Idempotent."""
         staged, self.staged = self.staged, None
         if staged is not None:
             await self._engine.workers.run(staged.discard)
@@ -203,7 +201,7 @@ class SingleUpload:
 
     @property
     def _described(self) -> WholeUpload:
-        """As far as it is known now."""
+        """What is known of it now."""
         encoded = None if self._decoding is None else self._decoding.received
         return WholeUpload(
             self.id,
@@ -228,9 +226,10 @@ async def single_upload(
     source: Source,
     context: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[SingleUpload]:
-    """Admits a body, to be received step by step; what is not published by then is removed.
+    """Admits a body, to be received step by step. What is not published when the block ends is
+    removed.
 
-    No byte of it is read by entering. Raises what authorisation and limits raise.
+    Nothing of it is read by entering. Raises what authorisation and limits raise.
     """
 
     def about() -> About:
@@ -261,7 +260,7 @@ async def received_file(
 ) -> AsyncIterator[tuple[SingleUpload, Stored]]:
     """Receives and publishes a whole body, for the block: see `until_answered`.
 
-    What replaced another file cannot be taken back; it stays. Raises what refuses the body.
+    A file that replaced another cannot be taken back; it stays. Raises what refuses the body.
     """
     async with single_upload(engine, outbox, command, source, context) as upload:
         notification = await upload.take(progress)

@@ -1,4 +1,4 @@
-"""Receiving a body without a name: in memory or in a file, and published later or not at all."""
+"""Receiving a body that has no name yet, into memory or into a file."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ async def receive_body(
     threshold: int | None = None,
     progress: ProgressFeed | None = None,
 ) -> AsyncIterator[Body]:
-    """Receives a body into memory or a file, depending on its size.
+    """Receives a body into memory or into a file, depending on its size.
 
-    It is removed when the block ends, unless it was moved or published. `command` says what it is;
-    its name is of no use here. `threshold` is in bytes, `--memory-threshold` when left out. Raises
-    what limits and digests raise.
+    It is removed when the block ends, unless it was moved or published. `command` describes it; its
+    name is not used. `threshold`: most bytes in memory; None for `--memory-threshold`. Raises what
+    limits and digests raise.
     """
     limit = engine.limit(command.max_size)
     engine.admission.check_length(source.length, limit)
@@ -73,7 +73,7 @@ async def _fill(
     hashing: Hashing,
     progress: ProgressFeed | None,
 ) -> int:
-    """The bytes of the body, once it is decoded."""
+    """The size of the body in bytes, decoded."""
     sink: Sink = spool
     with room(engine.budget, coding):
         if coding is not None:
@@ -89,9 +89,9 @@ async def _fill(
 async def publish_body(
     engine: EngineContext, outbox: Outbox, body: Body, upload: WholeUpload
 ) -> PendingNotification:
-    """Has a received body verified, and publishes it as `upload` says.
+    """Verifies a received body (`on_verify`), and publishes it as `upload` says.
 
-    Raises VerificationRefused and what `Body.move_to` raises; the body is still there then.
+    Raises VerificationRefused, and what `Body.move_to` raises; the body is still there then.
     """
     if engine.hooks.verifies:
         await engine.hooks.verify(upload.candidate(body.size, body.open))

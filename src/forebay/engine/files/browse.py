@@ -1,4 +1,4 @@
-"""What is in a folder, page by page: for listings over HTTP and for applications."""
+"""Listing folders page by page, for HTTP and for applications."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LARGEST_PAGE = 10_000
 def read_folder(
     store: Store, folder: str, *, after: str = "", limit: int = PAGE, since: float | None = None
 ) -> tuple[list[FileInfo], str | None]:
-    """In a thread: at most `limit` files and folders in order of their names, by their names in
-    that folder; and what to give as `after` for those that follow, or None. Raises NotFound.
+    """In a thread: a page of at most `limit` files and folders, sorted by name; and the `after` of
+    the next page, None when there is none. Raises NotFound.
 
-    `since` as in `Store.list_folder`. One `stat` for each, however large the folder is. What no
-    request can ask for is left out.
+    Their names are those in that folder. `since`: see `Files.list_folder`. Costs one `stat` for
+    each, however large the folder is. Names that no request can have are left out.
     """
     found = store.list_folder(folder, after=after, limit=limit + 1, since=since)
     following = found[limit - 1].name if len(found) > limit else None
@@ -26,7 +26,7 @@ def read_folder(
 
 
 def _can_be_asked_for(name: str) -> bool:
-    """What other programs put there may have names that no request may have."""
+    """Other programs may have put names there that no request may have."""
     try:
         names.validate_name(name)
     except InvalidName:

@@ -1,4 +1,4 @@
-"""What every way of publishing a file has in common (invariant 11)."""
+"""What all ways of publishing a file share (invariant 11)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 OTHERS_WAIT = 5.0
-"""Seconds that others leave the first call of a callback to the one that publishes the file."""
+"""Seconds for which other processes leave the first call of a callback to the publishing one."""
 Note = Callable[[str, str], Awaitable[object]]
 
 
 async def prepare(workers: Workers, staged: Staged, name: str) -> None:
-    """Does what is slow about publishing `staged` as `name` (compressing it), in turns that are
-    fair to others. Never needed: `Staged.publish` does the rest at one go.
+    """Does what is slow about publishing `staged` as `name`, such as compressing it, in turns that
+    are fair to others. Optional: otherwise `Staged.publish` does it in one go.
     """
     if staged.prepare_waits:
         while not await workers.run(staged.prepare, name):
@@ -31,11 +31,11 @@ async def prepare(workers: Workers, staged: Staged, name: str) -> None:
 async def publish_noted(
     engine: EngineContext, staged: Staged, wanted: Publication, note: Note
 ) -> Published:
-    """Publishes `staged` under the first free name that `wanted` allows; `note` records each name,
+    """Publishes `staged` under the first free name that `wanted` allows. `note` records each name,
     and the identity that the file will have, before it is tried.
 
-    Raises NameTaken, NotAFolder, PreconditionFailed, a StorageError, and what `note` raises; then
-    it is not published, unless StorageUnavailable says that nobody knows.
+    Raises NameTaken, NotAFolder, PreconditionFailed, a StorageError, and what `note` raises. It is
+    not published then; after StorageUnavailable that is not known.
     """
     run = engine.workers.run
     # A name is chosen here, and recorded; the store must not choose another.

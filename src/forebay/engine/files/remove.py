@@ -1,4 +1,4 @@
-"""Removing published files, and telling of it: the same for every dialect and for applications."""
+"""Removing published files, with `on_delete`: for every dialect and for applications."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ class Removal:
         principal: Principal,
         context: Mapping[str, Any] | None = None,
     ) -> FileInfo:
-        """Removes a published file, of a name that was judged; what it was. `on_delete` is told
-        after it, also when whoever asked has gone meanwhile.
+        """Removes a published file of a validated name; what it was. Then calls `on_delete`, also
+        when the request has ended meanwhile.
 
-        Nobody is authorised here. Raises NotFound (also for a folder), PreconditionFailed,
-        StorageError.
+        Does not authorise. Raises NotFound (also for a folder), PreconditionFailed, StorageError.
         """
         return await self._carried_out(
             functools.partial(_delete, self._engine.store, name, preconditions), principal, context
@@ -54,8 +53,8 @@ class Removal:
         principal: Principal,
         context: Mapping[str, Any] | None = None,
     ) -> FileInfo:
-        """The same of a file as it was published, if it is still that one and was not written to,
-        else PreconditionFailed.
+        """Removes a file if it is still the one that was published, and was not written to. Raises
+        PreconditionFailed otherwise, and what `remove` raises.
         """
         return await self._carried_out(
             functools.partial(_delete_published, self._engine.store, file), principal, context
@@ -82,7 +81,7 @@ class Removal:
         return file
 
     async def close(self) -> None:
-        """Waits for deletions whose request has gone."""
+        """Waits for deletions whose request has ended."""
         if self._running:
             await asyncio.wait(set(self._running))
 

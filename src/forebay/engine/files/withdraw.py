@@ -1,4 +1,4 @@
-"""Taking back a file that was just published, and that nobody wants any more."""
+"""Taking back a file that was just published."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ logger = logging.getLogger("forebay")
 
 
 def withdraw(store: Store, published: Published | Stored) -> None:
-    """In a thread: removes it, if it is still that very file, whatever was done to it meanwhile.
+    """In a thread: removes the file if it is still the same one, even if it was changed meanwhile.
 
-    What replaced another file stays, as that one is gone. Raises nothing; what is still there
-    though it should not be is logged.
+    A file that replaced another stays, as that one is gone. Raises nothing: a file that could not
+    be removed is logged.
     """
     name = published.file.name
     if published.replaced:

@@ -1,1 +1,1 @@
-"""Forms (multipart/form-data): taken apart, their files published."""
+"""Forms (multipart/form-data): parsed, their files published."""

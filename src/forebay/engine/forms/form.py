@@ -1,4 +1,4 @@
-"""`Form`: a received form, its fields and its files, which are published as it says."""
+"""`Form`: a received form, with its fields and files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file of a form: it has a `notification`, or an `error`.
+    """What became of one file of a form: it has a `notification` or an `error`.
 
-    `field` and `filename` are as the client sent them, not judged.
+    `field` and `filename` are as the client sent them, not validated.
     """
 
     field: str
@@ -33,7 +33,7 @@ class Outcome:
     notification: PendingNotification | None = None
     error: UploadError | None = None
     id: str = ""
-    """That of the file, in what hooks are told."""
+    """The id of the file, as hooks are told."""
 
     @property
     def stored(self) -> Stored | None:
@@ -42,12 +42,12 @@ class Outcome:
 
 
 def notifications(outcomes: Iterable[Outcome]) -> list[PendingNotification]:
-    """Those of the files that were published."""
+    """The notifications of the files that were published."""
     return [outcome.notification for outcome in outcomes if outcome.notification is not None]
 
 
 class Form:
-    """A received form. What was not moved or published is removed when its block ends."""
+    """A received form. Files that were not moved or published are removed when its block ends."""
 
     def __init__(
         self,
@@ -75,23 +75,23 @@ class Form:
 
     @property
     def refused(self) -> list[Outcome]:
-        """The files that were refused by themselves while the form came."""
+        """The files that were refused while the others were received."""
         return [file for file in self._files if isinstance(file, Outcome)]
 
     async def publish(
         self, chosen: Callable[[FormFile], bool] | None = None, *, notify: bool = True
     ) -> list[Outcome]:
-        """Publishes every file that has a name, where its placement says, in their order; with
-        `chosen` only those it is true of. Without `notify` no callback is called yet: that is up
-        to the caller, see `notifications`.
+        """Publishes every file that has a name, in order, where its placement says; with `chosen`
+        only files for which it is true. Without `notify` no callback is called: the caller decides
+        about the `notifications`.
 
-        With the policy `all`: raises the first UploadError, and then no file of the form is
-        stored; but a hidden file is left out, and its outcome says so. With `each`:
-        every file has its outcome, or its error.
+        With the policy `all`: raises the first UploadError, and then no file of the form is stored;
+        but a hidden file is left out, and its outcome says so. With `each`: every file has its own
+        outcome or error.
 
-        Each is authorised by its name when the form has a context, then verified (`on_verify`),
-        before the first is published. Files moved before, and large text fields, which have no
-        file name, are left alone.
+        Each file is authorised by its name when the form has a context, and verified (`on_verify`),
+        before the first is published. Files that were moved before, and large text fields, are left
+        alone.
         """
         outcomes: list[Outcome] = []
         planned: Planned = []
@@ -123,12 +123,12 @@ class Form:
         return outcomes
 
     def close(self) -> None:
-        """Its files cannot be used any more."""
+        """Its files cannot be used from now on."""
         for _, file in self.files.multi_items():
             file.expire()
 
     async def _approve(self, file: FormFile) -> WholeUpload:
-        """How the file is to be published. Raises what refuses it."""
+        """Authorises and verifies a file. Raises what refuses it."""
         request, how = self._request, file.publication
         if request.context is not None and request.authorises:
             await self._engine.authorise(
@@ -152,7 +152,7 @@ class Form:
 
 
 async def _notify(outcomes: Iterable[Outcome]) -> None:
-    """Has every callback called; also when the request is cancelled while one runs."""
+    """Calls every callback, also when the request is cancelled during one."""
     pending = notifications(outcomes)
     try:
         while pending:

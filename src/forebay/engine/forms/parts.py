@@ -1,4 +1,4 @@
-"""What becomes of the parts of a form: rules to place them, and the values that come of it."""
+"""The parts of a form: rules that place them, and what a form has of them."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AsField:
-    """The part is text, kept in memory. `max_size` in bytes; None: the form's limits alone."""
+    """The part is text in memory. `max_size` in bytes; None for the limits of the form alone."""
 
     max_size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dropped:
-    """The part is read, counted against the limits, and forgotten."""
+    """The part is read, counted against the limits, and dropped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AsFile:
     """The part is a file.
 
-    `folder` is a judged path under the store's root, "" the root itself, and `name` a judged
-    file name; None takes the client's, as far as it can be one. Sizes are bytes; up to
-    `threshold` the content may stay in memory (None: `--memory-threshold`). `accept_types`
-    are media types like `image/*`, all when empty; `wanted` the digests to compute.
+    `folder` is a validated path below the root of the store, "" for the root, and `name` a
+    validated file name; None for the name that the client sent. Sizes are bytes. Content up to
+    `threshold` may stay in memory (None: `--memory-threshold`). `accept_types`: media types such as
+    `image/*`; empty for all. `wanted`: algorithms of digests to compute.
     """
 
     folder: str = ""
@@ -56,12 +56,13 @@ class AsFile:
 
 Placement = AsField | AsFile | Dropped
 Place = Callable[[PartHead], Placement]
-"""Decides about one part when its head is known; runs in a worker thread. Raises an
-UploadError to refuse the whole form."""
+"""Places one part when its head is known. Runs in a worker thread. Raises an UploadError to refuse
+the whole form.
+"""
 
 
 def by_kind(head: PartHead) -> Placement:
-    """What has a file name is a file for the root folder, all else is a field."""
+    """A part with a file name is a file in the root folder, any other a field."""
     return AsFile() if head.is_file else AsField()
 
 
@@ -99,9 +100,9 @@ class MultiDict(Mapping[str, T], Generic[T]):
 
 
 class FormFile(Body):
-    """One file of a form: a `Body` that also knows how the form called it.
+    """One file of a form: a `Body` that also has what the form says of it.
 
-    Gone when the form's block ends, unless it was moved or published.
+    Removed when the block of the form ends, unless it was moved or published.
     """
 
     def __init__(
@@ -124,25 +125,27 @@ class FormFile(Body):
             digests=digests,
         )
         self.id = new_id()
-        """The same in everything that hooks are told of this file."""
+        """The id of the file in everything that hooks are told."""
         self.headers = head.headers
         """The header of its part, the names in lower case."""
         self.field = head.name
         """The name of the form's field."""
         self.filename = head.filename
-        """The file name as the client sent it, or made where it sent none; None for a large text
-        field. Not judged.
+        """The file name as the client sent it, or a made one where it sent none; None for a large
+        text field. Not validated.
         """
         self.name = placement.name or client_name(head.filename)
-        """A file name that can be stored; None when the client sent none such."""
+        """A file name that can be stored; None when the client did not send one."""
         self.placement = placement
 
         self.about = About(display_filename(head.filename), length=size, media_type=head.media_type)
-        """What callbacks are given; with the form's fields once it is whole."""
+        """What callbacks are told; with the fields of the form once it is complete."""
 
     @property
     def publication(self) -> Publication:
-        """Where the form's rules put it. Raises InvalidName when it has no name to store."""
+        """Where the rules of the form put it. Raises InvalidName when it has no name that can be
+        stored.
+        """
         if self.name is None:
             if self.filename:
                 from_client_name(self.filename)  # says what is wrong with it
@@ -159,7 +162,7 @@ class FormFile(Body):
         return self._closed
 
     def expire(self) -> None:
-        """From now on it cannot be used; the form removes its content."""
+        """It cannot be used from now on; the form removes its content."""
         self._closed = True
 
     def __repr__(self) -> str:
@@ -167,7 +170,7 @@ class FormFile(Body):
 
 
 def client_name(filename: str | None) -> str | None:
-    """The last component of what a client calls its file, if that can be stored."""
+    """The last component of a client's file name, if it can be stored."""
     if not filename:
         return None
     try:

@@ -1,7 +1,7 @@
-"""The files of one form under their names: each by itself, or all or none.
+"""Publishing the files of one form: each by itself, or all of them or none.
 
-Where callbacks are recorded in the upload state, each file is published by itself, with its row.
-Else all of them are published in one job of a thread.
+Where callbacks are recorded in the upload state, each file is published with its own row. Otherwise
+all are published in one job of a worker thread.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class FormPublication:
         self._policy = policy
 
     async def publish(self, planned: Planned) -> list[PendingNotification | UploadError]:
-        """What became of each. With the policy `all`: raises the first UploadError, and then
-        none is stored.
+        """What became of each. With the policy `all`: raises the first UploadError, and then no
+        file is stored.
         """
         for file, upload in planned:
             await file.prepare(upload.command.name)
@@ -96,7 +96,7 @@ class FormPublication:
 
 
 def publish_each(store: Store, planned: Planned) -> _Results:
-    """Every file by itself: one that fails keeps no other from its name."""
+    """Each file by itself: one that fails does not stop the others."""
     results: _Results = []
     own = OwnFiles(store)
     for file, upload in planned:
@@ -111,7 +111,7 @@ def publish_each(store: Store, planned: Planned) -> _Results:
 
 
 def publish_all(store: Store, planned: Planned) -> _Results:
-    """All files, or none. Raises what the first that failed raised."""
+    """All files, or none. Raises the error of the first that failed."""
     done: dict[int, Published] = {}
     own = OwnFiles(store)
     try:
@@ -128,7 +128,7 @@ def publish_all(store: Store, planned: Planned) -> _Results:
 
 
 def in_order(store: Store, planned: Planned) -> list[int]:
-    """The order in which to publish all or none. Raises what can be told before the first."""
+    """The order in which to publish all or none. Raises what can be found out before the first."""
     names: set[str] = set()
     for file, upload in planned:
         how = upload.publication
@@ -146,7 +146,7 @@ def in_order(store: Store, planned: Planned) -> list[int]:
 
 @contextlib.contextmanager
 def about(file: FormFile) -> Iterator[None]:
-    """What is raised in the block says which file it is about."""
+    """Names the file in every UploadError that the block raises."""
     try:
         yield
     except UploadError as error:
@@ -155,8 +155,8 @@ def about(file: FormFile) -> Iterator[None]:
 
 
 class OwnFiles:
-    """The files of one form that have their names. One may replace another's file, and never one
-    of its own form: the answer tells of both.
+    """The files of one form that are published. One may replace a file that was there, but not
+    another file of the same form: the answer names both.
     """
 
     def __init__(self, store: Store) -> None:
@@ -167,8 +167,9 @@ class OwnFiles:
         self._tags.add(file.tag)
 
     def spared(self, upload: WholeUpload) -> WholeUpload:
-        """In a thread: `upload`, with a number for the name where one of ours has it. By what is
-        there and not by the name, as a filesystem may know two spellings of one.
+        """In a thread: `upload`, with a numbered name where a file of this form has its name.
+        Compares the file that is there and not the name: a filesystem may know two spellings of one
+        name.
         """
         how = upload.publication
         if not self._tags or not replaces(how):
@@ -188,8 +189,8 @@ class OwnFiles:
 
 
 def _judge_again(how: Publication) -> None:
-    """The second file of a name: its conditions are about what the first will have replaced, which
-    nobody can bring back when they fail then.
+    """Conditions of a second file of the same name are about the file that the first will have
+    replaced. If they failed then, that file could not be brought back.
     """
     if how.preconditions:
         raise PreconditionFailed("The condition holds for one file of that name only.")

@@ -1,10 +1,11 @@
 """Calling `on_complete` about a published file until it returns (invariant 11).
 
-That it has to be called is in the upload's record (`notify_at`), from before the publication
-until it has returned; so no crash, restart or failure loses it. Whoever published the file calls
-first. What failed, or what a dead process left, is called again here, with a growing pause.
+The record of the upload says that the call is pending (`notify_at`), from before the publication
+until it has returned; so no crash, restart or failure loses it. The process that published the file
+calls first. A call that failed, or that a dead process left, is made again here, with a growing
+pause.
 
-A lock that all processes share makes one at a time call about a file.
+A lock that all processes share lets one of them at a time call about a file.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ LONGEST_PAUSE = 600.0
 PATIENCE = 60.0
 """Seconds that a request waits for the callback; then it goes on without the request."""
 MANY_FAILURES = 10
-"""So many are logged once more; that is after about a quarter of an hour."""
+"""After so many failures a call is logged once more; that is about a quarter of an hour."""
 _POLL = 10.0
-"""Seconds until a look at what other processes left."""
+"""Seconds until it looks for calls that other processes left."""
 _AT_ONCE = 16
 _SLOW = 30.0
-"""Seconds after which a call that has not returned takes no turn from others any more."""
+"""Seconds after which a call that has not returned no longer counts against `_AT_ONCE`."""
 _MOST = 256
 """Calls that may hang at once in this process."""
 _MOST_DROPPED = 10_000
@@ -111,12 +112,12 @@ class Notifier:
     async def notify_if_new(
         self, record: UploadRecord, context: Mapping[str, Any] | None = None
     ) -> None:
-        """`notify`, if it has to be called about the file and was not yet."""
+        """`notify`, if the call is pending and was not tried yet."""
         if is_unnotified(record) and not Outcome.of(record).failures.count:
             await self.notify(record, context)
 
     def soon(self, record: UploadRecord) -> None:
-        """The first call about a file, for which nobody waits; if there is one to make."""
+        """Makes the first call about a file without waiting for it, if it is pending."""
         known = record.id in self._running or self._closed
         if known or not is_unnotified(record) or not self._engine.hooks.completes:
             return
@@ -126,8 +127,8 @@ class Notifier:
     # --- again, and for others -------------------------------------------------------------------
 
     def start(self) -> None:
-        """At the start of a process: calls all there is, and from now on what is due, also what
-        other processes left.
+        """Makes all pending calls now, and from now on those that are due, also those that other
+        processes left.
         """
         self._everything = True
         self._go_on()
@@ -138,7 +139,7 @@ class Notifier:
         self._wake.set()
 
     async def close(self) -> None:
-        """Ends all calls: those that have not returned are made again after a start."""
+        """Ends all calls. Those that have not returned are made again after a start."""
         self._closed = True  # first: a call that fails now starts no other
         loop, self._loop = self._loop, None
         if loop is not None:
@@ -165,7 +166,7 @@ class Notifier:
                     await self._wake.wait()
 
     async def _call_due(self) -> float:
-        """Starts what is due; seconds until there may be more."""
+        """Starts the calls that are due; seconds until there may be more."""
         if not self._engine.hooks.completes:
             return _POLL
         now, everything = time.time(), self._everything
@@ -213,8 +214,8 @@ class Notifier:
         await self._attempt(record.id, version=record.version)
 
     async def _discard(self, upload_id: str) -> bool:
-        """Removes the data of a resumable upload that is published. False while a request, which
-        will call by itself, has it.
+        """Removes the data of a resumable upload that is published. False while a request has it,
+        which will make the call itself.
         """
         run = self._engine.workers.run
         try:
@@ -237,8 +238,8 @@ class Notifier:
         version: int | None = None,
         lock: Lock | None = None,
     ) -> None:
-        """Calls, unless another process does or has: `version` is that of the record that was
-        due. `lock`: see `notify`.
+        """Makes the call, unless another process makes it or has made it. `version`: that of the
+        record that was due. `lock`: see `notify`.
         """
         run = self._engine.workers.run
         if lock is None:
@@ -313,8 +314,8 @@ class Notifier:
 async def drop_gone(
     store: Store, sessions: Sessions, workers: Workers, locks: Locks, now: float
 ) -> int:
-    """Gives up on files that are gone and whose uploads have expired: their callbacks could not
-    return. How many those were.
+    """Drops pending calls about files that are gone and whose uploads have expired: the callbacks
+    could not succeed. How many those were.
     """
     dropped = 0
     for record in await sessions.unnotified(math.inf, _MOST_DROPPED):
@@ -353,7 +354,7 @@ def _is_there(store: Store, name: str) -> bool:
 
 
 def _log_failure(record: UploadRecord, count: int, error: BaseException) -> None:
-    """Once when it begins, and once more when it goes on for long; never for each call."""
+    """Logs the first failure, and one more when it goes on for long; not every call."""
     if count == 1:
         logger.error(
             "on_complete failed for %r (upload %s); the file stays, and it is called again until"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Outbox:
-    """Of one engine. `durable`: what records uploads now, see `State.outbox`."""
+    """The outbox of one engine. `durable`: see `State.outbox`."""
 
     def __init__(self, engine: EngineContext, durable: Callable[[], DurableOutbox | None]) -> None:
         self._engine = engine
@@ -25,9 +25,8 @@ class Outbox:
 
     @property
     def durable(self) -> DurableOutbox | None:
-        """Publishes uploads so that no crash loses their call; None where calls are not recorded.
-
-        Raises SessionsUnavailable.
+        """Publishes uploads with a row each; None where calls are not recorded. Raises
+        SessionsUnavailable.
         """
         return self._durable()
 
@@ -44,10 +43,10 @@ class Outbox:
         return self.published(upload, published)
 
     def published(self, upload: WholeUpload, published: Published) -> PendingNotification:
-        """Of a file that is published already, and recorded nowhere."""
+        """The notification about a file that is published and not recorded."""
         stored = upload.stored(published)
         return InMemoryNotification(self._engine, self._in_memory, upload, stored)
 
     async def close(self) -> None:
-        """Ends what is in memory. It may be used again."""
+        """Ends calls that are only in memory. It may be used again."""
         await self._in_memory.close()

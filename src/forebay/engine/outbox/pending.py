@@ -1,4 +1,4 @@
-"""Whole uploads, each received in one request, and the notification that is pending about one."""
+"""Uploads that came whole in one request, and their pending notifications."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from forebay.stores.base import Publication, Published
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WholeUpload:
-    """An upload that came in one request, as callbacks are told of it."""
+    """An upload that came whole in one request, as hooks are told of it."""
 
     id: str
     command: Receive
     principal: Principal
     context: Mapping[str, Any] | None
-    """Of the request at hand."""
+    """The context of the request, for hooks."""
     started: float
     """`time.perf_counter()` when it began."""
     digests: tuple[Digest, ...] = ()
     received: int | None = None
-    """Bytes that came, of a body that was decoded."""
+    """Bytes that came, when the body was decoded."""
 
     @property
     def publication(self) -> Publication:
-        """How it is published."""
+        """Where and how it is published."""
         return Publication(self.command.name, self.command.conflict, self.command.preconditions)
 
     def arrival(self, length: int | None) -> Arrival:
-        """What `on_progress` is told while its body comes. `length`: bytes, None when unknown."""
+        """What `on_progress` is told. `length`: bytes, None when unknown."""
         command = self.command
         return Arrival(
             self.id,
@@ -48,7 +48,7 @@ class WholeUpload:
         )
 
     def candidate(self, size: int, reader: Callable[[], BinaryIO]) -> Candidate:
-        """What `on_verify` is asked before it is published. `size`: bytes."""
+        """What `on_verify` is told. `size`: bytes."""
         command = self.command
         return Candidate(
             command.name,
@@ -64,12 +64,12 @@ class WholeUpload:
         )
 
     def stored(self, published: Published) -> Stored:
-        """The answer to it."""
+        """It as a stored file."""
         duration = time.perf_counter() - self.started
         return published.stored(self.digests, duration, self.received)
 
     def record(self, size: int) -> UploadRecord:
-        """A record of it before it is published. `size`: bytes."""
+        """Its record before it is published. `size`: bytes."""
         about = self.command.about
         return UploadRecord(
             id=self.id,
@@ -90,7 +90,7 @@ class WholeUpload:
 class PendingNotification(Protocol):
     """A file that was just published: `on_complete` is called about it, or it is taken back.
 
-    One of the methods is called, once.
+    Exactly one of the methods is called, once.
     """
 
     @property
@@ -99,13 +99,13 @@ class PendingNotification(Protocol):
         ...
 
     async def notify(self) -> None:
-        """Calls `on_complete`. Returns when that has returned or failed, or takes very long."""
+        """Calls `on_complete`. Returns when it has returned or failed, or when it takes very long."""
         ...
 
     async def take_back(self) -> None:
-        """Removes the file, as nobody wants it any more; no callback is called."""
+        """Removes the file. No callback is called."""
         ...
 
     def abandon(self) -> None:
-        """Leaves the call to the outbox, as the request has ended."""
+        """Calls `on_complete` without waiting, as the request has ended."""
         ...

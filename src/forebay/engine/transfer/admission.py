@@ -1,4 +1,4 @@
-"""Who may start: how many uploads run, in all worker processes together, and the drain."""
+"""Admission of uploads: how many run in all worker processes together; and the drain."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _IDLE, _ASKED = _NUMBER.size, 2 * _NUMBER.size
 
 
 class Tally:
-    """What each worker process runs, in memory that all of them share: how many uploads, how many
-    of these hardly send, and how many of these others have asked it to end.
+    """Counts of each worker process in memory that all share: its uploads, how many of these hardly
+    send, and how many of those others have asked it to end.
 
-    Each process writes its own slot, but for what it asks of others, and nothing is locked: two
-    that admit at the same instant may pass the limit by one each.
+    Each process writes its own slot, except for requests to others. Nothing is locked: two that
+    admit at the same moment may pass the limit by one each.
     """
 
     def __init__(self, processes: int = 1) -> None:
@@ -31,7 +31,7 @@ class Tally:
         self._slot = 0
 
     def take_slot(self, number: int) -> None:
-        """Says which process this is, after the fork; what a dead one left is forgotten."""
+        """Sets the slot of this process, after the fork, and clears it."""
         self._slot = number
         self.clear(number)
 
@@ -42,14 +42,14 @@ class Tally:
         _NUMBER.pack_into(self._map, self._slot * _SLOT.size + _IDLE, idle)
 
     def clear(self, number: int) -> None:
-        """Forgets what the process of that slot counted; it is dead."""
+        """Clears the slot of a dead process."""
         _SLOT.pack_into(self._map, number * _SLOT.size, 0, 0, 0)
 
     def total(self) -> int:
         return sum(running for running, _, _ in _SLOT.iter_unpack(self._map[:]))
 
     def ask_another(self) -> bool:
-        """Asks another process to end an upload that hardly sends; whether one has any."""
+        """Asks another process to end an upload that hardly sends. False when there is none."""
         for number in range(self._processes):
             start = number * _SLOT.size
             _, idle, asked = _SLOT.unpack_from(self._map, start)
@@ -59,7 +59,7 @@ class Tally:
         return False
 
     def asked(self) -> int:
-        """How many others have asked to be ended here since the last call."""
+        """How many uploads others have asked to end here since the last call."""
         start = self._slot * _SLOT.size + _ASKED
         (asked,) = _NUMBER.unpack_from(self._map, start)
         _NUMBER.pack_into(self._map, start, 0)
@@ -75,7 +75,7 @@ def append_too_large(limit: int) -> TooLarge:
 
 
 class Admission:
-    """Decides before a byte is read. Used on the event loop only."""
+    """Decides before anything of a body is read. Used on the event loop only."""
 
     def __init__(self, settings: Settings, tally: Tally | None = None) -> None:
         self.settings = settings
@@ -83,7 +83,7 @@ class Admission:
         self.running = 0
         self._tally = tally or Tally()
         self.make_room: Callable[[], bool] = lambda: False
-        """Ends an upload that hardly sends, for the sake of another; whether there was one."""
+        """Ends an upload that hardly sends in favour of another. False when there is none."""
 
     def check_length(self, length: int | None, limit: int | None) -> None:
         """Raises LengthRequired or TooLarge. `limit` is the smallest that applies."""
@@ -97,7 +97,7 @@ class Admission:
             )
 
     def check_append(self, length: int | None) -> None:
-        """The length of one request of a resumable upload. Raises TooLarge."""
+        """Checks the length of one request of a resumable upload. Raises TooLarge."""
         limit = self.settings.max_append_size
         if limit is not None and length is not None and length > limit:
             raise append_too_large(limit)
@@ -113,11 +113,11 @@ class Admission:
         self._tally.set(self.running)
 
     def _has_room_made(self) -> bool:
-        """By ending one here, or soon in another process, which is as full as this one."""
+        """Ends one here, or soon in another process, which is as full as this one."""
         return self.make_room() or self._tally.ask_another()
 
     def share_idle(self, idle: int) -> None:
-        """Tells other processes how many uploads hardly send here; ends those they asked for."""
+        """Tells other processes how many uploads hardly send here, and ends those they asked for."""
         for _ in range(self._tally.asked()):
             if not self.make_room():
                 break

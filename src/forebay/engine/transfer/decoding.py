@@ -1,12 +1,12 @@
-"""Content codings of request bodies, taken off on the way to the disk.
+"""Decoding the content codings of request bodies.
 
-    Intake  ── what came: counted, limited, hashed ──▶  Decoding  ── decoded ──▶  sink
+    BodyWriter  ── as it came: counted, limited, hashed ──▶  Decoding  ── decoded ──▶  sink
 
-`Decoding` is a sink like any other and stands before any other: a staged file, a spool, the
-parser of a form. It works in the worker thread that feeds the intake, in pieces of a bounded
-size: a megabyte that would become a gigabyte is never decoded at once.
+`Decoding` is a sink in front of another one: a staged file, a spool, the parser of a form. It works
+in the worker thread that feeds the writer, in pieces of a bounded size: a megabyte that would
+become a gigabyte is never decoded at once.
 
-Each decoder keeps what its format needs to look back to: `MEMORY` says how much.
+Each decoder holds the window of its format in memory: `MEMORY` says how much.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 __all__ = ["JUDGED_FROM", "MEMORY", "Decoding", "decoding", "offered", "room"]
 
 PIECE = 256 * KiB
-"""Most decoded bytes that are held at a time, where the worker's buffer is not smaller."""
+"""Most decoded bytes in memory at a time; less where the buffers of the workers are smaller."""
 _SLICE = 16 * KiB
 """Encoded bytes that a decoder is given at a time: what it leaves is copied."""
 JUDGED_FROM = 16 * MiB
-"""Decoded bytes from which on the ratio counts: short runs of zeros are nobody's bomb."""
+"""Decoded bytes from which on the ratio is checked: a short run of zeros does no harm."""
 
 MEMORY: Mapping[str, int] = MappingProxyType({"gzip": 64 * KiB, "zstd": 9 * MiB, "br": 17 * MiB})
-"""Each coding that may be offered, in order of preference, and the bytes of memory that
-decoding it takes: its window (RFC 1952; RFC 9659, section 3; RFC 7932, section 9.1).
+"""The codings that may be offered, in order of preference, and the bytes of memory that decoding
+takes: its window (RFC 1952; RFC 9659, section 3; RFC 7932, section 9.1).
 """
 _ZSTD_WINDOW_LOG = 23
 _MEMBERS = 1000
 _MEMBER = 128
-"""Members that a body may have in any case, and bytes for each further one: to begin one costs
+"""Members that a body may have in any case, and the bytes that allow one more: to begin one costs
 far more time than to send it.
 """
 
@@ -182,17 +182,17 @@ def offered(settings: Settings) -> tuple[str, ...]:
 
 
 class Decoding:
-    """A sink that is given encoded bytes and writes what they stand for to another.
+    """A sink that decodes what is written, and writes it to another sink.
 
-    Used by one thread at a time, as every sink. When all has come `finish` has to be called:
-    it tells whether that was all.
+    Used by one thread at a time. `finish` must be called after the last write: it checks that the
+    data is complete.
 
     Args:
         inner: where the decoded bytes go, from offset 0 on.
         coding: `gzip`, `zstd` or `br`.
         limit: most decoded bytes; None for no limit.
-        ratio: most decoded bytes for each encoded one, once there are `JUDGED_FROM`; 0 for any.
-        piece: most decoded bytes that are held at a time.
+        ratio: most decoded bytes for each encoded one, checked from `JUDGED_FROM` on; 0 for any.
+        piece: most decoded bytes in memory at a time.
     """
 
     def __init__(
@@ -216,10 +216,10 @@ class Decoding:
         """Decoded bytes so far."""
 
     def write(self, data: memoryview, offset: int) -> None:
-        """Takes all of `data`, the encoded bytes from `offset` on.
+        """Decodes all of `data`, the encoded bytes from `offset` on.
 
-        Raises OffsetMismatch, UndecodableBody, TooLarge (by size or by ratio), and what the
-        inner sink raises. Nothing may be written after that.
+        Raises OffsetMismatch, UndecodableBody, TooLarge (by size or by ratio), and what the inner
+        sink raises. Nothing may be written after that.
         """
         if offset != self.received:
             raise OffsetMismatch(expected=self.received, provided=offset)
@@ -258,7 +258,7 @@ class Decoding:
         self.size += len(held)
 
     def reserve(self, size: int) -> None:
-        """Nothing: how much there will be shows only as it is decoded."""
+        """Does nothing: the decoded size is not known."""
 
     def finish(self) -> None:
         """Raises UndecodableBody when the data ended too soon. Idempotent."""
@@ -267,7 +267,7 @@ class Decoding:
 
 
 def decoding(sink: Sink, coding: str, settings: Settings, limit: int | None) -> Decoding:
-    """As the settings want it; `limit` is in decoded bytes."""
+    """A decoder with the limits of the settings. `limit`: most decoded bytes."""
     return Decoding(
         sink,
         coding,
@@ -279,7 +279,7 @@ def decoding(sink: Sink, coding: str, settings: Settings, limit: int | None) -> 
 
 @contextlib.contextmanager
 def room(budget: Budget, coding: str | None) -> Iterator[None]:
-    """Memory for a decoder while the block runs. Raises TooManyUploads when there is none."""
+    """Takes memory for a decoder while the block runs. Raises TooManyUploads when there is none."""
     size = MEMORY[coding] if coding is not None else 0
     if size and not budget.take(size):
         raise TooManyUploads(

@@ -1,7 +1,8 @@
-"""How much of a body to take apart at a time, where that takes longer than receiving it.
+"""How much of a body to parse at a time, where that takes longer than receiving it.
 
-A form of tiny parts costs a hundred times what its bytes do, and Python threads that compute take
-turns with the event loop. So turns end by work too, and who is costly takes them one at a time.
+A form of tiny parts costs a hundred times what its bytes cost, and Python threads that compute
+compete with the event loop. So turns are limited by work too, and costly bodies take them one at a
+time.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ from typing import Protocol
 _UNPROVEN = 32 << 10
 _COSTLY = 16 << 10
 _PROVEN = 256 << 10
-"""Bytes without much work after which more of them at a time are no risk."""
+"""Bytes without much work, after which larger portions are no risk."""
 _FREE_WORK = 512
 _BYTES = 64
-"""A body is costly that takes more than a unit of work for so many bytes."""
+"""A body is costly when it takes more than one unit of work for so many bytes."""
 
 
 class Worker(Protocol):
     @property
     def work(self) -> int:
-        """What was done so far, in units of about 0.3 microseconds."""
+        """The work done so far, in units of about 0.3 microseconds."""
         ...
 
 
 class Meter:
-    """Watches what a `Worker` makes of a body. Used by one thread at a time.
+    """Watches how much work a `Worker` has with a body. Used by one thread at a time.
 
-    `costly`: it takes more time than receiving does; stays once it is.
+    `costly`: it takes more time than receiving does. Never reset.
     """
 
     __slots__ = ("_seen", "_taken", "_worker", "costly")
@@ -49,7 +50,7 @@ class Meter:
         return size if self._taken >= _PROVEN else min(size, _UNPROVEN)
 
     def fed(self, size: int) -> None:
-        """So many bytes were taken apart."""
+        """Notes that so many bytes were fed."""
         worked = self._worker.work - self._seen
         self._seen += worked
         self._taken += size

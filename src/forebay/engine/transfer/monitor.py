@@ -1,9 +1,9 @@
-"""Looks after running bodies once a second: dead, slow, and too late for the drain.
+"""Checks running bodies once a second: stalled, too slow, or too late for the drain.
 
-One timer for all uploads, so that a body costs nothing per read. Only time in which the
-client alone is waited for counts against it: a slow disk is not its fault.
+One timer serves all uploads, so that a body costs nothing per read. Only time in which nothing but
+the client is waited for counts against it; a slow disk does not.
 
-Where all places for uploads are taken, one that hardly sends gives way to one that may.
+Where the limit of uploads is reached, one that hardly sends is ended in favour of another.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 
 _TICK = 1.0
 _IDLE_RATE = KiB
-"""Bytes a second below which an upload gives way to another, or `min_rate` where that is more."""
+"""Bytes a second below which an upload is ended in favour of another, or `min_rate` if that is
+more.
+"""
 _FIRST_RATE = 1.6
 _DECAY = 0.9
-"""What counts of the rate so far a second later. A new upload is taken for one that is quicker than
-is needed: one that sends nothing is below it after five seconds, when those come again that were
-refused for its sake.
+"""The weight of the rate so far, after a second. A new upload begins above the needed rate: one
+that sends nothing is below it after five seconds, when clients that were refused come again.
 """
 
 
 class Transfer:
-    """A running body as the watch sees it."""
+    """A running body as the monitor sees it."""
 
     __slots__ = (
         "ended",
@@ -52,7 +53,7 @@ class Transfer:
         self.rate_bytes = 0
         self.rate_seconds = 0.0
         self.rate = rate
-        """Bytes a second of late."""
+        """Bytes a second, as a moving average."""
         self.ended = False
 
 
@@ -66,7 +67,7 @@ class Monitor:
         self._drain_until: float | None = None
         self._idle = 0
         self.share_idle: Callable[[int], None] = lambda idle: None
-        """Told once a second how many hardly send."""
+        """Called once a second with the number of uploads that hardly send."""
 
     def __len__(self) -> int:
         return len(self._transfers)
@@ -89,7 +90,7 @@ class Monitor:
         return max(_IDLE_RATE, self.settings.min_rate)
 
     def make_room(self) -> bool:
-        """Ends the slowest of those that hardly send; False when there is none."""
+        """Ends the slowest of the uploads that hardly send. False when there is none."""
         idle = self._those_idle()
         if not idle:
             return False
@@ -146,7 +147,7 @@ class Monitor:
                 transfer.rate_seconds = 0.0
 
     def _too_late(self, transfer: Transfer, now: float) -> bool:
-        """Whether it cannot be done in the time the drain leaves, going by its rate so far."""
+        """Whether it cannot finish in the time that the drain leaves, at its rate so far."""
         assert self._drain_until is not None
         left = self._drain_until - now
         if left <= 0:

@@ -1,6 +1,6 @@
 """Progress of one body: a callback or an async iterator, at most ten reports a second.
 
-Nothing is computed, and no timer runs, while nobody listens.
+Nothing is computed, and no timer runs, while there are no listeners.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _WINDOW = 20  # samples: the rate is over about two seconds
 
 
 class ProgressFeed:
-    """Hands reports to listeners. For use on the event loop.
+    """Passes reports to listeners. Used on the event loop.
 
-    A listener that is slow misses reports in between, never the last one.
+    A slow listener misses reports in between, but never the last one.
     """
 
     __slots__ = ("_callbacks", "_changed", "_last", "_latest", "_samples", "finished", "total")

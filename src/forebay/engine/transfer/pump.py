@@ -1,8 +1,8 @@
-"""The pump: the one way of a body from its source to its sink.
+"""The pump: the only way of a body from its source to its sink.
 
-`BodyWriter` is the worker's side: count, limit, hash, write; nothing in it touches the loop.
-A `Source` is where bytes come from; it calls `BodyWriter.feed` in worker threads, a turn at a
-time. Every dialect and every server goes through here, so a limit is enforced in one place.
+`BodyWriter` is the part in worker threads: it counts, limits, hashes and writes. A `Source` is
+where bytes come from; it calls `BodyWriter.feed` in worker threads, a turn at a time. Every dialect
+and every server uses it, so that a limit is enforced in one place.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from forebay.stores.base import ALWAYS_ROOM
 
 _HASH_BESIDE = 64 << 10
 _ROOM_WAIT = 1.0
-"""Seconds until another turn begins all the same: a source may have been stopped meanwhile, and
-what frees the room may be a commit.
+"""Seconds until another turn begins without room: the source may have been stopped meanwhile, and a
+commit may be what makes room.
 """
 
 
@@ -40,7 +40,7 @@ class Sink(Protocol):
 
 
 class BoundedSink(Sink, Protocol):
-    """A sink that may be full: `forebay.stores.base.Staged` says what the methods do."""
+    """A sink that may be full. The methods are those of `forebay.stores.base.Staged`."""
 
     def room(self) -> int: ...
 
@@ -161,7 +161,7 @@ class BodyWriter:
         self.sink = sink
         room_of = getattr(sink, "room", None)
         self.bounded: BoundedSink | None = None
-        """The sink, where it may be full; None where it takes all that is written."""
+        """The sink if it may be full, else None."""
         if room_of is not None and room_of() < ALWAYS_ROOM:
             self.bounded = cast("BoundedSink", sink)
         self._meter = meter
@@ -173,27 +173,27 @@ class BodyWriter:
         self._room = room
 
     def hash_also(self, hashing: Hashing) -> None:
-        """Keeps up more digests. Before the first byte."""
+        """Computes more digests. Before the first byte."""
         both = Hashing()
         both.updates = (*(self._hashing.updates if self._hashing else ()), *hashing.updates)
         self._hashing = both if both.updates else None
 
     def prepare(self) -> None:
-        """Asks for the `room`, unless that was done; for who wants to be refused earlier."""
+        """Calls `reserve` of the sink, unless that was done: to be refused earlier than by `feed`."""
         room, self._room = self._room, 0
         if room:
             self.sink.reserve(room)
 
     @property
     def work(self) -> int:
-        """What taking it apart took so far, in units of about 0.3 microseconds; 0 where nothing
-        is taken apart.
+        """The work of parsing it so far, in units of about 0.3 microseconds; 0 where it is not
+        parsed.
         """
         return self._meter.work if self._meter is not None else 0
 
     @property
     def costly(self) -> bool:
-        """Taking it apart takes more time than receiving it: others are served first."""
+        """Parsing it takes more time than receiving it: others are served first."""
         return self._meter is not None and self._meter.costly
 
     def portion(self, size: int) -> int:
@@ -206,11 +206,11 @@ class BodyWriter:
 
     @property
     def hashes(self) -> bool:
-        """Whether a second buffer is of use: one is hashed while the other is filled."""
+        """Whether a second buffer is useful: one is hashed while the other is filled."""
         return self._hashing is not None
 
     def wait_hashed(self) -> None:
-        """Waits until no buffer that was fed is looked at any more."""
+        """Waits until no buffer that was fed is being hashed any more."""
         if self._beside is not None:
             work, self._beside = self._beside, None
             work.wait()

@@ -1,4 +1,4 @@
-"""Telling `on_progress`, without ever holding up the body it is about."""
+"""Calling `on_progress` without delaying the body that it is about."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ async def reported(
     base: int = 0,
     now: Callable[[About], About] = lambda about: about,
 ) -> AsyncIterator[ProgressFeed | None]:
-    """The feed for a pump in the block: `hooks.progress` is told what it reports, plus `base`,
-    and of the file what `now` makes of what was known before.
+    """The feed for a pump in the block: `hooks.progress` is called with its reports, plus `base`.
+    `now` adds to what was known of the file before.
 
-    A hook that is slow misses reports in between. When the block ends well it has been told
-    the last, unless it took too long.
+    A slow hook misses reports in between. When the block ends well the last report was made, unless
+    the hook took too long.
     """
     if not hooks.progresses:
         yield feed

@@ -1,4 +1,4 @@
-"""Memory for bodies: one budget for all, and a sink that moves to a file beyond it."""
+"""The memory budget of bodies, and a sink that moves from memory to a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class Budget:
 
 
 class Spool:
-    """A sink that starts in memory and moves to a staged file when it has to."""
+    """A sink that begins in memory and goes on in a staged file beyond its threshold, or when the
+    budget is used up.
+    """
 
     def __init__(self, stage: Callable[[], Staged], budget: Budget, threshold: int) -> None:
         self._stage = stage
@@ -50,7 +52,7 @@ class Spool:
         self.staged.write(data, offset)
 
     def reserve(self, size: int) -> None:
-        """Room on the disk, for a body that is known not to stay in memory."""
+        """Reserves room for a body that is known not to stay in memory."""
         if size > self._threshold and self.staged is None:
             self._spill()
         if self.staged is not None:
@@ -73,7 +75,7 @@ class Spool:
         self._taken = 0
 
     def to_file(self) -> Staged:
-        """The staged file, made now if the body was in memory. The caller owns it."""
+        """The staged file; made now if the body was in memory. It belongs to the caller then."""
         if self.staged is None:
             self._spill()
         staged, self.staged = self.staged, None

@@ -1,4 +1,4 @@
-"""Digests that come behind a body, in trailers that its head announced (RFC 9530, section 2)."""
+"""Digests in trailers, which the head of a request announced (RFC 9530, section 2)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class AnnouncedDigests:
-    """What one body is still to be compared with. `trailers` gives them when it has ended."""
+    """The digests to compare a body with. `trailers`: returns the trailer fields when it has ended."""
 
     def __init__(self, names: Sequence[bytes], trailers: Callable[[], Headers]) -> None:
         self._names = names
