@@ -45,8 +45,8 @@ def watch(engine: Engine, folder: Path, point: Point) -> None:
     sessions = Watched(outbox._sessions, point, ("create", "delete"))
     outbox._sessions = outbox._notifier._sessions = sessions
     stage = engine.store.stage
-    engine.store.stage = lambda: Watched(  # type: ignore[method-assign]
-        stage(), point, ("publish",)
+    engine.store.stage = lambda *how: Watched(  # type: ignore[method-assign]
+        stage(*how), point, ("publish",)
     )
 
 

@@ -213,7 +213,7 @@ class Engine:
         return self.context.admission.draining
 
     async def why_not_ready(self) -> str | None:
-        """None when uploads can be received, else the reason. Asks the disk at most once a second."""
+        """None when uploads can be received, else the reason. Asks the disk once a second."""
         if self.draining:
             return "draining"
         return await self._readiness.why_not()

@@ -144,7 +144,7 @@ class Body:
         return staged
 
     def publish_now(self, how: Publication) -> Published:
-        """In a thread: publishes it. Raises what `Staged.publish` raises; it is still there then."""
+        """In a thread: publishes it. Raises what `Staged.publish` raises; it still exists then."""
         published = self.spill().publish(how)
         self.release()
         return published

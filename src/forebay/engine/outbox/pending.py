@@ -99,7 +99,7 @@ class PendingNotification(Protocol):
         ...
 
     async def notify(self) -> None:
-        """Calls `on_complete`. Returns when it has returned or failed, or when it takes very long."""
+        """Calls `on_complete`. Returns when it has returned or failed, or takes very long."""
         ...
 
     async def take_back(self) -> None:

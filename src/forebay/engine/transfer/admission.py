@@ -117,7 +117,7 @@ class Admission:
         return self.make_room() or self._tally.ask_another()
 
     def share_idle(self, idle: int) -> None:
-        """Tells other processes how many uploads hardly send here, and ends those they asked for."""
+        """Tells others how many uploads hardly send here, and ends those they asked for."""
         for _ in range(self._tally.asked()):
             if not self.make_room():
                 break

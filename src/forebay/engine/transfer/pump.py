@@ -179,7 +179,7 @@ class BodyWriter:
         self._hashing = both if both.updates else None
 
     def prepare(self) -> None:
-        """Calls `reserve` of the sink, unless that was done: to be refused earlier than by `feed`."""
+        """Calls `reserve` of the sink, unless that was done, to be refused before `feed`."""
         room, self._room = self._room, 0
         if room:
             self.sink.reserve(room)

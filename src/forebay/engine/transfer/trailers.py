@@ -11,7 +11,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class AnnouncedDigests:
-    """The digests to compare a body with. `trailers`: returns the trailer fields when it has ended."""
+    """Digests to compare a body with. `trailers`: returns the trailers when it has ended."""
 
     def __init__(self, names: Sequence[bytes], trailers: Callable[[], Headers]) -> None:
         self._names = names
