@@ -80,7 +80,7 @@ def test_each_line_is_an_object_and_a_failed_upload_has_its_id_and_code(
     refused = next(record for record in records if record.get("code") == "FB_TOO_LARGE")
     assert refused["status"] == 413
     assert re.fullmatch(r"\S{8,}", refused["upload"])
-    assert refused["upload"] in json.dumps([json.loads(answer), fields])
+    assert refused["upload"] in json.dumps([json.loads(answer), fields.pairs])
     assert "/files/big.bin" in refused["message"]
     incomplete = next(record for record in records if record.get("code") == "FB_INCOMPLETE_BODY")
     assert incomplete["upload"] != refused["upload"]

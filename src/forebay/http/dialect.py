@@ -13,18 +13,27 @@ if TYPE_CHECKING:
     from forebay.protocol.status import Answer
 
 
-class UploadDialect(Protocol):
+class Dialect(Protocol):
+    """What both need."""
+
+    def offer(self, scope: dict[str, Any]) -> Headers:
+        """Fields of the answer to OPTIONS."""
+        return []
+
+    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
+        """The answer to an error with the status and fields of this dialect."""
+        ...
+
+
+class UploadDialect(Dialect, Protocol):
     """Requests to `/uploads`."""
 
     name: str
     """As in `UploadRecord.dialect`."""
-    answers_get: bool
+    answers_get: bool = False
     """Whether the dialect answers a GET of an upload; else it gets the JSON status."""
-
-    @property
-    def always(self) -> Sequence[Field]:
-        """Fields of every answer in this dialect, except those to OPTIONS."""
-        ...
+    always: Sequence[Field] = ()
+    """Fields of every answer in this dialect, except those to OPTIONS."""
 
     def speaks(self, method: str, headers: Headers) -> bool:
         """Whether a request is in this dialect, going by its head."""
@@ -32,15 +41,11 @@ class UploadDialect(Protocol):
 
     def method_of(self, method: str, headers: Headers) -> str:
         """The method that is meant, where another was sent. Raises InvalidField."""
-        ...
-
-    def offer(self, scope: dict[str, Any]) -> Headers:
-        """Fields of the answer to OPTIONS."""
-        ...
+        return method
 
     def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
         """Fields of the JSON status of an upload in this dialect."""
-        ...
+        return []
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None
@@ -51,20 +56,12 @@ class UploadDialect(Protocol):
         """
         ...
 
-    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
-        """The answer to an error with the status and fields of this dialect."""
-        ...
 
-
-class FilesDialect(Protocol):
+class FilesDialect(Dialect, Protocol):
     """Requests to `/files` that are in an upload protocol: tus, or parts by Content-Range."""
 
     def wants(self, scope: dict[str, Any]) -> bool:
-        """Whether the request is in this dialect."""
-        ...
-
-    def offer(self, scope: dict[str, Any]) -> Headers:
-        """Fields of the answer to OPTIONS of a folder."""
+        """Whether the request is in this dialect, and the dialect can be had."""
         ...
 
     async def store(
@@ -73,28 +70,16 @@ class FilesDialect(Protocol):
         """Answers the request; `segments` are of the decoded path. Raises UploadError."""
         ...
 
-    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
-        """The answer to an error with the status and fields of this dialect."""
-        ...
 
-
-class Creator(Protocol):
+class Creator(Dialect, Protocol):
     """Makes a resumable upload of a PUT or POST to `/files` that asks for one."""
 
     def wants(self, scope: dict[str, Any]) -> bool:
         """Whether the request asks for a resumable upload, and it can be had."""
         ...
 
-    def offer(self, scope: dict[str, Any]) -> Headers:
-        """Fields of the answer to OPTIONS."""
-        ...
-
     async def create(
         self, scope: dict[str, Any], receive: Receive, send: Send, command: model.Receive
     ) -> Answer:
         """Answers the request; `command` is what a plain upload would be. Raises UploadError."""
-        ...
-
-    def decorate(self, error: UploadError, answer: Answer, scope: dict[str, Any]) -> Answer:
-        """The answer to an error with the status and fields of this dialect."""
         ...

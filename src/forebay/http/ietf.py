@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.uploads.lengths import whole_length
@@ -28,10 +27,11 @@ from forebay.errors import (
     VerificationRefused,
 )
 from forebay.http import scope_keys
-from forebay.http.answers import Field, Headers, Receive, Send
+from forebay.http.answers import Headers, Receive, Send
 from forebay.http.body_source import source_of
 from forebay.http.created import created
 from forebay.http.destination import destination_of, generated_name
+from forebay.http.dialect import Creator, UploadDialect
 from forebay.http.interim import InterimResponses
 from forebay.http.urls import files_link, query_of, upload_location
 from forebay.model import AppendUpload, UploadRecord, UploadState
@@ -62,11 +62,10 @@ _NO_STORE = (b"cache-control", b"no-store")
 _ACCEPT_PATCH = (b"accept-patch", ietf.PARTIAL_UPLOAD.encode())
 
 
-class Ietf:
-    """See `UploadDialect` and `Creator` in `forebay.http.dialect`."""
+class Ietf(UploadDialect, Creator):
+    """The draft at `/uploads`, and at `/files` for requests with Upload-Complete."""
 
     name = ietf.NAME
-    always: Sequence[Field] = ()
     answers_get = True
 
     def __init__(self, engine: Engine) -> None:
@@ -79,9 +78,6 @@ class Ietf:
 
     def speaks(self, method: str, headers: Headers) -> bool:
         return ietf.speaks(method, headers)
-
-    def method_of(self, method: str, headers: Headers) -> str:
-        return method
 
     def offer(self, scope: dict[str, Any]) -> Headers:
         """Section 4.1.4. None to a request with Upload-Complete: it uses the protocol already."""

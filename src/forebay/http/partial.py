@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.lifecycle import Command
@@ -16,10 +15,11 @@ from forebay.errors import (
     UploadExists,
 )
 from forebay.http import scope_keys
-from forebay.http.answers import Field, Headers, Receive, Send, json_answer
+from forebay.http.answers import Headers, Receive, Send, json_answer
 from forebay.http.body_source import source_of
 from forebay.http.created import created
 from forebay.http.destination import generated_name
+from forebay.http.dialect import FilesDialect, UploadDialect
 from forebay.http.uploads import describe
 from forebay.http.urls import files_link, link_base, upload_location
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
@@ -36,12 +36,10 @@ if TYPE_CHECKING:
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-class Partial:
-    """See `UploadDialect` and `FilesDialect` in `forebay.http.dialect`."""
+class Partial(UploadDialect, FilesDialect):
+    """Parts of files, at the address of the file and at that of its upload."""
 
     name = partial.NAME
-    always: Sequence[Field] = ()
-    answers_get = False
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -57,16 +55,7 @@ class Partial:
             method == "PUT" and fields.first(headers, b"content-range") is not None
         )
 
-    def method_of(self, method: str, headers: Headers) -> str:
-        return method
-
-    def offer(self, scope: dict[str, Any]) -> Headers:
-        return []
-
     # --- requests to an upload -------------------------------------------------------------------
-
-    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
-        return []
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None

@@ -18,6 +18,7 @@ from forebay.http.answers import Headers, Receive, Send
 from forebay.http.body_source import source_of
 from forebay.http.bypass import cycle_of
 from forebay.http.destination import ANYWHERE, destination_of, generated_name
+from forebay.http.dialect import UploadDialect
 from forebay.http.urls import upload_location, uploads_mount
 from forebay.model import AppendUpload, CreateUpload, UploadRecord, UploadState
 from forebay.protocol import tus, tus_checksum
@@ -33,12 +34,11 @@ CHECKSUM_MISMATCH = 460
 """A status of tus alone (extension checksum)."""
 
 
-class Tus:
-    """See `forebay.http.dialect.UploadDialect`."""
+class Tus(UploadDialect):
+    """tus at `/uploads`."""
 
     name = "tus"
     always = (tus.RESUMABLE,)
-    answers_get = False
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -56,9 +56,6 @@ class Tus:
         max_size = self._engine.settings.max_size
         offered = self._engine.offered
         return tus.offer(self._sizes, max_size, offered, trailers=_reads_trailers(scope))
-
-    def status_fields(self, record: UploadRecord, scope: dict[str, Any]) -> Headers:
-        return []
 
     async def handle(
         self, scope: dict[str, Any], receive: Receive, send: Send, upload_id: str | None

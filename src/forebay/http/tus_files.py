@@ -11,6 +11,7 @@ from forebay.errors import MethodNotAllowed, NotFound, UploadError
 from forebay.http import scope_keys
 from forebay.http.answers import Headers, Receive
 from forebay.http.destination import Destination
+from forebay.http.dialect import FilesDialect
 from forebay.http.tus import Tus
 from forebay.protocol import form_request, names, tus
 from forebay.protocol.status import Answer
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from forebay.engine.engine import Engine
 
 
-class TusAtFiles:
-    """See `forebay.http.dialect.FilesDialect`."""
+class TusAtFiles(FilesDialect):
+    """Creates uploads in the folder of the path."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -38,7 +39,6 @@ class TusAtFiles:
         )
 
     def offer(self, scope: dict[str, Any]) -> Headers:
-        """Fields of the answer to OPTIONS of a folder."""
         return self._tus.offer(scope) if self._offered(scope) else []
 
     async def store(
