@@ -6,6 +6,7 @@ Only this module knows the statuses of the errors in `forebay.errors`.
 from __future__ import annotations
 
 import dataclasses
+import http
 import json
 import math
 from collections.abc import Mapping
@@ -86,59 +87,24 @@ STATUS: Mapping[type[UploadError], int] = MappingProxyType(
 
 _PHRASES: Mapping[int, str] = MappingProxyType(
     {
-        100: "Continue",
         104: "Upload Resumption Supported",  # draft-ietf-httpbis-resumable-upload
-        200: "OK",
-        201: "Created",
-        202: "Accepted",
-        204: "No Content",
-        206: "Partial Content",
-        207: "Multi-Status",  # RFC 4918, section 11.1
-        301: "Moved Permanently",
-        302: "Found",
-        303: "See Other",
-        304: "Not Modified",
-        307: "Temporary Redirect",
-        308: "Permanent Redirect",
-        400: "Bad Request",
-        401: "Unauthorized",
-        403: "Forbidden",
-        404: "Not Found",
-        405: "Method Not Allowed",
-        406: "Not Acceptable",
-        408: "Request Timeout",
-        409: "Conflict",
-        410: "Gone",
-        411: "Length Required",
-        412: "Precondition Failed",
-        413: "Content Too Large",
+        413: "Content Too Large",  # RFC 9110 has new names; Python has them since 3.13
         414: "URI Too Long",
-        415: "Unsupported Media Type",
         416: "Range Not Satisfiable",
-        417: "Expectation Failed",
-        421: "Misdirected Request",
         422: "Unprocessable Content",
-        423: "Locked",
-        425: "Too Early",
-        426: "Upgrade Required",
-        428: "Precondition Required",
-        429: "Too Many Requests",
-        431: "Request Header Fields Too Large",
         460: "Checksum Mismatch",  # tus 1.0, extension checksum
-        500: "Internal Server Error",
-        501: "Not Implemented",
-        502: "Bad Gateway",
-        503: "Service Unavailable",
-        504: "Gateway Timeout",
-        505: "HTTP Version Not Supported",
-        507: "Insufficient Storage",
     }
 )
 
 
 def phrase(status: int) -> str:
     """The reason phrase of a status, "" if none is known (RFC 9112, section 4)."""
-    return _PHRASES.get(status, "")
+    if status in _PHRASES:
+        return _PHRASES[status]
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def status_of(error: UploadError) -> int:
