@@ -39,11 +39,12 @@ class FormCounter:
 
 
 def forebay(boundary: bytes, pieces: list[bytes]) -> int:
+    from forebay.config import Settings
+    from forebay.engine.forms.request import limits_of
     from forebay.protocol.multipart import MultipartParser
-    from forebay.protocol.multipart_limits import FormLimits
 
     counter = FormCounter()
-    parser = MultipartParser(boundary, FormLimits(), counter)
+    parser = MultipartParser(boundary, limits_of(Settings()), counter)
     for piece in pieces:
         parser.decode(piece)
     parser.finish()

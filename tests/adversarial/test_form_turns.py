@@ -24,7 +24,7 @@ from forebay.http.drain import TURN_WORK
 from forebay.http.framing import ChunkedFraming, Framing, LengthFraming
 from forebay.model import LargeField
 from forebay.protocol.multipart_head import PartHead
-from forebay.protocol.multipart_limits import FormLimits
+from form_limits import form_limits
 from raw_http import content, head
 
 TYPE = "Content-Type: multipart/form-data; boundary=b"
@@ -45,7 +45,7 @@ def dropped(head: PartHead) -> Dropped:
 
 
 def sink_of(place: Place) -> FormSink:
-    limits = FormLimits(max_parts=10**6, max_fields=10**6, max_files=10**6, max_fields_size=10**9)
+    limits = form_limits(max_parts=10**6, max_fields=10**6, max_files=10**6, max_fields_size=10**9)
     return FormSink(
         b"b", limits, large=LargeField.REFUSE, place=place, stage=Any, check=lambda _: None,
         budget=Budget(10**9), threshold=1 << 16,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from forebay.errors import IncompleteBody, InvalidField, MalformedBody, TooLarge, UploadError
 from forebay.protocol.multipart import MultipartParser
 from forebay.protocol.multipart_delimiter import DelimiterFinder
-from forebay.protocol.multipart_limits import FormLimits
+from form_limits import form_limits
 
 B = b"frontier"
 
@@ -67,7 +67,7 @@ FEEDS = (as_bytes, as_worker_buffer, as_whole_view, as_slice_of_view)
 
 def parse(pieces, boundary=B, limits=None, feed=as_bytes):
     recorder = Recorder()
-    parser = MultipartParser(boundary, limits or FormLimits(), recorder)
+    parser = MultipartParser(boundary, limits or form_limits(), recorder)
     for piece in pieces:
         feed(parser, piece)
     return parser, recorder
@@ -275,7 +275,7 @@ MALFORMED = {
 @pytest.mark.parametrize(("wire", "says"), MALFORMED.values(), ids=MALFORMED.keys())
 def test_malformed_form_is_refused_and_stays_refused(wire, says, split):
     recorder = Recorder()
-    parser = MultipartParser(B, FormLimits(), recorder)
+    parser = MultipartParser(B, form_limits(), recorder)
     with pytest.raises(MalformedBody, match=says):
         for piece in split(wire):
             parser.decode(piece)
@@ -296,7 +296,7 @@ def test_a_body_without_any_delimiter_is_told_as_that(wire):
 @pytest.mark.parametrize("boundary", [b"", b"x" * 71, b"a\r\nb"])
 def test_a_boundary_that_cannot_be_is_refused(boundary):
     with pytest.raises(InvalidField):
-        MultipartParser(boundary, FormLimits(), Recorder())
+        MultipartParser(boundary, form_limits(), Recorder())
 
 
 def test_after_an_error_of_the_handler_nothing_more_is_taken():
@@ -304,7 +304,7 @@ def test_after_an_error_of_the_handler_nothing_more_is_taken():
         def part_data(self, data):
             raise OSError
 
-    parser = MultipartParser(B, FormLimits(), Full())
+    parser = MultipartParser(B, form_limits(), Full())
     with pytest.raises(OSError):
         parser.decode(form(b"x"))
     with pytest.raises(MalformedBody):
@@ -332,7 +332,7 @@ LIMITS = {
 @pytest.mark.parametrize(("name", "case"), LIMITS.items(), ids=LIMITS.keys())
 def test_what_reaches_a_limit_is_taken_and_what_passes_it_refused(name, case, split):
     limit, fits, passes = case
-    limits = FormLimits(**{name: limit})
+    limits = form_limits(**{name: limit})
     parse(split(fits), limits=limits)[0].finish()
     with pytest.raises(TooLarge, match=name) as refused:
         parse(split(passes), limits=limits)
@@ -348,7 +348,7 @@ def test_a_header_without_end_is_refused_at_its_limit():
 
 
 def test_an_epilogue_has_the_limit_of_the_whole_alone():
-    limits = FormLimits(max_total=1000, max_file_size=1)
+    limits = form_limits(max_total=1000, max_file_size=1)
     parser, _ = parse([form(b"x"), b"y" * (1000 - len(form(b"x")))], limits=limits)
     with pytest.raises(TooLarge, match="max_total"):
         parser.decode(b"y")
@@ -365,7 +365,7 @@ def test_content_is_handed_on_without_a_copy():
         def part_data(self, data):
             slices.append(data)
 
-    MultipartParser(B, FormLimits(), Handler()).decode(buffer, 0, len(buffer))
+    MultipartParser(B, form_limits(), Handler()).decode(buffer, 0, len(buffer))
     assert [len(s) for s in slices] == [100_000, 100_000]
     assert all(s.obj is buffer for s in slices)
 
@@ -374,7 +374,7 @@ def test_content_is_handed_on_without_a_copy():
 def test_of_content_no_more_is_held_than_may_begin_a_delimiter(case, cuts):
     boundary, _, wire = case
     recorder = Recorder()
-    parser = MultipartParser(boundary, FormLimits(), recorder)
+    parser = MultipartParser(boundary, form_limits(), recorder)
     for piece in cut(wire, cuts):
         parser.decode(piece)
         assert len(parser._held) <= len(boundary) + 5

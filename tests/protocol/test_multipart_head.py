@@ -13,14 +13,14 @@ from forebay.protocol import charsets
 from forebay.protocol.form_type import boundary_of, charset_of
 from forebay.protocol.multipart import MultipartParser
 from forebay.protocol.multipart_head import parse_head
-from forebay.protocol.multipart_limits import FormLimits
+from form_limits import form_limits
 
 
 def head(disposition, *lines, charset="utf-8"):
     if isinstance(disposition, str):
         disposition = disposition.encode()
     block = b"\r\n".join([b"Content-Disposition: form-data; " + disposition, *lines])
-    return parse_head(block, FormLimits(), charset)
+    return parse_head(block, form_limits(), charset)
 
 
 # --- names ---------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ REFUSED = {
 @pytest.mark.parametrize(("block", "says"), REFUSED.values(), ids=REFUSED.keys())
 def test_head_is_refused_and_told_why(block, says):
     with pytest.raises(MalformedBody, match=says):
-        parse_head(block, FormLimits())
+        parse_head(block, form_limits())
 
 
 @pytest.mark.parametrize("coding", [b"7bit", b"8BIT", b"Binary"])
@@ -136,7 +136,7 @@ def test_a_folded_header_is_one_line():
         b'Content-Disposition: form-data;\r\n\tname=a;\r\n  filename="b\r\n c.txt"\r\n'
         b"Content-Type:\r\n text/plain;\r\n charset=x"
     )
-    found = parse_head(block, FormLimits(max_headers=2))
+    found = parse_head(block, form_limits(max_headers=2))
     assert (found.name, found.filename, found.media_type) == ("a", "b c.txt", "text/plain")
 
 
@@ -251,7 +251,7 @@ class Heads:
 
 def heads(*parts):
     handler = Heads()
-    parser = MultipartParser(b"b", FormLimits(), handler)
+    parser = MultipartParser(b"b", form_limits(), handler)
     for disposition, content in parts:
         head = f"--b\r\nContent-Disposition: form-data; {disposition}\r\n\r\n"
         parser.decode(head.encode() + content + b"\r\n")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forebay.protocol.multipart import MultipartParser
-from forebay.protocol.multipart_limits import FormLimits
+from form_limits import form_limits
 
 WORDS = "abcXYZ019._ äé日-"
 BITS = [b"\r", b"\n", b"\r\n", b"--", b"-", b"\r\n--", b"x", b"\0", b"\xff", b"boundary"]
@@ -49,7 +49,7 @@ def ours(boundary, pieces):
 
         def end_part(self): ...
 
-    parser = MultipartParser(boundary, FormLimits(), Handler())
+    parser = MultipartParser(boundary, form_limits(), Handler())
     for piece in pieces:
         parser.decode(piece)
     parser.finish()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from forebay.errors import TooLarge
-from forebay.model import KiB, MiB
 
 __all__ = ["FormLimits", "too_large"]
 
@@ -16,18 +15,18 @@ class FormLimits:
 
     A part with a file name is a file, any other part a field. `max_fields_size` is for all fields
     together, since a caller holds those in memory; `max_total` counts every byte of the body,
-    framing included.
+    framing included. The settings have the defaults.
     """
 
-    max_parts: int = 1000
-    max_fields: int = 1000
-    max_files: int = 1000
-    max_field_size: int = 1 * MiB
-    max_fields_size: int = 8 * MiB
-    max_file_size: int | None = None
-    max_total: int | None = None
+    max_parts: int
+    max_fields: int
+    max_files: int
+    max_field_size: int
+    max_fields_size: int
+    max_file_size: int | None
+    max_total: int | None
+    max_header_size: int
     max_headers: int = 32
-    max_header_size: int = 16 * KiB
 
 
 _FLAGS = {

@@ -40,10 +40,10 @@ from forebay.errors import (
 from forebay.hooks.base import Access, Candidate, Completion
 from forebay.hooks.python import PythonHooks
 from forebay.model import Conflict, Digest, FormPolicy, KiB, LargeField, MiB
-from forebay.protocol.multipart_limits import FormLimits
 from forebay.protocol.names import numbered
 from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.memory import MemoryStore
+from form_limits import form_limits
 
 B = b"a-boundary"
 TYPE = b"multipart/form-data; boundary=" + B
@@ -365,7 +365,7 @@ async def test_each_limit_names_its_flag_and_leaves_nothing(tmp_path):
 
 @on_a_loop
 async def test_a_large_field_is_refused_kept_or_put_on_the_disk(tmp_path):
-    limits = FormLimits(max_field_size=10, max_fields_size=100)
+    limits = form_limits(max_field_size=10, max_fields_size=100)
     body = form(text("small", "x" * 10), text("large", "x" * 50), text("small", "y"))
     async with running(tmp_path) as engine, leaving_nothing(engine):
         with pytest.raises(TooLarge, match="--form-max-field-size"):
