@@ -85,7 +85,7 @@ def test_a_digest_that_could_not_be_verified_is_refused(value):
         ([b"junk="], ()),
     ],
 )
-def test_wishes_are_ranked(values, expected):
+def test_wanted_algorithms_are_ranked(values, expected):
     assert wanted_algorithms(values) == expected
 
 

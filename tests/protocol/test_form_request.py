@@ -49,7 +49,7 @@ def test_which_requests_are_forms(method, headers, expected):
         (Conflict.REPLACE, Conflict.REPLACE),
     ],
 )
-def test_what_a_form_wishes(policy, expected):
+def test_a_form_becomes_a_command(policy, expected):
     command = form_request.command(["a", "b"], [TYPE], on_conflict=policy)
     assert (command.folder, command.conflict) == ("a/b", expected)
     assert (command.content_type, command.expected, command.wanted) == (TYPE[1], (), ())

@@ -175,17 +175,17 @@ WHOLE = b"sha-256=:" + b"cnJy" * 10 + b"cnI=:"
 def test_a_creation_stores_what_its_target_would() -> None:
     """Items 31, 41, 75, 76: only Repr-Digest is about the whole."""
     head = [(b"repr-digest", WHOLE), (b"content-digest", b"sha-256=:" + b"A" * 43 + b"=:")]
-    wish = ietf.create(TARGET, 10, head)
-    assert (wish.dialect, wish.name, wish.length, wish.media_type) == (
+    command = ietf.create(TARGET, 10, head)
+    assert (command.dialect, command.name, command.length, command.media_type) == (
         "ietf",
         "f.bin",
         10,
         "text/x",
     )
-    assert wish.conflict is Conflict.REFUSE
-    assert wish.preconditions == TARGET.preconditions
-    assert wish.expected == (Digest("sha-256", b"r" * 32),)
-    assert wish.wanted == ("sha-512",)
+    assert command.conflict is Conflict.REFUSE
+    assert command.preconditions == TARGET.preconditions
+    assert command.expected == (Digest("sha-256", b"r" * 32),)
+    assert command.wanted == ("sha-512",)
 
 
 def test_no_upload_is_larger_than_a_field_can_say() -> None:
@@ -197,9 +197,9 @@ def test_no_upload_is_larger_than_a_field_can_say() -> None:
 def test_an_append_says_where_and_whether_it_is_the_last() -> None:
     """Items 52 and 53."""
     head = [OFFSET, COMPLETE, PARTIAL, (b"upload-length", b"9")]
-    wish = ietf.append(ietf.read(head), "id", head)
-    assert (wish.upload_id, wish.dialect, wish.offset) == ("id", "ietf", 5)
-    assert (wish.length, wish.completes) == (9, True)
+    command = ietf.append(ietf.read(head), "id", head)
+    assert (command.upload_id, command.dialect, command.offset) == ("id", "ietf", 5)
+    assert (command.length, command.completes) == (9, True)
     for missing, error in (
         (OFFSET, InvalidField),
         (COMPLETE, InvalidField),

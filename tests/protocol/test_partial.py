@@ -130,10 +130,10 @@ def test_anything_is_read_or_refused(value: bytes, length: int) -> None:
 def test_a_creation_keeps_what_a_put_of_the_whole_would() -> None:
     conditions = Preconditions(if_none_match=())
     target = Receive("a/b", Conflict.REPLACE, conditions, "text/x", wanted=("sha-256",))
-    wish = partial.create(target, 20, [(b"content-digest", b"junk")])
-    assert (wish.name, wish.conflict, wish.length) == ("a/b", Conflict.REPLACE, 20)
-    assert (wish.preconditions, wish.media_type) == (conditions, "text/x")
-    assert (wish.wanted, wish.by_name, wish.dialect) == (("sha-256",), True, partial.NAME)
+    command = partial.create(target, 20, [(b"content-digest", b"junk")])
+    assert (command.name, command.conflict, command.length) == ("a/b", Conflict.REPLACE, 20)
+    assert (command.preconditions, command.media_type) == (conditions, "text/x")
+    assert (command.wanted, command.by_name, command.dialect) == (("sha-256",), True, partial.NAME)
 
 
 def test_what_is_told_of_the_bytes_that_are_here() -> None:

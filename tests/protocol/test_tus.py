@@ -1,4 +1,4 @@
-"""The wire rules of tus 1.0: heads in, wishes and fields out."""
+"""The wire rules of tus 1.0: heads in, commands and fields out."""
 
 from __future__ import annotations
 
@@ -134,15 +134,15 @@ def test_nothing_but_a_canonical_number_is_read(value: bytes) -> None:
 # --- creation --------------------------------------------------------------------------------
 
 
-def test_a_creation_becomes_a_wish() -> None:
+def test_a_creation_becomes_a_command() -> None:
     """Items 44, 48 and 102."""
     name, kind = (base64.b64encode(t).decode() for t in (b"a/b.txt", b"text/plain; x=y"))
-    wish = create(upload_length="5", upload_metadata=f"filename {name},filetype {kind},z")
-    assert (wish.dialect, wish.name, wish.length) == ("tus", "b.txt", 5)
-    assert wish.media_type == "text/plain"
-    assert wish.metadata == f"filename {name},filetype {kind},z".encode()
-    assert wish.conflict is Conflict.RENAME
-    assert not wish.partial and wish.parts == ()
+    command = create(upload_length="5", upload_metadata=f"filename {name},filetype {kind},z")
+    assert (command.dialect, command.name, command.length) == ("tus", "b.txt", 5)
+    assert command.media_type == "text/plain"
+    assert command.metadata == f"filename {name},filetype {kind},z".encode()
+    assert command.conflict is Conflict.RENAME
+    assert not command.partial and command.parts == ()
     assert create(upload_defer_length="1").length is None
     assert create(upload_length="0", upload_concat="partial").partial
     final = create(upload_concat=f"final;/uploads/{ID}")
@@ -167,9 +167,11 @@ def test_a_creation_with_a_wrong_length_is_refused(fields: dict[str, str]) -> No
         create(**fields)
 
 
-def body_of(headers: Headers, length: int | None, wish=None, max_size: int | None = None):
-    wish = wish or create(upload_length="5")
-    return tus.content_of_creation(headers, wish, length, SIZES, max_size=max_size, trailers=False)
+def body_of(headers: Headers, length: int | None, command=None, max_size: int | None = None):
+    command = command or create(upload_length="5")
+    return tus.content_of_creation(
+        headers, command, length, SIZES, max_size=max_size, trailers=False
+    )
 
 
 def test_the_body_of_a_creation_counts_by_its_type() -> None:
@@ -196,16 +198,16 @@ def append(headers: Headers, *, trailers: bool = False):
     return tus.append(headers, ID, SIZES, trailers=trailers)
 
 
-def test_a_patch_becomes_a_wish() -> None:
+def test_a_patch_becomes_a_command() -> None:
     """Items 24, 58, 84 and 93."""
     digest = hashlib.sha1(b"abc", usedforsecurity=False).digest()
     checksum = b"sha1 " + base64.b64encode(digest)
-    wish = append(
+    command = append(
         [STREAM, *heads(upload_offset="3", upload_length="9"), (b"upload-checksum", checksum)]
     )
-    assert (wish.upload_id, wish.dialect, wish.offset, wish.length) == (ID, "tus", 3, 9)
-    assert wish.expected == (Digest("sha1", digest),)
-    assert wish.completes is None and not wish.digest_in_trailer
+    assert (command.upload_id, command.dialect, command.offset, command.length) == (ID, "tus", 3, 9)
+    assert command.expected == (Digest("sha1", digest),)
+    assert command.completes is None and not command.digest_in_trailer
     late = [STREAM, *heads(upload_offset="0", trailer="X, Upload-Checksum")]
     assert append(late, trailers=True).digest_in_trailer
     with pytest.raises(InvalidField):
