@@ -102,7 +102,8 @@ class Accesses:
 
     async def _check(self, access: UploadAccess, command: Command) -> None:
         check_alive(access.record)
-        await self.recovery.recover(access)
+        if access.record.state is not UploadState.OPEN:
+            await self.recovery.recover(access)
         record = access.record
         access.action = action(record.state, command)
         if access.action is Action.GONE:
