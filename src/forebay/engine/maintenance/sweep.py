@@ -1,7 +1,7 @@
-"""Cleaning up after crashes and abandoned uploads, at start-up and by `forebay sweep`.
+"""Cleans up after crashes and abandoned uploads: at a start, from time to time, by `forebay sweep`.
 
-Nothing that a living process holds is touched: data is locked by its writer, so the sweep
-locks it first, then looks whether it is still wanted, and only then removes it.
+Nothing that a running process works on is touched. The sweep opens an upload as a request does, or
+finds it busy; it decides under that access, and only then removes something.
 """
 
 from __future__ import annotations
@@ -18,33 +18,43 @@ from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads.access import UploadAccess
 from forebay.engine.uploads.accesses import Accesses
 from forebay.engine.uploads.expire import end_expired
-from forebay.errors import NotFound, StorageError, UploadBusy, WrongState
+from forebay.errors import LeaseLost, NotFound, StorageError, UploadBusy, WrongState
 from forebay.locks.base import Locks
 from forebay.model import UploadRecord, UploadState
 from forebay.record import Extra, is_whole
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
-from forebay.stores.base import Store
+from forebay.stores.base import Lockable, Store, Sweepable
 
 logger = logging.getLogger("forebay")
 
 _STEP = 500
+"""Uploads looked at in one step."""
+_IN_USE = (UploadBusy, LeaseLost, WrongState)
+"""A request works on the upload, another node took it over, or a final upload is made of it."""
 
 Notify = Callable[[UploadRecord], object]
 
 
 @dataclasses.dataclass(slots=True)
 class Swept:
-    """What a sweep did, in numbers of things."""
+    """How much a sweep did."""
 
     temporaries: int = 0
+    """Temporary files removed."""
     repaired: int = 0
+    """Interrupted publications recorded."""
     expired: int = 0
+    """Expired uploads removed."""
     orphans: int = 0
+    """Data removed that no upload needs."""
     dropped: int = 0
+    """Pending calls of `on_complete` given up, as their files are gone."""
     busy: int = 0
+    """Uploads left alone because a process works on them."""
 
     def summary(self) -> str:
+        """One line of text for the log."""
         return (
             f"removed {self.temporaries} temporary files, {self.expired} expired uploads and "
             f"{self.orphans} pieces of data without an upload; repaired {self.repaired} "
@@ -54,11 +64,13 @@ class Swept:
 
 
 class Sweeper:
-    """Sweeps one store and its sessions, in bounded steps.
+    """Sweeps one store and its upload state, in bounded steps.
 
-    `notify` is given each upload whose file is found to be published, so that a callback is
-    called. Without it that is left to a server: the record says so. `accesses`: those of the engine
-    whose uploads they are, in its process.
+    Args:
+        sessions: the open state; None for a store without resumable uploads.
+        notify: is given each upload that is found to be published, to call `on_complete`. Without
+            it a server makes the call later: the record says that it is pending.
+        accesses: those of the engine, when it runs in this process.
     """
 
     def __init__(
@@ -79,73 +91,65 @@ class Sweeper:
         self._notify = notify
 
     async def run(self, now: float) -> Swept:
-        """One whole sweep. `now`: seconds since the epoch."""
+        """One complete sweep. `now`: seconds since the epoch, by `CLOCK`. Raises StorageError."""
         swept = await self.repair()
         await self.clean(now, swept)
         return swept
 
     async def repair(self) -> Swept:
-        """What must be right before anybody is served; quick however many uploads live."""
-        swept = Swept(temporaries=await self._workers.run(self._store.sweep_temporaries))
-        if self._accesses is not None:
-            await self._recover(self._accesses, swept)
+        """What has to be done before serving: temporary files, and interrupted publications. Quick,
+        however many unfinished uploads there are. Raises StorageError.
+        """
+        swept, accesses = Swept(), self._accesses
+        if isinstance(self._store, Sweepable):
+            swept.temporaries = await self._workers.run(self._store.sweep_temporaries)
+        if accesses is not None:
+            async for record in _completing(accesses.sessions):
+                await self._recover(accesses, record, swept)
         return swept
 
     async def clean(self, now: float, swept: Swept) -> None:
-        """Removes what has expired, and data that belongs to no upload; beside the serving."""
+        """The rest: expired uploads, calls for files that are gone, and data that no upload needs;
+        while uploads are served. Raises StorageError.
+        """
         accesses = self._accesses
-        if accesses is not None:
-            await self._recover_whole(accesses.sessions, swept)
-            await self._expire(accesses, now, swept)
-            swept.dropped = await drop_gone(
-                self._store, accesses.sessions, self._workers, self._locks, now
-            )
-            await self._remove_orphans(accesses, swept)
+        if accesses is None:
+            return
+        async for record in _completing(accesses.sessions):
+            if is_whole(record):  # its request is gone, and no other one asks for it
+                await self._recover(accesses, record, swept)
+        await self._expire(accesses, now, swept)
+        swept.dropped = await drop_gone(
+            self._store, accesses.sessions, self._workers, self._locks, now
+        )
+        if isinstance(self._store, Sweepable):
+            await self._remove_orphans(self._store, accesses, swept)
 
     @contextlib.asynccontextmanager
     async def _idle(self, accesses: Accesses, upload_id: str) -> AsyncIterator[UploadAccess]:
-        """As `Accesses.open_idle`; after it a pending callback is called."""
+        """As `Accesses.open_idle`; a pending callback is called afterwards."""
         async with accesses.open_idle(upload_id) as access:
             yield access
             record = access.record
         self._notify(record)
 
-    async def _recover(self, accesses: Accesses, swept: Swept) -> None:
-        after = ""
-        while page := await accesses.sessions.page(
-            state=UploadState.COMPLETING, after=after, limit=_STEP
-        ):
-            for record in page:
-                if is_whole(record):
-                    await self._recover_one(accesses.sessions, record, swept)
-                    continue
-                try:
-                    async with self._idle(accesses, record.id) as access:
-                        swept.repaired += access.record.state is UploadState.COMPLETE
-                except (UploadBusy, NotFound, WrongState):  # somebody is at it, or it went
-                    pass
-                except StorageError as error:  # others can be served all the same
-                    logger.warning("upload %s cannot be looked at: %s", record.id, error)
-            after = page[-1].id
-
-    async def _recover_whole(self, sessions: Sessions, swept: Swept) -> None:
-        """Whole uploads whose process died when they were published: without data of their own."""
-        after = ""
-        while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
-            for record in page:
-                if is_whole(record):
-                    await self._recover_one(sessions, record, swept)
-            after = page[-1].id
-
-    async def _recover_one(self, sessions: Sessions, record: UploadRecord, swept: Swept) -> None:
+    async def _recover(self, accesses: Accesses, record: UploadRecord, swept: Swept) -> None:
+        """Records a publication that a process died in, if there was one."""
         try:
-            recovered = await recover(self._store, sessions, self._workers, self._locks, record.id)
-        except StorageError as error:  # others can be served all the same
+            if is_whole(record):
+                found = await recover(
+                    self._store, accesses.sessions, self._workers, self._locks, record.id
+                )
+                if found is not None:
+                    swept.repaired += 1
+                    self._notify(found)
+                return
+            async with self._idle(accesses, record.id) as access:
+                swept.repaired += access.record.state is UploadState.COMPLETE
+        except (*_IN_USE, NotFound):
+            pass
+        except StorageError as error:  # others are recovered all the same
             logger.warning("upload %s cannot be looked at: %s", record.id, error)
-            return
-        if recovered is not None:
-            swept.repaired += 1
-            self._notify(recovered)
 
     async def _expire(self, accesses: Accesses, now: float, swept: Swept) -> None:
         left: set[str] = set()
@@ -156,12 +160,12 @@ class Sweeper:
                 return
             for record in fresh:
                 if not await self._end(accesses, record.id, now, swept):
-                    left.add(record.id)  # asked for again, it would come again
+                    left.add(record.id)  # the next page has it again
 
     async def _end(self, accesses: Accesses, upload_id: str, now: float, swept: Swept) -> bool:
         try:
             record = await end_expired(accesses, upload_id, now)
-        except UploadBusy:  # never in the middle of an append, nor while a final is made of it
+        except _IN_USE:
             swept.busy += 1
             return False
         except StorageError as error:
@@ -175,48 +179,55 @@ class Sweeper:
         swept.expired += 1
         return True
 
-    async def _remove_orphans(self, accesses: Accesses, swept: Swept) -> None:
+    async def _remove_orphans(self, store: Sweepable, accesses: Accesses, swept: Swept) -> None:
         run, sessions = self._workers.run, accesses.sessions
-        ids = self._store.remains()
+        ids = store.remains()
         while step := await run(lambda: list(itertools.islice(ids, _STEP))):
-            # Only what looks unwanted is looked at closely: living uploads cost a row each.
-            wanted = {r.id for r in await sessions.load_many(step) if not _may_have_ended(r)}
+            # One query for the uploads that are alive; only others are opened.
+            alive = {r.id for r in await sessions.load_many(step) if not _may_have_ended(r)}
             for upload_id in step:
-                if upload_id not in wanted:
-                    await self._remove_orphan(accesses, upload_id, swept)
+                if upload_id not in alive:
+                    await self._remove_orphan(store, accesses, upload_id, swept)
 
-    async def _remove_orphan(self, accesses: Accesses, upload_id: str, swept: Swept) -> None:
+    async def _remove_orphan(
+        self, store: Sweepable, accesses: Accesses, upload_id: str, swept: Swept
+    ) -> None:
         try:
             try:
-                removed = await self._remove_unwanted(accesses, upload_id)
+                removed = await self._remove_unneeded(accesses, upload_id)
             except NotFound:
-                removed = await self._remove_unrecorded(accesses.sessions, upload_id)
-        except UploadBusy:
+                removed = await self._remove_unrecorded(store, accesses.sessions, upload_id)
+        except _IN_USE:
             swept.busy += 1
-        except StorageError as error:  # one that nobody can open must not stop the sweep
+        except StorageError as error:  # other data is removed all the same
             logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)
         else:
             swept.orphans += removed
 
-    async def _remove_unwanted(self, accesses: Accesses, upload_id: str) -> bool:
-        """Data of an upload that needs it no more; whether there was any. Raises NotFound."""
+    async def _remove_unneeded(self, accesses: Accesses, upload_id: str) -> bool:
+        """Removes the data of an upload that needs none; whether it did. Raises NotFound."""
         async with self._idle(accesses, upload_id) as access:
-            record = access.record
-            if _needs_data(record):
+            if _needs_data(access.record):
                 return False
             await access.drop_data()
         return True
 
-    async def _remove_unrecorded(self, sessions: Sessions, upload_id: str) -> bool:
-        """Data without a record; whether there was any."""
+    async def _remove_unrecorded(
+        self, store: Sweepable, sessions: Sessions, upload_id: str
+    ) -> bool:
+        """Removes data without a record; whether it did."""
         run = self._workers.run
+        if not isinstance(store, Lockable):  # with leases the record is always made first
+            if await sessions.load_many([upload_id]):
+                return False
+            await run(store.remove, upload_id)
+            return True
         try:
-            staged = await run(self._store.claim, upload_id)
+            staged = await run(store.claim, upload_id)
         except NotFound:
             return False
         try:
-            # Judged under the lock: a creation holds the data until the record is there, so data
-            # without a record now is data that nobody will ask for.
+            # Decided under the lock: a creation holds the data until the record is there.
             if await sessions.load_many([upload_id]):
                 return False
             await run(staged.discard)
@@ -225,12 +236,20 @@ class Sweeper:
         return True
 
 
+async def _completing(sessions: Sessions) -> AsyncIterator[UploadRecord]:
+    after = ""
+    while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
+        for record in page:
+            yield record
+        after = page[-1].id
+
+
 def _may_have_ended(record: UploadRecord) -> bool:
-    """Also one whose request was cancelled, or whose process died, just when it was published."""
+    """Whether its data may be unneeded: a COMPLETING upload may have been published already."""
     return record.state is UploadState.COMPLETING or not _needs_data(record)
 
 
 def _needs_data(record: UploadRecord) -> bool:
     if record.state is UploadState.COMPLETE:
-        return Extra.of(record).partial  # until it expires: finals may be made of it
+        return Extra.of(record).partial  # final uploads may be made of it until it expires
     return record.is_unfinished
