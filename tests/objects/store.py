@@ -34,6 +34,8 @@ class ObjectStore:
     """See `Store`, `Resumable`, `Sweepable` and `Roomy` in `forebay.stores.base`.
 
     Args:
+        direct: the second layout.
+        assume_sealable: of data that has no part yet when it is resumed, which nothing tells.
         part_size: bytes of a full part.
         inline: bytes of an upload that the state may hold.
         spool: bytes of an upload that are waiting to be stored, at most.
@@ -48,6 +50,7 @@ class ObjectStore:
         *,
         numbered: Callable[[str, int], str],
         direct: bool = False,
+        assume_sealable: bool = True,
         part_size: int | None = None,
         inline: int = 8 * KiB,
         spool: int | None = None,
@@ -56,6 +59,7 @@ class ObjectStore:
     ) -> None:
         self.service = service
         self.binds_names = direct
+        self._assume_sealable = assume_sealable
         self.part_size = part_size or 2 * service.least_part
         self.inline = inline
         self.spool = spool or 5 * self.part_size
@@ -69,7 +73,7 @@ class ObjectStore:
 
     # --- staging ---
 
-    def stage(self, how: Publication | None, size: int | None) -> Staged:
+    def stage(self, how: Publication | None = None, size: int | None = None) -> Staged:
         upload_id = secrets.token_hex(8)
         name = None
         if self.binds_names:
@@ -82,7 +86,8 @@ class ObjectStore:
 
     def resume(self, record: UploadRecord, pieces: Sequence[Piece], lease: Lease | None) -> Staged:
         self._check_pieces(record, pieces)
-        return self._staged(record, pieces, lease, sealable=not record.place)
+        sealable = not record.place and self._assume_sealable
+        return self._staged(record, pieces, lease, sealable=sealable)
 
     def _staged(
         self, record: UploadRecord, pieces: Sequence[Piece], lease: Lease | None, *, sealable: bool

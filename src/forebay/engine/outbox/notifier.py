@@ -28,7 +28,7 @@ from forebay.model import Principal, UploadRecord, UploadState
 from forebay.record import NO_FAILURES, Failures, Outcome, is_whole, stored_of
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
-from forebay.stores.base import Staged, Store
+from forebay.stores.base import Lockable, Staged, Store
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -217,9 +217,11 @@ class Notifier:
         """Removes the data of a resumable upload that is published. False while a request has it,
         which will make the call itself.
         """
-        run = self._engine.workers.run
+        run, store = self._engine.workers.run, self._engine.store
+        if not isinstance(store, Lockable):
+            return True  # the lock that all processes share has to do; the sweep removes the data
         try:
-            staged = await run(self._engine.store.claim, upload_id, undo=_close)
+            staged = await run(store.claim, upload_id, undo=_close)
         except UploadBusy:
             return False
         except NotFound:
