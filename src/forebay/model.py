@@ -85,6 +85,8 @@ class FileInfo:
     is_folder: bool = False
     stored_size: int | None = None
     """Bytes on the disk when the file is stored compressed; None when it is not."""
+    attribute: bytes = dataclasses.field(default=b"", compare=False, repr=False)
+    """What was stored beside the content of the file, for a store that is built on another."""
     identity: str = dataclasses.field(default="", compare=False)
     """Tells a file that was just published from every other file, also after it was touched, linked
     or written; "" when this was not asked for. (`tag` tells contents apart, not files.)

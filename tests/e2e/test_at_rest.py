@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from e2e.fetching import get, parts_of
 from e2e.programs import program, run
 from e2e.server import ServerProcess
+from forebay.stores.compressed.mark import ATTRIBUTE
 from forebay.stores.compressed.seekable import zstd
-from forebay.stores.compressed.xattr import ATTRIBUTE
 from ietf.client import Upload
 from raw_http import RawClient, chunked, head
 from tus import client as tus_client

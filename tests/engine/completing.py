@@ -18,7 +18,7 @@ from typing import Any
 
 from engine.dying import Point, Watched, dying_at
 from engine.notified import call_all
-from forebay.backends import make_locks
+from forebay.backends import FolderStore, make_locks
 from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.engine.outbox.notifier import Notifier
@@ -31,8 +31,8 @@ from forebay.model import Conflict, Durability, UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.sessions.sqlite.sessions import SqliteSessions
 from forebay.stores.base import Publication, Published, Staged
+from forebay.stores.compressed.mark import ATTRIBUTE
 from forebay.stores.compressed.seekable import zstd
-from forebay.stores.compressed.xattr import ATTRIBUTE
 from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.files.store import FileStore
 from stores.samples import begin
@@ -69,7 +69,10 @@ class Place:
     def __init__(self, folder: Path, durability: Durability = Durability.RELAXED) -> None:
         self.folder = folder
         packs = (lambda name: True) if PACKED in os.environ else None
-        self.store = FileStore(str(folder), durability=durability, numbered=numbered, packs=packs)
+        files = FileStore(
+            str(folder), durability=durability, numbered=numbered, attribute=ATTRIBUTE
+        )
+        self.store = FolderStore(files, packs)
         own = folder / OWN_FOLDER
         self.sessions = SqliteSessions(str(own / "state.db"), durability, str(own))
         self.workers = Workers(2, 64 << 10)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.completing import PACKED
-from forebay.backends import make_locks, make_sessions
+from forebay.backends import FolderStore, make_locks, make_sessions
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.uploads.service import UploadService
@@ -18,6 +18,7 @@ from forebay.http.asgi_source import ReceiveSource
 from forebay.model import AppendUpload, Conflict, CreateUpload
 from forebay.protocol.names import numbered
 from forebay.sessions.memory import MemorySessions
+from forebay.stores.compressed.mark import ATTRIBUTE
 from forebay.stores.files.store import FileStore
 
 
@@ -25,7 +26,8 @@ from forebay.stores.files.store import FileStore
 async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> AsyncIterator[Engine]:
     made = Settings(dir=str(folder), min_free=0, **settings)
     packs = (lambda name: True) if PACKED in os.environ else None
-    store = FileStore(made.dir, durability=made.durability, numbered=numbered, packs=packs)
+    files = FileStore(made.dir, durability=made.durability, numbered=numbered, attribute=ATTRIBUTE)
+    store = FolderStore(files, packs)
     engine = Engine(made, store, locks=make_locks(store))
     await engine.open_uploads(make_sessions(made, store) if sqlite else MemorySessions())
     try:

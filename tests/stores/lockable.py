@@ -197,40 +197,6 @@ class LockableContract(StoreContract):
         store.remove(ID)
         assert get(store, "b") == b"12345"
 
-    def test_staged_data_may_be_kept(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
-        staged.keep(ID)
-        staged.keep(ID)  # once more changes nothing
-        with pytest.raises(UploadBusy):
-            store.claim(ID)
-        fill(staged, b"67")
-        assert staged_bytes(staged) == b"1234567"
-        published = staged.publish(how("a"))
-        assert store.published_from(ID, "a", "") == published.file
-        staged.close()
-        assert store.sweep_temporaries() == 0
-        store.claim(ID).discard()
-        assert list(store.remains()) == []
-        assert get(store, "a") == b"1234567"
-
-    def test_kept_data_outlives_its_holder_and_goes_when_discarded(self, store: Store) -> None:
-        staged = fill(store.stage(), b"12345")
-        staged.keep(ID)
-        staged.close()
-        store.sweep_temporaries()
-        again = resume(store, ID, 5)
-        assert staged_bytes(again) == b"12345"
-        again.discard()
-        assert list(store.remains()) == []
-
-    def test_an_id_is_kept_once(self, store: Store) -> None:
-        begin(store, ID).close()
-        staged = fill(store.stage(), b"12345")
-        with pytest.raises(AlreadyExists):
-            staged.keep(ID)
-        assert staged.publish(how("a")).file.size == 5
-        assert list(store.remains()) == [ID]
-
     def test_resumable_data_is_read_without_its_lock(self, store: Store) -> None:
         fill(begin(store, ID), b"12345").close()
         reader = store.open_staged(record_of(ID), ())

@@ -15,6 +15,8 @@ from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
 from forebay.model import Conflict, Durability, FileInfo, Lease, Piece, UploadRecord, UploadState
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication, Published, Reader, Staged, Store
+from forebay.stores.compressed.mark import ATTRIBUTE
+from forebay.stores.compressed.store import CompressedStore
 from forebay.stores.files.store import FileStore
 from forebay.stores.reading import DescriptorReader
 
@@ -39,6 +41,14 @@ def file_store(folder: Path, kind: str = "relaxed", **options: Any) -> Iterator[
         yield store
     finally:
         store.close()
+
+
+@contextlib.contextmanager
+def compressed_store(
+    folder: Path, kind: str = "relaxed", choose: Callable[[str], bool] | None = None
+) -> Iterator[CompressedStore]:
+    with file_store(folder, kind, attribute=ATTRIBUTE) as files:
+        yield CompressedStore(files, choose)
 
 
 def record_of(upload_id: str, offset: int = 0) -> UploadRecord:

@@ -17,6 +17,9 @@ class LocalContract(LocalStoreContract):
     kind = ""
 
     def make(self, folder: Path, **options: Any) -> Store:
+        return self.make_files(folder, **options)
+
+    def make_files(self, folder: Path, **options: Any) -> FileStore:
         store = FileStore(str(folder), **{**EVERY_KIND[self.kind], **options})
         assert store.unnamed is (self.kind != "named"), "these tests need O_TMPFILE"
         return store

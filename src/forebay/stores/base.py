@@ -406,3 +406,23 @@ class Store(Files, Staging, Lockable, Sweepable, Roomy, Protocol):
     """Where files are staged, published and read."""
 
     def close(self) -> None: ...
+
+
+class AttributedStaged(Staged, Protocol):
+    """Staged data that can have an attribute beside its content, which its file then has."""
+
+    def set_attribute(self, value: bytes) -> None:
+        """Before publication. Raises StorageError."""
+        ...
+
+
+class AttributedStore(Store, Protocol):
+    """A store that tells `FileInfo.attribute` of its files."""
+
+    def stage(
+        self, how: Publication | None = None, size: int | None = None
+    ) -> AttributedStaged: ...
+
+    def holds_attributes(self) -> bool:
+        """Tries whether files can have attributes. Raises StorageError when that cannot be told."""
+        ...

@@ -117,17 +117,6 @@ class StagedMemory:
     def recorded(self, commit: Commit, lease: Lease | None) -> None:
         """Nothing waits for it."""
 
-    def keep(self, upload_id: str) -> None:
-        self._check_writable()
-        if self._upload_id == upload_id:
-            return
-        with self._store._lock:
-            if upload_id in self._store._uploads:
-                raise AlreadyExists
-            self._store._uploads[upload_id] = self._data
-            self._data.names += 1
-            self._upload_id = upload_id
-
     def seal(self) -> Reader:
         return _reader(self._data.content)
 

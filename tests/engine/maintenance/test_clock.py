@@ -10,7 +10,7 @@ import pytest
 
 from engine.resumables import at, body, resumables, running, wish
 from forebay.engine import clock
-from forebay.engine.clock import ExpiryClock
+from forebay.engine.clock import ExpiryClock, Notes
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance import housekeeping, operator
 from forebay.engine.maintenance.housekeeping import Housekeeping
@@ -19,7 +19,6 @@ from forebay.engine.uploads import access as custody
 from forebay.engine.uploads import by_name as bindings
 from forebay.engine.uploads import commits
 from forebay.errors import Gone, NotFound
-from forebay.stores.files.store import FileStore
 
 RETENTION = 3600.0
 YEAR = 365 * 86400.0
@@ -119,7 +118,7 @@ def test_uploads_outlive_a_clock_that_is_set_past_their_end(tmp_path: Path, cloc
             uploads = resumables(engine)
             record = await uploads.create(wish(6))
             await uploads.append(at(record.id, 0), body(b"abc"))
-            assert isinstance(engine.store, FileStore)
+            assert isinstance(engine.store, Notes)
             keeping = Housekeeping(engine.context, swept_by(engine))
             clocks.set(YEAR)
             await keeping.clean()
@@ -147,7 +146,7 @@ def test_a_start_and_a_sweep_by_hand_know_of_a_clock_that_was_set(
 ) -> None:
     async def main() -> None:
         async with running(tmp_path, retention=RETENTION) as engine:
-            assert isinstance(engine.store, FileStore)
+            assert isinstance(engine.store, Notes)
             keeping = Housekeeping(engine.context, swept_by(engine))
             begun = clock.CLOCK.now()
             await keeping.clean()

@@ -36,7 +36,8 @@ from forebay.hooks.base import Completion
 from forebay.model import AppendUpload, Conflict, Durability, UploadState
 from forebay.protocol.names import numbered
 from forebay.stores.base import Publication
-from forebay.stores.compressed.xattr import ATTRIBUTE
+from forebay.stores.compressed.mark import ATTRIBUTE
+from forebay.stores.compressed.store import CompressedStore
 from forebay.stores.files.store import FileStore
 
 
@@ -128,7 +129,8 @@ def test_a_compressed_file_is_known_by_its_mark(tmp_path: Path, settings: Settin
 
 
 def compress(folder: Path, name: str) -> None:
-    store = FileStore(str(folder), numbered=numbered, packs=lambda _: True)
+    files = FileStore(str(folder), numbered=numbered, attribute=ATTRIBUTE)
+    store = CompressedStore(files, lambda _: True)
     data = store.stage()
     data.write(memoryview(DATA), 0)
     while not data.prepare(name):

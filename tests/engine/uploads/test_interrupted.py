@@ -397,17 +397,17 @@ async def test_a_file_is_taken_back_before_its_upload_is_forgotten(
     async with running(tmp_path) as engine:
         sessions = engine.sessions
         assert sessions is not None
-        delete, forget = FileStore.delete, sessions.delete
+        delete, forget = engine.store.delete, sessions.delete
 
-        def deleted(self: FileStore, name: str, *more: Any, **named: Any) -> None:
+        def deleted(name: str, *more: Any, **named: Any) -> None:
             gone.append(name)
-            delete(self, name, *more, **named)
+            delete(name, *more, **named)
 
         async def forgotten(upload_id: str) -> None:
             gone.append(upload_id)
             await forget(upload_id)
 
-        monkeypatch.setattr(FileStore, "delete", deleted)
+        monkeypatch.setattr(engine.store, "delete", deleted)
         monkeypatch.setattr(sessions, "delete", forgotten)
         told = tellings(engine)
         command = Receive("a.bin", Conflict.REFUSE)

@@ -73,15 +73,6 @@ def written_again(store: FileStore) -> None:
         staged.close()
 
 
-def kept(store: FileStore) -> None:
-    staged = store.stage()
-    try:
-        fill(staged, b"12345")
-        staged.keep(OTHER_ID)
-    finally:
-        staged.discard()
-
-
 def locked(store: FileStore) -> None:
     lock = FileLocks(lambda: store.own_fd).try_acquire("a job")
     assert lock is not None
@@ -99,7 +90,6 @@ OPERATIONS: dict[str, Operation] = {
     "publish kept": published(kept=True),
     "delete": lambda store: store.delete("old"),
     "create": lambda store: begin(store, OTHER_ID).close(),
-    "keep": kept,
     "claim": claimed,
     "resume": lambda store: resume(store, ID, 5).close(),
     "cut": cut,

@@ -250,19 +250,3 @@ def test_what_a_killed_replacement_left_goes_though_its_upload_goes_on(store: Fi
     assert os.listdir(store.tmp_fd) == []
     assert staged.publish(how("f.bin")).file.size == 3
     staged.discard()
-
-
-@pytest.mark.parametrize("kind", ["strict", "strict-named"])
-def test_data_whose_name_cannot_be_synced_has_none(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Bug: it stayed there for a later sweep."""
-    with file_store(tmp_path / "root", kind) as store:
-        staged = fill(store.stage(), b"abc")
-        with monkeypatch.context() as patch:
-            break_call(patch, "fsync", errno.EIO)
-            with pytest.raises(SyncFailed):
-                staged.keep(ID)
-            staged.discard()
-        assert list(store.remains()) == []
-        assert os.listdir(store.tmp_fd) == []

@@ -9,7 +9,6 @@ import secrets
 
 from forebay.errors import NotAFolder, NotFound, from_os_error
 from forebay.stores.files.publish import link
-from forebay.stores.files.staged import StagedFile
 from forebay.stores.files.store import FileStore
 
 
@@ -31,7 +30,6 @@ def _try_out(store: FileStore, folder: str, folder_fd: int) -> None:
     staged = store.stage()
     name = f".{secrets.token_hex(8)}.probe"
     try:
-        assert isinstance(staged, StagedFile)
         link(staged, name, folder_fd)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder_fd)

@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from forebay.conditions import Preconditions
 from forebay.errors import (
@@ -27,14 +27,19 @@ from forebay.errors import (
 )
 from forebay.model import Conflict, FileInfo
 from forebay.stores.base import Publication, Published
-from forebay.stores.compressed.xattr import Mark
 from forebay.stores.files.flock import NamesLock
 from forebay.stores.files.folders import Folders, sync
 from forebay.stores.files.syscalls import born
 from forebay.stores.naming import Numbers, judge, on_disk, replaces, split
 
-if TYPE_CHECKING:
-    from forebay.stores.files.staged import StagedFile
+
+class OpenFile(Protocol):
+    """An open file that is to be published."""
+
+    fd: int
+    path: str | None
+    """Its name in `folder_fd`; None where it has none."""
+    folder_fd: int
 
 
 def tag_of(status: os.stat_result) -> str:
@@ -49,20 +54,16 @@ def identity_of(folder_fd: int, name: str = "") -> str:
     return f"{status.st_ino:x}-{born(folder_fd, raw)}"
 
 
-def info_of(name: str, status: os.stat_result, mark: Mark | None = None) -> FileInfo:
-    """What is neither file nor folder counts as a folder: it stands in the way like one.
-
-    `mark`: of a file that is compressed at rest.
-    """
+def info_of(name: str, status: os.stat_result, attribute: bytes = b"") -> FileInfo:
+    """What is neither file nor folder counts as a folder: it stands in the way like one."""
     folder = not stat.S_ISREG(status.st_mode)
-    size = 0 if folder else status.st_size
     return FileInfo(
         name=name,
-        size=mark.size if mark else size,
+        size=0 if folder else status.st_size,
         mtime_ns=status.st_mtime_ns,
         tag=tag_of(status),
         is_folder=folder,
-        stored_size=size if mark else None,
+        attribute=attribute,
     )
 
 
@@ -97,13 +98,13 @@ class Publisher:
             there = None
         judge(how, there)
 
-    def publish(self, staged: StagedFile, how: Publication) -> Published:
+    def publish(self, staged: OpenFile, how: Publication) -> Published:
         """See `Staged.publish`. Raises OSError too."""
         folder, base = split(how.name)
         if how.preconditions:
             self.check(how)  # before folders are made for what will be refused
         # Before it has a name: what fails from then on would refuse a file that is there.
-        info = info_of(base, os.fstat(staged.fd), staged.mark)
+        info = info_of(base, os.fstat(staged.fd))
         info = dataclasses.replace(info, identity=identity_of(staged.fd))
         try:
             final, replaced = self._place(staged, how, folder, base)
@@ -117,7 +118,7 @@ class Publisher:
         return Published(dataclasses.replace(info, name=name), final != base, replaced)
 
     def _place(
-        self, staged: StagedFile, how: Publication, folder: str, base: str
+        self, staged: OpenFile, how: Publication, folder: str, base: str
     ) -> tuple[str, bool]:
         """Its name in the folder, and whether it replaced a file. What fails leaves no folder."""
         attempts = _ATTEMPTS if folder else 1
@@ -135,7 +136,7 @@ class Publisher:
                 self._folders.prune(folder)
                 raise
 
-    def _link(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> str:
+    def _link(self, staged: OpenFile, how: Publication, folder_fd: int, base: str) -> str:
         final = self._link_first_free(staged, how, folder_fd, base)
         if self._strict:
             try:
@@ -148,7 +149,7 @@ class Publisher:
         return final
 
     def _link_first_free(
-        self, staged: StagedFile, how: Publication, folder_fd: int, base: str
+        self, staged: OpenFile, how: Publication, folder_fd: int, base: str
     ) -> str:
         for number, candidate in self._candidates(how, folder_fd, base):
             try:
@@ -181,7 +182,7 @@ class Publisher:
                 how.name, lambda name: lookup(folder_fd, name) is not None
             )
 
-    def _replace(self, staged: StagedFile, how: Publication, folder_fd: int, base: str) -> bool:
+    def _replace(self, staged: OpenFile, how: Publication, folder_fd: int, base: str) -> bool:
         """Tells whether something was replaced.
 
         The lock is held to the end: the sweep takes it too, so that it never sees the names
@@ -195,17 +196,17 @@ class Publisher:
             judge(how, there)
             try:
                 link(staged, new, own_fd)
-                kept = self._strict and there is not None and self._keep(folder_fd, base, old)
+                kept = self._strict and there is not None and self._link_aside(folder_fd, base, old)
                 os.rename(os.fsencode(new), on_disk(base), src_dir_fd=own_fd, dst_dir_fd=folder_fd)
                 if self._strict:
-                    self._settle(staged, folder_fd, base, old if kept else None, there)
+                    self._sync_replaced(staged, folder_fd, base, old if kept else None, there)
             except IsADirectoryError as error:
                 raise NameTaken("A folder of that name exists.") from error
             finally:
                 self._drop_aside(new, *([old] if self._strict else []))
         return there is not None
 
-    def _keep(self, folder_fd: int, base: str, old: str) -> bool:
+    def _link_aside(self, folder_fd: int, base: str, old: str) -> bool:
         """Another name for what will be replaced, should the sync fail."""
         try:
             os.link(
@@ -219,9 +220,9 @@ class Publisher:
             return False
         return True
 
-    def _settle(
+    def _sync_replaced(
         self,
-        staged: StagedFile,
+        staged: OpenFile,
         folder_fd: int,
         base: str,
         old: str | None,
@@ -247,7 +248,7 @@ class Publisher:
             with contextlib.suppress(OSError):  # what stays is swept
                 os.unlink(name, dir_fd=self._own())
 
-    def _unlink_own(self, staged: StagedFile, folder_fd: int, base: str) -> None:
+    def _unlink_own(self, staged: OpenFile, folder_fd: int, base: str) -> None:
         """Under the lock: nobody may have replaced it meanwhile."""
         raw = on_disk(base)
         there = os.stat(raw, dir_fd=folder_fd, follow_symlinks=False)
@@ -286,7 +287,7 @@ def lookup(folder_fd: int, base: str) -> FileInfo | None:
         return None
 
 
-def link(staged: StagedFile, name: str, folder_fd: int) -> None:
+def link(staged: OpenFile, name: str, folder_fd: int) -> None:
     """Adds a name; FileExistsError when it is taken (never replaces)."""
     if staged.path is not None:
         os.link(
