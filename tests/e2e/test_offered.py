@@ -13,6 +13,7 @@ import pytest
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.offered import offered_by
+from forebay.errors import ConfigError
 from forebay.http.app import ServerApp
 from forebay.model import NOTHING_OFFERED, Offered
 from forebay.protocol.names import numbered
@@ -91,7 +92,11 @@ class Served:
 def served(run: Any, store: Any, test: Any, offered: Offered | None = None) -> None:
     async def main() -> None:
         engine = Engine(Settings(dir="unused", min_free=0, retention=60.0), store)
-        await engine.open_uploads(MemorySessions())
+        if offered_by(store).resumable:
+            await engine.open_uploads(MemorySessions())
+        else:
+            with pytest.raises(ConfigError):
+                await engine.open_uploads(MemorySessions())
         if offered is not None:
             engine.state._offered = offered
         try:
