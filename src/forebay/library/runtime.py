@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -94,7 +93,11 @@ class Runtime:
         that is a folder.
         """
         for name in names:
-            if os.path.isdir(os.path.join(self.store.root, name)):
+            try:
+                is_folder = self.store.stat(name).is_folder
+            except UploadError:
+                is_folder = False
+            if is_folder:
                 raise ConfigError(
                     f"The destination {name!r} names a file, and is a folder. End it with a slash "
                     f"for files in that folder: {name + '/'!r}."
