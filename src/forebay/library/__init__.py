@@ -1,1 +1,1 @@
-"""Forebay inside an application. `application.Forebay` is the public class; its parts are beside it."""
+"""Forebay inside an application. `application.Forebay` is the public class."""
