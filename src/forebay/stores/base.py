@@ -402,10 +402,12 @@ class Roomy(Protocol):
         ...
 
 
-class Store(Files, Staging, Lockable, Sweepable, Roomy, Protocol):
-    """Where files are staged, published and read."""
+class Store(Files, Staging, Protocol):
+    """The least that a store is. What else it offers follows from the protocols above."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Idempotent."""
+        ...
 
 
 class AttributedStaged(Staged, Protocol):
@@ -416,8 +418,8 @@ class AttributedStaged(Staged, Protocol):
         ...
 
 
-class AttributedStore(Store, Protocol):
-    """A store that tells `FileInfo.attribute` of its files."""
+class AttributedStore(Store, Lockable, Sweepable, Roomy, Protocol):
+    """A local store that knows `FileInfo.attribute` of its files."""
 
     def stage(
         self, how: Publication | None = None, size: int | None = None

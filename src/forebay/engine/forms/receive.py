@@ -30,7 +30,7 @@ from forebay.hooks.base import Arrival
 from forebay.model import About, FormPolicy
 from forebay.protocol.form_type import boundary_of, charset_of
 from forebay.protocol.multipart_limits import FormLimits
-from forebay.stores.base import Store
+from forebay.stores.base import Roomy, Store
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -132,9 +132,10 @@ def _check_length(engine: EngineContext, source: Source, limit: int | None) -> N
 
 def _check_room(store: Store, length: int) -> None:
     """In a thread: refuses at once what cannot fit; the files reserve as they grow."""
-    free = store.space().free
-    if free - length < store.min_free:
-        raise DiskFull(free=free)
+    if isinstance(store, Roomy):
+        free = store.space().free
+        if free - length < store.min_free:
+            raise DiskFull(free=free)
 
 
 def _file(engine: EngineContext, file: ReceivedFile) -> FormFile | Outcome:

@@ -25,7 +25,7 @@ from forebay.locks.base import Lock, Locks
 from forebay.model import Stored, UploadRecord, UploadState
 from forebay.record import Outcome, stored_of
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Staged, Store
+from forebay.stores.base import Resumable, Staged, Store
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -170,6 +170,7 @@ async def _judge(
     if record.state is not UploadState.COMPLETING:
         return None
     assert record.final_name is not None
+    assert isinstance(store, Resumable)
     file = await workers.run(
         store.published_from, record.id, record.final_name, Outcome.of(record).identity
     )

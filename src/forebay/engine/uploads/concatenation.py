@@ -32,7 +32,7 @@ from forebay.errors import (
 from forebay.model import UNFINISHED, Commit, MiB, UploadRecord, UploadState
 from forebay.record import Extra
 from forebay.sessions.base import leases_of
-from forebay.stores.base import Reader
+from forebay.stores.base import Reader, Resumable
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -293,7 +293,9 @@ class Concatenation:
         run, staged = self._engine.workers.run, access.staged
         leases = leases_of(self._sessions)
         pieces = () if leases is None else await leases.pieces(part.id)
-        source = await run(self._engine.store.open_staged, part, pieces, undo=_close)
+        store = self._engine.store
+        assert isinstance(store, Resumable)
+        source = await run(store.open_staged, part, pieces, undo=_close)
         try:
             while staged.offset < end:
                 if stop.error is not None:

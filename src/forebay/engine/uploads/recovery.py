@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from forebay.engine.lifecycle import completed
 from forebay.model import FileInfo, UploadRecord, UploadState
 from forebay.record import Outcome, is_published
+from forebay.stores.base import Resumable
 
 if TYPE_CHECKING:
     from forebay.engine.transfer.workers import Workers
@@ -51,4 +52,5 @@ class Recovery:
         if record.final_name is None:
             return None
         identity = Outcome.of(record).identity
+        assert isinstance(self._store, Resumable)
         return await self._run(self._store.published_from, record.id, record.final_name, identity)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.uploads.expire import end_empty
 from forebay.errors import TooManyUnfinished
+from forebay.stores.base import Sweepable
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -93,4 +94,5 @@ class Unfinished:
         self._share = self._known + max(1, left // (2 * settings.workers))
 
     def _count_all(self) -> int:
-        return sum(1 for _ in self._engine.store.remains())
+        store = self._engine.store
+        return sum(1 for _ in store.remains()) if isinstance(store, Sweepable) else 0
