@@ -8,7 +8,7 @@ import dataclasses
 import random
 from typing import Any
 
-from engine.resumables import Wire
+from engine.running import Wire
 from forebay.errors import (
     BodyFailed,
     Gone,

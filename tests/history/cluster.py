@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from engine.notified import call_all
+from engine.notifications import call_all
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.sweep import Sweeper

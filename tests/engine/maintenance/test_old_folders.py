@@ -24,7 +24,7 @@ from engine.folder_of_0_1_0 import (
     WHOLE,
     make,
 )
-from engine.resumables import at, body
+from engine.running import at, body
 from forebay.backends import make_locks, make_sessions, make_store, opened
 from forebay.config import Settings
 from forebay.engine.engine import Engine

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.completing import PACKED, Place, WatchedStaged, on_a_loop, opened
-from engine.dying import died_in
-from engine.notified import settled
-from engine.resumables import at, body, resumables, running
+from engine.completion import PACKED, Place, WatchedStaged, on_a_loop, opened
+from engine.crashes import crashed_in
+from engine.notifications import wait_for_calls
+from engine.running import at, body, resumables, running
 from forebay import backends
 from forebay.config import Settings
 from forebay.engine.maintenance.operator import cancel_upload
@@ -34,7 +34,7 @@ TOLD_ALREADY = (10, 11)
 
 def die(folder: Path, point: int) -> str | None:
     """Completes in a process that dies at `point`; its name, None if it lived."""
-    return died_in("engine.completing", folder, ID, point)
+    return crashed_in("engine.completion", folder, ID, point)
 
 
 # --- crashes in the middle of a completion -------------------------------------------------------
@@ -135,7 +135,7 @@ def test_a_client_that_is_quicker_than_the_sweep_makes_a_crash_good(
                 with pytest.raises(Forbidden):  # it is complete, and stays
                     await uploads.cancel(ID)
             assert place.staged_ids() == set()
-            await settled(uploads.notifier)
+            await wait_for_calls(uploads.notifier)
             assert told == ([ID] if point < POINTS else [])
             assert place.published() == {"a.bin": BODY}
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from engine.completing import on_a_loop
-from engine.notified import settled
+from engine.completion import on_a_loop
+from engine.notifications import wait_for_calls
 from forebay.config import Settings
 from forebay.engine.context import EngineContext
 from forebay.engine.outbox.durable import DurableOutbox, recover
@@ -76,7 +76,7 @@ class Node:
         recovered = await recover(*parts, upload_id)
         if recovered is not None:
             self.notifier.soon(recovered)
-            await settled(self.notifier)
+            await wait_for_calls(self.notifier)
 
     def exists(self, name: str) -> bool:
         with contextlib.suppress(UploadError):
@@ -172,6 +172,6 @@ async def test_a_publication_whose_outcome_was_unknown_has_its_callback_called_i
         assert not one.exists("a.bin")
         with pytest.raises(StorageUnavailable):
             await one.publish("it-is-0123456789abcdef", conflict, publish=published_without_answer)
-        await settled(one.notifier)
+        await wait_for_calls(one.notifier)
         assert (one.called, await one.sessions.count()) == (["it-is-0123456789abcdef"], 0)
         assert one.exists("a.bin")

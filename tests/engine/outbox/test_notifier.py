@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from engine.completing import on_a_loop
-from engine.forms.test_form import TYPE, file, form, wire
-from engine.notified import call_all, settled
-from engine.resumables import at, body, resumables, running, wish
+from engine.completion import on_a_loop
+from engine.forms.test_receive import TYPE, file, form, wire
+from engine.notifications import call_all, wait_for_calls
+from engine.running import at, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.engine.forms.request import FormRequest
 from forebay.engine.maintenance.operator import describe_callback
@@ -90,7 +90,7 @@ async def test_a_callback_that_fails_is_called_again_until_it_returns(
         assert (tmp_path / "f.bin").read_bytes() == b"abc"
         while len(callback.calls) < 3:
             await asyncio.sleep(0.01)
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert callback.calls == ["f.bin"] * 3
         await call_all(resumables(engine).notifier)
         assert len(callback.calls) == 3
@@ -117,7 +117,7 @@ async def test_a_callback_that_failed_is_called_after_a_restart(tmp_path: Path, 
         resumables(engine).notifier.start()
         while not callback.calls:
             await asyncio.sleep(0.01)
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert callback.calls == ["f.bin"]
         assert await engine.sessions.unnotified(float("inf"), 10) == []
 
@@ -186,7 +186,7 @@ async def test_while_another_process_calls_it_is_tried_now_and_then_only(
         resumables(other).notifier.start()
         while not tried:
             await asyncio.sleep(0.01)
-        await settled(resumables(other).notifier)
+        await wait_for_calls(resumables(other).notifier)
         for _ in range(20):
             await asyncio.sleep(0.005)
         assert len(tried) == 1

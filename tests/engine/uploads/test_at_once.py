@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.resumables import Wire, resumables, running, wish
+from engine.running import Wire, resumables, running, wish
 from forebay.errors import (
     InconsistentLength,
     NameTaken,

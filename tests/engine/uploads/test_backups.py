@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 from pathlib import Path
 
-from engine.resumables import at, body, resumables, running, wish
+from engine.running import at, body, resumables, running, wish
 from forebay.model import UploadState
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.resumables import Wire, body, resumables, running, wish
+from engine.running import Wire, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.errors import NotFound, UploadExists
 from forebay.hooks.python import PythonHooks

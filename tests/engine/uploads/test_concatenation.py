@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engine.resumables import at, body, resumables, running, wish
+from engine.running import at, body, resumables, running, wish
 from forebay.engine.uploads import concatenation
 from forebay.errors import Forbidden, InvalidRequest, NotFound, StorageFailed, UploadBusy
 from forebay.model import UploadRecord, UploadState

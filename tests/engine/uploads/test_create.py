@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.resumables import Wire, body, resumables, running
+from engine.running import Wire, body, resumables, running
 from forebay.engine.engine import Engine
 from forebay.engine.uploads.service import Standing
 from forebay.errors import (

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from engine.completing import on_a_loop
-from engine.interleaving import Gate
-from engine.resumables import Wire, at, body, resumables, running, wish
+from engine.completion import on_a_loop
+from engine.gate import Gate
+from engine.running import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.errors import Gone, SessionsUnavailable, SyncFailed
 from forebay.model import Durability, UploadState

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from engine.completing import on_a_loop
-from engine.interleaving import Gate
-from engine.notified import settled
-from engine.resumables import Wire, at, body, resumables, running, wish
+from engine.completion import on_a_loop
+from engine.gate import Gate
+from engine.notifications import wait_for_calls
+from engine.running import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.engine.files.withdraw import withdraw
 from forebay.engine.maintenance.sweep import Sweeper, Swept
@@ -76,7 +76,7 @@ async def test_what_was_published_is_not_cancelled(
         record = await published_and_cancelled(engine, monkeypatch)
         with pytest.raises(Forbidden):
             await resumables(engine).cancel(record.id)
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert told == [record.id]
         assert (await resumables(engine).peek(record.id)).state is UploadState.COMPLETE
         assert list(engine.store.remains()) == []
@@ -112,7 +112,7 @@ async def test_what_was_published_is_told_of_at_its_expiry(
         record = await published_and_cancelled(engine, monkeypatch)
         assert record.expires_at is not None
         await sweeper(engine).clean(record.expires_at + 1, Swept())
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert told == [record.id]
         assert list(engine.store.remains()) == []
         await sweeper(engine).clean(record.expires_at + 1, Swept())
@@ -132,7 +132,7 @@ async def test_what_was_published_is_told_of_before_it_makes_way(
         assert engine.sessions is not None
         await engine.sessions.update(record.id, expires_at=1.0)
         other = await resumables(engine).create(wish(3, by_name=True))
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert told == [record.id]
         assert list(engine.store.remains()) == [other.id]
 
@@ -215,13 +215,13 @@ async def test_one_upload_that_cannot_be_looked_at_stops_no_sweep(
             assert (await sweeper(engine).repair()).repaired == 2
             assert bad.expires_at is not None
             await sweeper(engine).run(bad.expires_at + 1)
-            await settled(resumables(engine).notifier)
+            await wait_for_calls(resumables(engine).notifier)
             await sweeper(engine).run(bad.expires_at + 1)
             assert await sessions.count() == 1
         assert await sessions.load(bad.id) == bad
         assert sorted(told) == sorted({r.id for r in made} - {bad.id})
         await sweeper(engine).run(time.time())
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert bad.id in told
 
 
@@ -380,7 +380,7 @@ async def test_a_creation_that_published_its_file_is_told_of(
         with pytest.raises(SessionsUnavailable):
             await resumables(engine).create_with(wish(3), at("", 0), body(b"abc"))
         assert (tmp_path / "f.bin").read_bytes() == b"abc"
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert len(told) == 1
         assert list(engine.store.remains()) == []
 
@@ -437,7 +437,7 @@ async def test_a_crash_while_a_file_is_taken_back_leaves_all_or_nothing(
         assert told == []
         notification._lock.release()  # as a process that dies lets go of its lock
         await sweeper(engine).run(time.time())
-        await settled(resumables(engine).notifier)
+        await wait_for_calls(resumables(engine).notifier)
         assert engine.sessions is not None
         assert await engine.sessions.count() == 0
         assert told == ([] if taken_back else [upload.id])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.resumables import at, body, resumables, running
+from engine.running import at, body, resumables, running
 from forebay.engine.context import _hashing_slots
 from forebay.engine.transfer.pump import Hashing
 from forebay.engine.uploads import rehash as rehashing

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.resumables import Wire, at, body, resumables, running, wish
+from engine.running import Wire, at, body, resumables, running, wish
 from forebay.errors import (
     Gone,
     IncompleteBody,

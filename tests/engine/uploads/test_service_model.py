@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from engine.resumables import Wire, at, body, resumables, running, wish
+from engine.running import Wire, at, body, resumables, running, wish
 from forebay.errors import (
     Forbidden,
     Gone,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.resumables import Wire, at, body, running, wish
+from engine.running import Wire, at, body, running, wish
 from forebay.engine.uploads import unfinished
 from forebay.errors import NotFound, TooManyUnfinished
 

@@ -1,6 +1,6 @@
 """Forms of whose files somebody is told: each at least once, whenever the process dies.
 
-As a program it is a process that dies: `python -m engine.outbox.test_recorded_forms FOLDER POINT`.
+As a program it is a process that dies: `python -m engine.outbox.test_durable_forms FOLDER POINT`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.dying import died_in, dying_at
-from engine.forms.test_form import TYPE, file, form, wire
-from engine.notified import call_all
-from engine.recording import Told, files, sweep_twice, watch
-from engine.resumables import resumables, running
+from engine.crashes import crash_at, crashed_in
+from engine.forms.test_receive import TYPE, file, form, wire
+from engine.notifications import call_all
+from engine.recorded import Told, files, sweep_twice, watch
+from engine.running import resumables, running
 from forebay.engine.forms.parts import AsFile
 from forebay.engine.forms.request import FormRequest
 from forebay.engine.maintenance.sweep import Sweeper
@@ -32,13 +32,13 @@ POINTS = 16  # for each file, before and after: create, publish, tell, delete
 
 async def die_at(folder: Path, wanted: int) -> None:
     async with running(folder) as engine:
-        watch(engine, folder, dying_at(wanted))
+        watch(engine, folder, crash_at(wanted))
         async with engine.receive_form(wire(BODY), FormRequest(TYPE)) as received:
             await received.publish()
 
 
 def die(folder: Path, point: int) -> str | None:
-    return died_in("engine.outbox.test_recorded_forms", folder, point)
+    return crashed_in("engine.outbox.test_durable_forms", folder, point)
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.completing import on_a_loop
-from engine.resumables import Wire, running
+from engine.completion import on_a_loop
+from engine.running import Wire, running
 from forebay.config import Settings
 from forebay.engine.engine import Engine
 from forebay.engine.forms.form import Form

@@ -1,6 +1,6 @@
 """Processes that die at a chosen step of their work, as a killed one would.
 
-A test runs a module as a program (`died_in`), and that hands `dying_at` to what it does.
+A test runs a module as a program (`crashed_in`), and that hands `crash_at` to what it does.
 As a program, this is the process that runs them.
 """
 
@@ -30,7 +30,7 @@ _DEAD = 77
 _TESTS = Path(__file__).parents[1]
 
 
-def dying_at(wanted: int) -> Point:
+def crash_at(wanted: int) -> Point:
     """Prints the name of step number `wanted`, from 1, and ends this process there."""
     passed = 0
 
@@ -44,7 +44,7 @@ def dying_at(wanted: int) -> Point:
     return point
 
 
-def died_in(program: str, *arguments: object) -> str | None:
+def crashed_in(program: str, *arguments: object) -> str | None:
     """Runs a module of the tests as a program. The step at which it died, None if it lived."""
     server = _fork_server()
     assert server.stdin is not None and server.stdout is not None
@@ -60,7 +60,7 @@ def died_in(program: str, *arguments: object) -> str | None:
 def _fork_server() -> subprocess.Popen[str]:
     """A process that forks for each program: what they import is imported once."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "engine.dying"],
+        [sys.executable, "-m", "engine.crashes"],
         env={**os.environ, "PYTHONPATH": str(_TESTS)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -71,7 +71,7 @@ def _fork_server() -> subprocess.Popen[str]:
 
 
 def _serve() -> None:
-    importlib.import_module("engine.completing")  # and with it what every program needs
+    importlib.import_module("engine.completion")  # and with it what every program needs
     for line in sys.stdin:
         with tempfile.TemporaryFile() as output:
             program = os.fork()

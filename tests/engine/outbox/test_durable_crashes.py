@@ -1,6 +1,6 @@
 """Whole uploads of which somebody is told: at least once, whenever the process dies.
 
-As a program it is a process that dies: `python -m engine.outbox.test_recorded FOLDER POINT`.
+As a program it is a process that dies: `python -m engine.outbox.test_durable_crashes FOLDER POINT`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from engine.completing import PACKED
-from engine.dying import died_in, dying_at
-from engine.notified import call_all
-from engine.recording import Told, files, sweep_twice, watch
-from engine.resumables import body, resumables, running
+from engine.completion import PACKED
+from engine.crashes import crash_at, crashed_in
+from engine.notifications import call_all
+from engine.recorded import Told, files, sweep_twice, watch
+from engine.running import body, resumables, running
 from forebay.engine.outbox.pending import WholeUpload
 from forebay.errors import NameTaken, TooLarge
 from forebay.hooks.base import Completion
@@ -31,12 +31,12 @@ POINTS = 8  # before and after: create, publish, tell, delete
 
 async def die_at(folder: Path, wanted: int) -> None:
     async with running(folder) as engine:
-        watch(engine, folder, dying_at(wanted))
+        watch(engine, folder, crash_at(wanted))
         await engine.receive_file(WISH, body(BODY))
 
 
 def die(folder: Path, point: int) -> str | None:
-    return died_in("engine.outbox.test_recorded", folder, point)
+    return crashed_in("engine.outbox.test_durable_crashes", folder, point)
 
 
 @pytest.mark.parametrize("point", range(1, POINTS + 1))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.notified import settled
-from engine.resumables import body, resumables, running
+from engine.notifications import wait_for_calls
+from engine.running import body, resumables, running
 from forebay.errors import NotFound
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, Receive
@@ -48,7 +48,7 @@ def test_a_file_that_was_published_while_its_request_was_cancelled_was_told_to_n
             with pytest.raises(asyncio.CancelledError):
                 await request
             assert list(engine.store.remains()) == []
-            await settled(resumables(engine).notifier)
+            await wait_for_calls(resumables(engine).notifier)
             sessions = resumables(engine)._sessions
             assert await sessions.count() == 0
 

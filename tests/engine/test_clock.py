@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.resumables import at, body, resumables, running, wish
+from engine.running import at, body, resumables, running, wish
 from forebay.engine import clock
 from forebay.engine.clock import ExpiryClock, Notes
 from forebay.engine.engine import Engine

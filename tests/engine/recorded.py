@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from engine.completing import content_of
-from engine.dying import Point, Watched
-from engine.notified import call_all
-from engine.resumables import resumables, running
+from engine.completion import content_of
+from engine.crashes import Point, Watched
+from engine.notifications import call_all
+from engine.running import resumables, running
 from forebay.engine.engine import Engine
 from forebay.engine.maintenance.sweep import Sweeper
 from forebay.hooks.base import Completion

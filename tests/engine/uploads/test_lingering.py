@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.completing import on_a_loop
-from engine.resumables import Wire, at, body, resumables, running, wish
+from engine.completion import on_a_loop
+from engine.running import Wire, at, body, resumables, running, wish
 from forebay.engine.engine import Engine
 from forebay.engine.uploads import lingering
 from forebay.errors import (

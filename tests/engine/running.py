@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from engine.completing import PACKED
+from engine.completion import PACKED
 from forebay.backends import FolderStore, make_locks, make_sessions
 from forebay.config import Settings
 from forebay.engine.engine import Engine

@@ -1,6 +1,6 @@
 """One completion on a real store and real sessions, with a place to stop or to look in between.
 
-As a program it is a process that dies: `python -m engine.completing FOLDER ID POINT`.
+As a program it is a process that dies: `python -m engine.completion FOLDER ID POINT`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from engine.dying import Point, Watched, dying_at
-from engine.notified import call_all
+from engine.crashes import Point, Watched, crash_at
+from engine.notifications import call_all
 from forebay.backends import FolderStore, make_locks
 from forebay.engine.files.remove import Removal
 from forebay.engine.maintenance.sweep import Sweeper, Swept
@@ -205,7 +205,7 @@ def on_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
 async def die_at(folder: Path, upload_id: str, wanted: int) -> None:
     """Completes the upload, but ends this process at the point number `wanted`."""
     async with opened(folder) as place:
-        await place.complete(upload_id, dying_at(wanted))
+        await place.complete(upload_id, crash_at(wanted))
 
 
 if __name__ == "__main__":
