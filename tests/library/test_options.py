@@ -62,3 +62,12 @@ def test_settings_that_are_lists_may_be_written_as_lists(tmp_path: Path):
         assert uploads.settings.allow_origin == ("https://a.example",)
     finally:
         uploads.close()
+
+
+def test_the_old_names_of_options_work_for_this_release(tmp_path: Path):
+    uploads = Forebay(tmp_path)
+    try:
+        assert uploads.wish("v/", types=["video/*"]) == uploads.options("v/", types=["video/*"])
+        assert uploads.form_wish({"clip": "v/"}) == uploads.form_options({"clip": "v/"})
+    finally:
+        uploads.close()
