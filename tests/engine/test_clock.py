@@ -15,9 +15,7 @@ from forebay.engine.engine import Engine
 from forebay.engine.maintenance import housekeeping, operator
 from forebay.engine.maintenance.housekeeping import Housekeeping
 from forebay.engine.maintenance.sweep import Sweeper
-from forebay.engine.uploads import access as custody
-from forebay.engine.uploads import by_name as bindings
-from forebay.engine.uploads import commits
+from forebay.engine.uploads import access, by_name, commits
 from forebay.errors import Gone, NotFound
 
 RETENTION = 3600.0
@@ -51,7 +49,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clocks]:
     made = clocks.made()
     for module in (clock, housekeeping, operator):
         monkeypatch.setattr(module, "CLOCK", made)
-    for module in (clock, commits, custody, bindings):
+    for module in (clock, commits, access, by_name):
         if hasattr(module, "time"):
             monkeypatch.setattr(module.time, "time", lambda: clocks.wall)
     yield clocks
@@ -119,22 +117,22 @@ def test_uploads_outlive_a_clock_that_is_set_past_their_end(tmp_path: Path, cloc
             record = await uploads.create(wish(6))
             await uploads.append(at(record.id, 0), body(b"abc"))
             assert isinstance(engine.store, Notes)
-            keeping = Housekeeping(engine.context, swept_by(engine))
+            housekeeper = Housekeeping(engine.context, swept_by(engine))
             clocks.set(YEAR)
-            await keeping.clean()
+            await housekeeper.clean()
             assert (await uploads.offset(record.id)).offset == 3
             clocks.pass_time(RETENTION / 2)
-            await keeping.clean()
+            await housekeeper.clean()
             await uploads.append(at(record.id, 3), body(b"def"))
             assert (tmp_path / "f.bin").read_bytes() == b"abcdef"
             left = await uploads.create(wish(6))
             clocks.pass_time(RETENTION / 2)
-            await keeping.clean()
+            await housekeeper.clean()
             assert (await uploads.offset(left.id)).offset == 0
             clocks.pass_time(RETENTION + 1)  # now it has had its time
             with pytest.raises(Gone):
                 await uploads.offset(left.id)
-            await keeping.clean()
+            await housekeeper.clean()
             with pytest.raises(NotFound):
                 await uploads.offset(left.id)
 
@@ -147,9 +145,9 @@ def test_a_start_and_a_sweep_by_hand_know_of_a_clock_that_was_set(
     async def main() -> None:
         async with running(tmp_path, retention=RETENTION) as engine:
             assert isinstance(engine.store, Notes)
-            keeping = Housekeeping(engine.context, swept_by(engine))
+            housekeeper = Housekeeping(engine.context, swept_by(engine))
             begun = clock.CLOCK.now()
-            await keeping.clean()
+            await housekeeper.clean()
             clocks.set(YEAR)
             clocks.pass_time(10)
             another = clocks.made()

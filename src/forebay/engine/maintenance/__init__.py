@@ -1,1 +1,1 @@
-"""What keeps a served folder in order: sweeps, the clock, and what an operator asks."""
+"""Opens and watches upload state, sweeps, and does what an operator asks for."""
