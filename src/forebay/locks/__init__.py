@@ -1,1 +1,1 @@
-"""Who does a job: one at a time, across processes. `base` is the port."""
+"""Locks on jobs that one process at a time does. `base` is the port."""

@@ -10,7 +10,7 @@ What may be retried: `stat`, `open`, `list_folder` always; `Staged.commit` never
 SyncFailed (invariant 12: the upload is dead); `publish` once more after NameTaken or
 PreconditionFailed, which changed nothing; `discard` and `close` always, they are idempotent.
 
-Whoever takes a name raises InvalidName for one that a judge of names should have refused, and
+All methods that take a name raise InvalidName for one that validation should have refused, and
 NotAFolder when a part of its path is not a folder (a symbolic link is none).
 """
 
@@ -64,7 +64,7 @@ class Published:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Space:
-    """Room on the store, in bytes; `total` is 0 where nobody can tell."""
+    """Room on the store, in bytes; `total` is 0 where it is not known."""
 
     free: int
     total: int
@@ -77,7 +77,7 @@ class Reader(Protocol):
 
     def fileno(self) -> int | None:
         """A descriptor whose bytes are the content (sendfile, mmap); None when they only come
-        through `read_into`. It is the reader's: nobody else closes it.
+        through `read_into`. The reader closes it.
         """
         ...
 
@@ -141,8 +141,8 @@ class Staged(Protocol):
         """Writes all of `data`, at most `room()` bytes, at `offset`.
 
         Raises OffsetMismatch when `offset` is not `self.offset` (invariant 4); a
-        StorageError when the disk says no, after which `offset` is unchanged and what was
-        written beyond it does not count. StorageFailed, too, for data that is published.
+        StorageError when the disk refuses, after which `offset` is unchanged and what was
+        written beyond it does not count. Also StorageFailed for data that is published.
         """
         ...
 
@@ -156,7 +156,7 @@ class Staged(Protocol):
         ...
 
     def reserve(self, size: int) -> None:
-        """Says that there will be `size` bytes in all. Raises DiskFull or TooLarge when that cannot
+        """Announces `size` bytes in all. Raises DiskFull or TooLarge when that cannot
         fit now.
 
         The room stays everybody's: a store takes it as bytes arrive, a bounded amount ahead, and
@@ -180,8 +180,8 @@ class Staged(Protocol):
 
     def commit(self, *, flush: bool) -> Commit:
         """Makes bytes survive what the durability setting promises: with `flush` all up to
-        `offset`, else as many as can be had without much ado. What is not `recorded` is in the
-        next commit again.
+        `offset`, else as many as can be had at once. What is not `recorded` is in the next commit
+        again.
 
         May run in one thread while `write` runs in another; it then covers what had been
         written when it began. Raises StorageUnavailable when the store did not answer in time (it
@@ -190,7 +190,7 @@ class Staged(Protocol):
         ...
 
     def recorded(self, commit: Commit, lease: Lease | None) -> None:
-        """Says that the state has the commit: what it dropped may go. `lease` has the next
+        """The commit is in the upload state: what it dropped may go. `lease` has the next
         numbers, where there are leases.
         """
         ...
@@ -198,7 +198,7 @@ class Staged(Protocol):
     def seal(self) -> Reader:
         """A new reader of what has been written so far, before it is published; may be repeated.
 
-        Nothing is written while somebody verifies what is read.
+        Nothing is written while what it reads is verified.
         """
         ...
 
@@ -220,7 +220,7 @@ class Staged(Protocol):
         """Gives the data its final name, atomically and whole; durable under strict.
 
         Raises NameTaken, NotAFolder, PreconditionFailed (nothing changed), SyncFailed (nothing
-        has the name, or still what had it).
+        has the name, or the file that had it before still has it).
         After it returned nothing can be written any more. Resumable data stays locked, and
         keeps its staging name as well, until `discard`, so that a restart can tell what
         happened (`published_from`); any other is closed.
@@ -228,13 +228,13 @@ class Staged(Protocol):
         ...
 
     def end_writing(self) -> None:
-        """Says that it is published: from now on `write` raises StorageFailed."""
+        """The data is published: from now on `write` raises StorageFailed."""
         ...
 
     def discard(self) -> None:
         """Removes the data. Idempotent, and never raises: what cannot go now is swept later.
 
-        After `close` it does nothing: somebody else may hold the data then.
+        After `close` it does nothing: another may hold the data then.
         """
         ...
 
@@ -252,10 +252,10 @@ class Files(Protocol):
         ...
 
     def open(self, name: str) -> Reader:
-        """A reader of a published file; it is an `Encoded`, too, where that can be had.
+        """A reader of a published file; it may be an `Encoded` as well.
 
         Raises NotFound, also for a folder (`detail["folder"]` may say so). A file that is
-        replaced or deleted stays whole for those who have opened it.
+        replaced or deleted stays whole for its open readers.
         """
         ...
 
@@ -331,16 +331,16 @@ class Resumable(Protocol):
     def resume(self, record: UploadRecord, pieces: Sequence[Piece], lease: Lease | None) -> Staged:
         """Goes on at `record.offset`, locked where the store is `Lockable`.
 
-        Bytes beyond were never acknowledged and are cut off. Raises UploadBusy when somebody else
+        Bytes beyond were never acknowledged and are cut off. Raises UploadBusy when another
         holds it, NotFound when there is none, StorageFailed when less than `offset` bytes are
         there (the data was lost). Not for data that may be published.
         """
         ...
 
     def open_staged(self, record: UploadRecord, pieces: Sequence[Piece]) -> Reader:
-        """A reader of data that nobody writes to any more, without its lock.
+        """A reader of data that is not written any more, without its lock.
 
-        It stays whole for those who have opened it when it is removed. Raises NotFound.
+        It stays whole for its open readers when it is removed. Raises NotFound.
         """
         ...
 
@@ -426,5 +426,5 @@ class AttributedStore(Store, Lockable, Sweepable, Roomy, Protocol):
     ) -> AttributedStaged: ...
 
     def holds_attributes(self) -> bool:
-        """Tries whether files can have attributes. Raises StorageError when that cannot be told."""
+        """Tries whether files can have attributes. Raises StorageError."""
         ...

@@ -40,7 +40,7 @@ _UNLIMITED = 2**63 - 1
 
 
 class _Data:
-    """Bytes, and what they count for. Gone when no name and no writer keeps them."""
+    """Bytes, and what they count for. Freed when they have no name and no writer."""
 
     __slots__ = ("charged", "content", "held", "identity", "names")
 

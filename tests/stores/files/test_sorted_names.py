@@ -19,7 +19,7 @@ from forebay.stores.files.sorted_names import SortedNames
 
 @pytest.fixture(autouse=True)
 def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sorted_names, "_SETTLED", -(10**9))
+    monkeypatch.setattr(sorted_names, "_STABLE", -(10**9))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_folder_that_changed_just_now_is_kept_only_for_who_goes_on_with_a_list
     tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
 ):
     """It may change again within the same tick of the kernel's clock."""
-    monkeypatch.setattr(sorted_names, "_SETTLED", 10**12)
+    monkeypatch.setattr(sorted_names, "_STABLE", 10**12)
     fill(tmp_path, 50)
     names = SortedNames()
     begun = time.monotonic()
@@ -94,8 +94,8 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert names.after(fd, "", 20) == sorted(os.listdir(path))[:20]
         finally:
             os.close(fd)
-        assert sum(len(kept.names) for kept in names._kept.values()) <= 100
-    assert len(names._kept) >= 1
+        assert sum(len(each.names) for each in names._cached.values()) <= 100
+    assert len(names._cached) >= 1
 
 
 def test_many_threads_see_whole_pages(tmp_path: Path, folder: int):

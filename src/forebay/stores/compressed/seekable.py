@@ -153,13 +153,13 @@ def _damaged(why: str) -> StorageFailed:
 class Unpacker:
     """Reads content from anywhere in compressed files. In threads; thread-safe.
 
-    What was decoded last is kept, so that neither a slow client nor many connections to one
-    file make it be decoded again for each piece: `budget` bytes for all together.
+    Caches what was decoded last, `budget` bytes for all together: a slow client, or many
+    connections to one file, do not make a frame be decoded again for each piece.
     """
 
     def __init__(self, budget: int = 16 * MiB, entries: int = 1 << 20) -> None:
-        self._frames: _Kept[bytes] = _Kept(budget, len)
-        self._tables: _Kept[Table] = _Kept(entries, lambda table: len(table.starts))
+        self._frames: _Cache[bytes] = _Cache(budget, len)
+        self._tables: _Cache[Table] = _Cache(entries, lambda table: len(table.starts))
 
     def coded_size(self, file: Reader, info: FileInfo) -> int:
         """Bytes at the start of the file that are its content, coded by zstd.
@@ -210,7 +210,7 @@ class Unpacker:
         return frame
 
 
-class _Kept(Generic[T]):
+class _Cache(Generic[T]):
     """What was used last, up to a total weight; always the very last. Thread-safe."""
 
     def __init__(self, most: int, weigh: Callable[[T], int]) -> None:

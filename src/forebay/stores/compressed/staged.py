@@ -37,7 +37,7 @@ class CompressedStaged:
         self._resumable = resumable
         self._job: CompressionJob | None = None
         self._plain = False
-        """It is compressed already, or nothing is to be gained or had by compressing it."""
+        """Published already, or not worth compressing."""
         self._dead = False
         self.write = staged.write
         self.append_from = staged.append_from

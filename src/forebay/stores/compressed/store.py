@@ -1,4 +1,4 @@
-"""A store that gives files back decoded which it has compressed, on top of another store."""
+"""A store on top of another: it compresses files at rest, and decodes them when they are read."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class CompressedStore:
         return None if found is None else described(found)
 
     def _marked_by_0_1_0(self, upload_id: str, name: str) -> FileInfo | None:
-        """That recorded no identity: the mark of what it compressed has the upload's id."""
+        """Forebay 0.1.0 recorded no identity, but its marks have the id of the upload."""
         try:
             mark = mark_of(self._store.stat(name))
             if mark is None or mark.origin != upload_id:
@@ -107,7 +107,7 @@ class CompressedStore:
 
 
 def _check_support(store: AttributedStore) -> None:
-    """Proves that marked files can be made and told here. Raises ConfigError."""
+    """Proves that files can be marked there. Raises ConfigError."""
     zstd()
     try:
         supported = store.holds_attributes()

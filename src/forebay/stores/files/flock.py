@@ -1,8 +1,7 @@
 """The lock on names that all threads and processes of one store share, with a deadline.
 
-`flock` frees it the moment its holder dies, but not when that one is stopped. So nobody waits
-for it without end, and of all threads that wait few wait for long: the others are needed to
-serve.
+`flock` frees it the moment its holder dies, but not while the holder is stopped. So no thread waits
+for it without end, and few wait for long: the others are needed to serve.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from forebay.stores.files.folders import close_quietly
 NAME = "names.lock"
 
 DEADLINE = 3.0
-"""Seconds in which nobody in this process got the lock, after which it is given up."""
+"""Seconds without any thread of this process getting the lock, after which it is given up."""
 SHORT = 0.5
-"""Seconds after which all who wait but `LONG_WAITERS` give up."""
+"""Seconds after which all waiting threads but `LONG_WAITERS` give up."""
 LONG_WAITERS = 1
 _LONGEST = 4 * DEADLINE
 """Seconds that one thread waits at most, also while others get the lock."""
@@ -30,7 +29,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.01
 
 
 def try_lock(fd: int) -> bool:
-    """Locks an open file if nobody else has; whether it did. Raises OSError."""
+    """Locks an open file unless it is locked; whether it did. Raises OSError."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -61,10 +60,10 @@ class NamesLock:
         self._root = root
         self._own = threading.Lock()
         self._taken = 0
-        """How often this process got it: while that grows, those who wait are in a queue."""
+        """How often this process got it: while that grows, waiting threads get their turn."""
         self._long = 0
         self._stuck = False
-        """Somebody gave up, and nobody has got it since: the next ones do not wait at all."""
+        """A thread gave up, and none has got it since: the next ones do not wait at all."""
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

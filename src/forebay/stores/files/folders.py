@@ -134,9 +134,9 @@ class Folders:
 
 
 def make_folder(parent: int, name: str, mode: int) -> tuple[int, bool]:
-    """Opens a folder, and makes it when missing; tells whether it did. Raises OSError.
+    """Opens a folder, and makes it when missing; whether it did. Raises OSError.
 
-    The umask is not applied. A set-group-id bit that the parent hands down is kept.
+    The umask is not applied. A set-group-id bit that the parent hands down stays.
     """
     raw = on_disk(name)
     try:
@@ -167,7 +167,7 @@ def open_folder(parent: int, name: str, mode: int) -> int:
 
 def close_quietly(fd: int) -> None:
     """Closes a descriptor that nothing was written through, or whose data was synced before if
-    it had to be: an error then means nothing to whoever is told of a result.
+    it had to be: an error then changes no result.
     """
     with contextlib.suppress(OSError):
         os.close(fd)
@@ -192,7 +192,7 @@ def make_root(path: str, mode: int, *, strict: bool) -> None:
 def scan(folder_fd: int) -> Iterator[Iterator[os.DirEntry[str]]]:
     """The entries of a folder. Raises OSError.
 
-    On a descriptor of its own: those who read through a shared one share its position too,
+    On a descriptor of its own: readers of a shared one share its position too,
     and each would miss what another has read.
     """
     fd = os.open(".", OPEN_FOLDER, dir_fd=folder_fd)

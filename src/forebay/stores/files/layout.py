@@ -1,8 +1,8 @@
 """The descriptors of a store's root and of its own folders `.forebay/`, `uploads/` and `tmp/`.
 
-They are opened when they are needed, so that a full or read-only disk keeps nobody from reading;
-and they go over to new folders when somebody removes the old ones and makes them anew, without
-a moment in which a descriptor's number is something else's.
+They are opened when they are needed, so that files can be read from a full or read-only disk. When
+the folders are removed and made anew, the descriptors are switched to the new ones, and at no
+moment is their number that of something else.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Place:
 
     @property
     def own_fd(self) -> int:
-        """Raises StorageError while the store's own folder cannot be had."""
+        """Raises StorageError while the store's own folder cannot be opened."""
         return self.own.fds().own
 
     @property
@@ -158,7 +158,7 @@ class Place:
         return True
 
     def retried(self, make: Callable[[], int]) -> int:
-        """What `make` opens; when somebody has removed our folders, in those that are made anew.
+        """What `make` opens; when our folders were removed, in those that are made anew.
 
         Raises StorageError, OSError.
         """

@@ -1,8 +1,8 @@
-"""Giving staged data its final name: atomic, whole, and never over somebody else's file.
+"""Giving staged data its final name: atomic, whole, and never over another file.
 
 Without replacing, `link` is the judge: it fails when the name is taken, under any race. A
-replacement is a second name and a `rename` over the first, while a lock on the store keeps
-other replacements and deletions out, so that a precondition holds when it is acted on.
+replacement is a second name and a `rename` over the first, while a lock on the store holds off
+other replacements and deletions, so that a precondition holds when it is acted on.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Publisher:
             try:
                 sync(folder_fd)
             except SyncFailed:
-                # Nobody was told of this name yet, and it may not survive: take it back.
+                # Not acknowledged yet, and it may not survive: take it back.
                 with contextlib.suppress(OSError, StorageError), self.locked():
                     self._unlink_own(staged, folder_fd, final)
                 raise
@@ -183,7 +183,7 @@ class Publisher:
             )
 
     def _replace(self, staged: OpenFile, how: Publication, folder_fd: int, base: str) -> bool:
-        """Tells whether something was replaced.
+        """Whether something was replaced.
 
         The lock is held to the end: the sweep takes it too, so that it never sees the names
         aside of a replacement under way, and a replacement taken back is nobody else's.
@@ -196,10 +196,12 @@ class Publisher:
             judge(how, there)
             try:
                 link(staged, new, own_fd)
-                kept = self._strict and there is not None and self._link_aside(folder_fd, base, old)
+                saved = (
+                    self._strict and there is not None and self._link_aside(folder_fd, base, old)
+                )
                 os.rename(os.fsencode(new), on_disk(base), src_dir_fd=own_fd, dst_dir_fd=folder_fd)
                 if self._strict:
-                    self._sync_replaced(staged, folder_fd, base, old if kept else None, there)
+                    self._sync_replaced(staged, folder_fd, base, old if saved else None, there)
             except IsADirectoryError as error:
                 raise NameTaken("A folder of that name exists.") from error
             finally:
@@ -249,7 +251,7 @@ class Publisher:
                 os.unlink(name, dir_fd=self._own())
 
     def _unlink_own(self, staged: OpenFile, folder_fd: int, base: str) -> None:
-        """Under the lock: nobody may have replaced it meanwhile."""
+        """Under the lock, so that it cannot be replaced meanwhile."""
         raw = on_disk(base)
         there = os.stat(raw, dir_fd=folder_fd, follow_symlinks=False)
         if os.path.samestat(there, os.fstat(staged.fd)):

@@ -49,7 +49,7 @@ class Room:
         self._beyond = self.held = offset
 
     def trim(self, offset: int) -> None:
-        """Cuts off what is beyond `offset`. An untouched file keeps its time, so its tag.
+        """Cuts off what is beyond `offset`. An untouched file retains its time and tag.
 
         Raises OSError.
         """
@@ -97,7 +97,7 @@ class Room:
         try:
             taken = reserve_blocks(self._fd, ahead - have, have)
         except OSError as error:
-            self.release(offset)  # a filesystem may keep the part that it could allocate
+            self.release(offset)  # the filesystem may hold the part that it could allocate
             raise from_os_error(error) from error
         if not taken:
             return end  # it is not ours before it is written: judged at each write

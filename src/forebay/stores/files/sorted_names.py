@@ -15,9 +15,9 @@ from forebay.stores.files.folders import is_listed, names_after, scan
 from forebay.stores.naming import from_disk
 
 _MOST = 250_000
-"""Names that are kept in all, some 25 MB; a larger folder is read for each page."""
-_SETTLED = 2 * 10**9
-"""Nanoseconds since a folder's last change after which its time tells of any other change.
+"""Names that are cached in all, some 25 MB; a larger folder is read for each page."""
+_STABLE = 2 * 10**9
+"""Nanoseconds after a folder's last change from when on its time shows any further change.
 
 The time is `ctime`: programs that copy set `mtime` back to what it was.
 """
@@ -25,19 +25,19 @@ _RUN = 8192
 """Names sorted at a time: other threads wait for a sort to end."""
 
 
-class _Kept(NamedTuple):
+class _Cached(NamedTuple):
     changed: int | None
-    """The folder's `ctime`, where that tells of any later change."""
+    """The folder's `ctime`, where that shows any later change."""
     read_at: float
     names: list[str]
 
 
 class SortedNames:
-    """What `names_after` finds, kept for as long as the folder does not change. Thread-safe."""
+    """A cache of what `names_after` finds, valid while a folder does not change. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], _Kept] = OrderedDict()
+        self._cached: OrderedDict[tuple[int, int], _Cached] = OrderedDict()
 
     def after(
         self, folder_fd: int, after: str, limit: int, since: float | None = None
@@ -55,20 +55,20 @@ class SortedNames:
             if names is None:
                 return names_after(folder_fd, after, limit)
             if len(names) > limit:
-                settled = begun - status.st_ctime_ns > _SETTLED
-                self._keep(key, _Kept(status.st_ctime_ns if settled else None, read_at, names))
+                stable = begun - status.st_ctime_ns > _STABLE
+                self._cache(key, _Cached(status.st_ctime_ns if stable else None, read_at, names))
         start = bisect.bisect_right(names, after)
         return names[start : start + limit]
 
     def _known(self, key: tuple[int, int], changed: int, since: float | None) -> list[str] | None:
         with self._lock:
-            found = self._kept.get(key)
+            found = self._cached.get(key)
             if found is None:
                 return None
             late = since is not None and found.read_at >= since
             if found.changed != changed and not late:
                 return None
-            self._kept.move_to_end(key)
+            self._cached.move_to_end(key)
             return found.names
 
     def _read(self, folder_fd: int) -> list[str] | None:
@@ -83,11 +83,11 @@ class SortedNames:
                     return None
         return runs[0] if len(runs) == 1 else list(heapq.merge(*runs))
 
-    def _keep(self, key: tuple[int, int], kept: _Kept) -> None:
+    def _cache(self, key: tuple[int, int], cached: _Cached) -> None:
         with self._lock:
-            self._kept.pop(key, None)
-            self._kept[key] = kept
-            held = sum(len(each.names) for each in self._kept.values())
+            self._cached.pop(key, None)
+            self._cached[key] = cached
+            held = sum(len(each.names) for each in self._cached.values())
             while held > _MOST:
-                _, dropped = self._kept.popitem(last=False)
+                _, dropped = self._cached.popitem(last=False)
                 held -= len(dropped.names)

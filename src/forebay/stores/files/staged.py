@@ -36,7 +36,7 @@ class StagedFile:
     Args:
         path: its name in `folder_fd`; None while the file has no name at all.
         resumable: the data outlives this object; else it vanishes when closed.
-        readonly: opened for reading alone, as somebody took our permission to write to it.
+        readonly: opened for reading alone, as our permission to write was taken.
         allocated: bytes on the disk, should a dead process have reserved more than it wrote.
     """
 
@@ -146,7 +146,7 @@ class StagedFile:
         self._sealed = True
 
     def _open_for_writing(self) -> None:
-        """Whoever changed the mode of our file did not mean to end the upload."""
+        """Another program changed the mode of the file; that does not end the upload."""
         assert self.path is not None
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -167,7 +167,7 @@ class StagedFile:
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         if not try_lock(fd):
             raise UploadBusy(retry_after=1)
-        # Never a moment in which our descriptor's number is somebody else's.
+        # At no moment is the number of our descriptor another file's.
         os.dup2(fd, self.fd, inheritable=False)
 
     def reserve(self, size: int) -> None:

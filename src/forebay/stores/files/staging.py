@@ -109,7 +109,7 @@ class StagingFolders(Place):
         if not try_lock(fd):
             raise UploadBusy(retry_after=1)
         # Between the opening and the lock its holder may have let go of it: what we hold
-        # then is nothing, or a published file, which nobody may touch (invariant 3).
+        # then is nothing, or a published file, which must not be touched (invariant 3).
         named = os.stat(upload_id, dir_fd=self.uploads_fd, follow_symlinks=False)
         if not os.path.samestat(named, os.fstat(fd)):
             raise NotFound
@@ -128,7 +128,7 @@ class StagingFolders(Place):
         readonly = False
         try:
             fd = self._open_locked(upload_id, os.O_RDWR)
-        except StorageDenied:  # published, or somebody took our permission to write
+        except StorageDenied:  # published, or our permission to write was taken
             fd, readonly = self._open_locked(upload_id, os.O_RDONLY), True
         try:
             return self._claimed(upload_id, fd, os.fstat(fd), readonly=readonly)

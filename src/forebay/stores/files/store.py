@@ -66,7 +66,7 @@ class FileStore(StagingFolders, PublishedFiles):
         mode = os.W_OK | os.X_OK
         try:
             self._probe_uploads()
-            # Asked and not tried: whoever watches the folder would see a file come and go.
+            # Asked and not tried: programs that watch the folder would see a file come and go.
             may_write = os.access(".", mode, dir_fd=self.root_fd, effective_ids=True)
         except OSError as error:
             raise from_os_error(error) from error
