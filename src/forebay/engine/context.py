@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.transfer.admission import Admission, Tally
+from forebay.engine.transfer.admission import Admission, Tally, smallest
 from forebay.engine.transfer.monitor import Monitor
 from forebay.engine.transfer.pump import BodyWriter, Source, pump
 from forebay.engine.transfer.spool import Budget
@@ -76,8 +76,7 @@ class EngineContext:
 
     def limit(self, own: int | None) -> int | None:
         """The smaller of a request's own size limit and `--max-size`, in bytes; None: no limit."""
-        limits = [n for n in (own, self._settings.max_size) if n is not None]
-        return min(limits, default=None)
+        return smallest(own, self._settings.max_size)
 
     async def authorise(
         self,

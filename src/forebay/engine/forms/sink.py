@@ -17,6 +17,7 @@ from forebay.engine.forms.parts import (
     Place,
     client_name,
 )
+from forebay.engine.transfer.admission import smallest
 from forebay.engine.transfer.pump import NO_HASHING, Hashing
 from forebay.engine.transfer.spool import Budget, Spool
 from forebay.errors import (
@@ -241,8 +242,7 @@ class FormSink:
         hashing = Hashing(placement.wanted) if placement.wanted else NO_HASHING
         self._file = ReceivedFile(head, placement, spool, hashing)
         self.files.append(self._file)
-        limits = [n for n in (placement.max_size, self._limits.max_file_size) if n is not None]
-        self._file_limit = min(limits, default=None)
+        self._file_limit = smallest(placement.max_size, self._limits.max_file_size)
         self._open = self._add_to_file
 
     def _add_to_file(self, data: memoryview) -> None:

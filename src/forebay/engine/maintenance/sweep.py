@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from forebay.engine.outbox.durable import recover
-from forebay.engine.outbox.notifier import drop_gone
+from forebay.engine.outbox.gone import drop_gone
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads.access import UploadAccess
 from forebay.engine.uploads.accesses import Accesses

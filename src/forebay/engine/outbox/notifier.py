@@ -23,16 +23,15 @@ from typing import TYPE_CHECKING, Any
 from forebay.engine.about import about_of
 from forebay.errors import NotFound, UploadBusy, UploadError
 from forebay.hooks.base import Completion
-from forebay.locks.base import Lock, Locks
+from forebay.locks.base import Lock
 from forebay.model import Principal, UploadRecord, UploadState
 from forebay.record import NO_FAILURES, Failures, Outcome, is_whole, stored_of
 from forebay.sessions.base import Sessions
 from forebay.sessions.records import is_unnotified
-from forebay.stores.base import Lockable, Staged, Store
+from forebay.stores.base import Lockable, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-    from forebay.engine.transfer.workers import Workers
 
 logger = logging.getLogger("forebay")
 
@@ -50,7 +49,6 @@ _SLOW = 30.0
 """Seconds after which a call that has not returned no longer counts against `_AT_ONCE`."""
 _MOST = 256
 """Calls that may hang at once in this process."""
-_MOST_DROPPED = 10_000
 _LAST = 5.0
 """Seconds that running calls may take when the server stops."""
 
@@ -80,7 +78,7 @@ class Notifier:
         self._everything = False
         self._closed = False
 
-    # --- by whoever published --------------------------------------------------------------------
+    # --- first calls ------------------------------------------------------------------------------
 
     async def notify(
         self,
@@ -311,48 +309,6 @@ class Notifier:
             return
         cleared = dataclasses.replace(Outcome.of(record), failures=NO_FAILURES).encode()
         await self._sessions.update(record.id, notify_at=None, outcome=cleared)
-
-
-async def drop_gone(
-    store: Store, sessions: Sessions, workers: Workers, locks: Locks, now: float
-) -> int:
-    """Drops pending calls about files that are gone and whose uploads have expired: the callbacks
-    could not succeed. How many those were.
-    """
-    dropped = 0
-    for record in await sessions.unnotified(math.inf, _MOST_DROPPED):
-        if record.expires_at is not None and record.expires_at <= now:
-            dropped += await _drop_gone(store, sessions, workers, locks, record)
-    return dropped
-
-
-async def _drop_gone(
-    store: Store, sessions: Sessions, workers: Workers, locks: Locks, record: UploadRecord
-) -> bool:
-    stored = stored_of(record)
-    if stored is None or await workers.run(_is_there, store, stored.file.name):
-        return False
-    lock = await workers.run(locks.try_acquire, record.id, undo=release_lock)
-    if lock is None:
-        return False
-    try:
-        await sessions.delete(record.id)
-    finally:
-        await workers.run(lock.release)
-    logger.error(
-        "%r is gone and its upload has expired: on_complete is not called again", record.final_name
-    )
-    return True
-
-
-def _is_there(store: Store, name: str) -> bool:
-    try:
-        store.stat(name)
-    except NotFound:
-        return False
-    except UploadError:  # it cannot be told
-        return True
-    return True
 
 
 def _log_failure(record: UploadRecord, count: int, error: BaseException) -> None:

@@ -66,6 +66,11 @@ class Tally:
         return int(asked)
 
 
+def smallest(*limits: int | None) -> int | None:
+    """The smallest of some limits; None when there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def append_too_large(limit: int) -> TooLarge:
     return TooLarge(
         f"One request may bring at most {limit} bytes of an upload (--max-append-size); send "

@@ -131,7 +131,7 @@ class Monitor:
         waiting = source.waiting_since
         transfer.rate_bytes += fresh
         if waiting is None and not fresh:
-            return  # it is us who are slow
+            return  # we are slow, not the client
         transfer.rate = _DECAY * transfer.rate + (1 - _DECAY) * fresh / _TICK
         if waiting is None:
             return

@@ -50,11 +50,11 @@ class ProgressFeed:
         return self._iterate(self._changed)
 
     async def _iterate(self, changed: asyncio.Event) -> AsyncIterator[Progress]:
-        told: Progress | None = None
+        reported: Progress | None = None
         while True:
-            if self._latest is not None and self._latest is not told:
-                told = self._latest
-                yield told
+            if self._latest is not None and self._latest is not reported:
+                reported = self._latest
+                yield reported
             elif self.finished:
                 return
             else:
@@ -74,7 +74,7 @@ class ProgressFeed:
         since, before = self._samples[0]
         rate = (writer.received - before) / (now - since) if now > since else 0.0
         self._latest = Progress(writer.received, self.total, rate)
-        self._tell(final)
+        self._call_listeners(final)
 
     def finish(self) -> None:
         """No report comes after this one; iterators end."""
@@ -82,14 +82,14 @@ class ProgressFeed:
         if self._changed is not None:
             self._changed.set()
 
-    def _tell(self, final: bool) -> None:
+    def _call_listeners(self, final: bool) -> None:
         self.finished = self.finished or final
         assert self._latest is not None
         for callback in list(self._callbacks):
             try:
                 callback(self._latest)
-            except Exception:  # who only looks on must not end the upload
-                logger.exception("a listener of progress failed; it is told nothing more")
+            except Exception:  # a listener must not end the upload
+                logger.exception("a listener of progress failed; it is not called any more")
                 self._callbacks.remove(callback)
         if self._changed is not None:
             self._changed.set()

@@ -37,17 +37,17 @@ async def reported(
         yield feed
         return
     feed = feed or ProgressFeed(about.length)
-    telling = asyncio.ensure_future(_tell(hooks, about, feed, base, now))
+    calling = asyncio.ensure_future(_call_hook(hooks, about, feed, base, now))
     try:
         yield feed
-        await asyncio.wait({telling}, timeout=_LAST_REPORT)
+        await asyncio.wait({calling}, timeout=_LAST_REPORT)
     finally:
-        telling.cancel()
+        calling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await telling
+            await calling
 
 
-async def _tell(
+async def _call_hook(
     hooks: Hooks, about: Arrival, feed: ProgressFeed, base: int, now: Callable[[About], About]
 ) -> None:
     try:
