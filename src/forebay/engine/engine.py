@@ -7,7 +7,7 @@ refused or interrupted body stays (invariant 5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from forebay.engine.uploads.service import UploadService
 from forebay.errors import UploadError
 from forebay.hooks.base import Hooks
 from forebay.locks.base import Locks
-from forebay.model import NOTHING_SAID, About, Offered, Principal, Receive, Stored
+from forebay.model import Offered, Receive, Stored
 from forebay.sessions.base import Sessions
 from forebay.stores.base import Store
 
@@ -56,6 +56,7 @@ class Engine:
         tally: Tally | None = None,
     ) -> None:
         self.context = EngineContext(settings, store, locks=locks, hooks=hooks, tally=tally)
+        self.authorise = self.context.authorise
         self.removal = Removal(self.context)
         """Removes published files."""
         self.state = State(self.context, self.removal)
@@ -84,18 +85,6 @@ class Engine:
         return self.context.workers
 
     # --- receiving -----------------------------------------------------------------------------
-
-    async def authorise(
-        self,
-        action: str,
-        name: str,
-        context: Mapping[str, Any] | None = None,
-        *,
-        upload_id: str = "",
-        about: Callable[[], About] = lambda: NOTHING_SAID,
-    ) -> Principal:
-        """See `EngineContext.authorise`."""
-        return await self.context.authorise(action, name, context, upload_id=upload_id, about=about)
 
     async def receive_file(
         self,

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from typing import Any
 
 from forebay.engine.uploads.claims import Claim, LocalClaims
-from forebay.model import Commit, UploadRecord
+from forebay.model import UploadRecord
 
 logger = logging.getLogger("forebay")
 
@@ -40,7 +39,10 @@ class LingeringClaims:
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.create = claims.create
+        self.advance = claims.advance
+        self.change = claims.change
         self.delete = claims.delete
+        self.release = claims.release
 
     def record_of(self, upload_id: str) -> UploadRecord | None:
         """The record of a lingering upload: nobody else can have changed it."""
@@ -57,15 +59,6 @@ class LingeringClaims:
     async def acquire_lingering(self, upload_id: str) -> Claim:
         """The same, or the lingering one as it was left."""
         return self._take(upload_id) or await self._claims.acquire(upload_id)
-
-    async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
-        await self._claims.advance(claim, commit, expires_at)
-
-    async def change(self, claim: Claim, **changes: Any) -> None:
-        await self._claims.change(claim, **changes)
-
-    async def release(self, claim: Claim) -> None:
-        await self._claims.release(claim)
 
     def linger(self, claim: Claim) -> bool:
         """Called instead of `release` by a holder whose record is right as it is. False, and
