@@ -22,14 +22,11 @@ from forebay.model import (
     Principal,
     Stored,
     UploadRecord,
-    UploadState,
 )
 from forebay.protocol import names
 from forebay.protocol.upload_ids import validate_upload_id
 from forebay.record import is_whole
-from forebay.sessions.base import Sessions
-
-_STEP = 500
+from forebay.sessions.base import Sessions, each_record
 
 
 class FilePage(list[FileInfo]):
@@ -166,13 +163,10 @@ class Contents(Lifecycle):
         Running appends are not disturbed. Raises StorageError.
         """
         sessions = await self._sessions()
-        for state in UNFINISHED if sessions is not None else ():
-            after = ""
-            while page := await _page(sessions, state, after):
-                for record in page:
-                    if not is_whole(record):
-                        yield _described(record)
-                after = page[-1].id
+        if sessions is not None:
+            async for record in each_record(sessions, *UNFINISHED):
+                if not is_whole(record):
+                    yield _described(record)
 
     async def cancel(self, upload_id: str) -> UnfinishedUpload:
         """Cancels an unfinished upload of any client, also while it is written to, and removes its
@@ -196,14 +190,6 @@ class Contents(Lifecycle):
                 return None
             await runtime.open_uploads()
         return runtime.engine.sessions
-
-
-async def _page(
-    sessions: Sessions | None, state: UploadState, after: str
-) -> tuple[UploadRecord, ...]:
-    if sessions is None:
-        return ()
-    return tuple(await sessions.page(state=state, after=after, limit=_STEP))
 
 
 def _judged(name: str) -> str:

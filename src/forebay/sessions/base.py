@@ -20,10 +20,12 @@ Order: two calls about one upload, the second made after the first was awaited, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from forebay.model import Commit, Lease, Piece, UploadRecord, UploadState
+
+_PAGE = 500
 
 
 class Sessions(Protocol):
@@ -221,6 +223,19 @@ class Names(Protocol):
     async def unclaim(self, name: str, upload_id: str) -> None:
         """Ends the claim of that upload on `name`, if it has it."""
         ...
+
+
+async def each_record(sessions: Sessions, *states: UploadState) -> AsyncIterator[UploadRecord]:
+    """All records, or those in the given states; read page by page, in order of state and id.
+
+    Raises StorageError.
+    """
+    for state in states or (None,):
+        after = ""
+        while page := await sessions.page(state=state, after=after, limit=_PAGE):
+            for record in page:
+                yield record
+            after = page[-1].id
 
 
 def leases_of(sessions: object) -> Leases | None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.running import Wire, at, body, running, wish
+from forebay.config import Settings
+from forebay.engine.engine import Engine
 from forebay.engine.uploads import unfinished
 from forebay.errors import NotFound, TooManyUnfinished
+from forebay.protocol.names import numbered
+from objects.service import ObjectService
+from objects.sessions import LeasedSessions, SharedState
+from objects.store import ObjectStore
 
 LIMIT = 5
 
@@ -82,3 +89,34 @@ def test_processes_that_create_at_once_keep_to_the_limit_together(
 
     made = asyncio.run(main())
     assert limit <= made < limit * 1.5
+
+
+def test_where_nothing_is_locked_new_uploads_count_from_their_creation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: data at an object service is listed only when it is old; nothing was counted."""
+
+    async def main() -> None:
+        store: Any = ObjectStore(ObjectService(), numbered=numbered)
+        engine = Engine(Settings(dir=str(tmp_path), min_free=0, max_unfinished=LIMIT), store)
+        state: Any = LeasedSessions(SharedState())
+        await engine.open_uploads(state)
+        try:
+            for number in range(LIMIT):
+                await engine.uploads.create(wish(10, f"{number}.bin"))
+            with pytest.raises(TooManyUnfinished):
+                await engine.uploads.create(wish(10))
+            other = Engine(engine.settings, store)  # it knows the records alone
+            await other.open_uploads(LeasedSessions(state.state, "other"))  # type: ignore[arg-type]
+            with pytest.raises(TooManyUnfinished):
+                await other.uploads.create(wish(10))
+            monkeypatch.setattr(unfinished, "_EMPTY_FOR", 0.0)
+            await other.uploads.create(wish(10))
+            await other.close_uploads()
+            other.close()
+        finally:
+            await engine.close_uploads()
+            engine.close()
+            store.close()
+
+    asyncio.run(main())

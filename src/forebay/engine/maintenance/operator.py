@@ -20,7 +20,7 @@ from forebay.errors import NotFound
 from forebay.hooks.python import PythonHooks
 from forebay.model import Principal, UploadRecord, UploadState
 from forebay.record import Outcome
-from forebay.sessions.base import Sessions
+from forebay.sessions.base import Sessions, each_record
 from forebay.sessions.records import is_unnotified
 
 if TYPE_CHECKING:
@@ -28,21 +28,14 @@ if TYPE_CHECKING:
     from forebay.locks.base import Locks
     from forebay.stores.base import Store
 
-_STEP = 500
-
 
 async def list_uploads(
     sessions: Sessions | None, state: UploadState | None = None
 ) -> AsyncIterator[UploadRecord]:
     """All uploads, or those of one state, in order of their ids. Raises StorageError."""
-    after = ""
-    while sessions is not None:
-        page = await sessions.page(state=state, after=after, limit=_STEP)
-        if not page:
-            return
-        for record in page:
+    if sessions is not None:
+        async for record in each_record(sessions, *([state] if state else [])):
             yield record
-        after = page[-1].id
 
 
 async def load_upload(sessions: Sessions | None, upload_id: str) -> UploadRecord:

@@ -22,7 +22,7 @@ from forebay.errors import LeaseLost, NotFound, StorageError, UploadBusy, WrongS
 from forebay.locks.base import Locks
 from forebay.model import UploadRecord, UploadState
 from forebay.record import Extra, is_whole
-from forebay.sessions.base import Sessions
+from forebay.sessions.base import Sessions, each_record
 from forebay.sessions.records import is_unnotified
 from forebay.stores.base import Lockable, Store, Sweepable
 
@@ -104,7 +104,7 @@ class Sweeper:
         if isinstance(self._store, Sweepable):
             swept.temporaries = await self._workers.run(self._store.sweep_temporaries)
         if accesses is not None:
-            async for record in _completing(accesses.sessions):
+            async for record in each_record(accesses.sessions, UploadState.COMPLETING):
                 await self._recover(accesses, record, swept)
         return swept
 
@@ -115,7 +115,7 @@ class Sweeper:
         accesses = self._accesses
         if accesses is None:
             return
-        async for record in _completing(accesses.sessions):
+        async for record in each_record(accesses.sessions, UploadState.COMPLETING):
             if is_whole(record):  # its request is gone, and no other one asks for it
                 await self._recover(accesses, record, swept)
         await self._expire(accesses, now, swept)
@@ -234,14 +234,6 @@ class Sweeper:
         finally:
             await run(staged.close)
         return True
-
-
-async def _completing(sessions: Sessions) -> AsyncIterator[UploadRecord]:
-    after = ""
-    while page := await sessions.page(state=UploadState.COMPLETING, after=after, limit=_STEP):
-        for record in page:
-            yield record
-        after = page[-1].id
 
 
 def _may_have_ended(record: UploadRecord) -> bool:

@@ -31,7 +31,7 @@ from forebay.errors import (
 )
 from forebay.model import UNFINISHED, Commit, MiB, UploadRecord, UploadState
 from forebay.record import Extra
-from forebay.sessions.base import leases_of
+from forebay.sessions.base import each_record, leases_of
 from forebay.stores.base import Reader, Resumable
 
 if TYPE_CHECKING:
@@ -188,13 +188,9 @@ class Concatenation:
             self._finding.add_done_callback(_log_failure)
 
     async def _resume_all(self) -> None:
-        for state in UNFINISHED:
-            after = ""
-            while page := await self._sessions.page(state=state, after=after, limit=500):
-                for record in page:
-                    if Extra.of(record).parts:
-                        self.resume(record.id)
-                after = page[-1].id
+        async for record in each_record(self._sessions, *UNFINISHED):
+            if Extra.of(record).parts:
+                self.resume(record.id)
 
     async def close(self) -> None:
         """Stops all copies; they can be gone on with."""

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.uploads.expire import end_empty
 from forebay.errors import TooManyUnfinished
-from forebay.stores.base import Sweepable
+from forebay.model import UNFINISHED
+from forebay.sessions.base import each_record
+from forebay.stores.base import Lockable, Sweepable
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -85,7 +87,7 @@ class Unfinished:
     async def _count(self) -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        self._known = await self._engine.workers.run(self._count_all)
+        self._known = await self._count_all()
         ended = loop.time()
         self._rested_at = ended + _SHARE * (ended - begun)
         self._again_at = max(ended + _COUNT_AGAIN, self._rested_at)
@@ -93,6 +95,12 @@ class Unfinished:
         left = settings.max_unfinished - self._known
         self._share = self._known + max(1, left // (2 * settings.workers))
 
-    def _count_all(self) -> int:
+    async def _count_all(self) -> int:
         store = self._engine.store
-        return sum(1 for _ in store.remains()) if isinstance(store, Sweepable) else 0
+        if isinstance(store, Lockable) and isinstance(store, Sweepable):
+            return await self._engine.workers.run(lambda: sum(1 for _ in store.remains()))
+        # Where nothing is locked, new data is not among what remains.
+        count = 0
+        async for _ in each_record(self._accesses.sessions, *UNFINISHED):
+            count += 1
+        return count
