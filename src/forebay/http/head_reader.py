@@ -111,11 +111,12 @@ class HeadReader:
 
 
 def _parse(data: bytes) -> Request:
-    known: Headers = []
+    head = None
     try:
         head = Head(data)
-        known = [field for field in head.headers if field[0] == b"accept"]
         framing = framing_of(head.headers, head.version)
         return Request(data, head, framing, *head.target())
     except UploadError as error:
-        raise HeadRefused(error, [*origins_in(data), *known]) from error
+        parsed = [] if head is None else head.headers
+        accept = [field for field in parsed if field[0] == b"accept"]
+        raise HeadRefused(error, [*origins_in(data), *accept]) from error

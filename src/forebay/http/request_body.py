@@ -63,6 +63,25 @@ class RequestBody:
         continue_due: the client waits for 100 Continue.
     """
 
+    __slots__ = (
+        "_asked",
+        "_buffer",
+        "_connection",
+        "_delivered",
+        "_event",
+        "_finished",
+        "_hungry",
+        "_pieces",
+        "_queued",
+        "_source",
+        "_waiting",
+        "answered",
+        "continue_due",
+        "disconnected",
+        "framing",
+        "given",
+    )
+
     def __init__(
         self, connection: Connection, framing: Framing, buffer: bytearray, *, continue_due: bool
     ) -> None:
@@ -145,17 +164,23 @@ class RequestBody:
         """A drain has begun and not ended: the next bytes are not a request."""
         return self._source is not None and self._source.broken_off
 
-    def finish(self) -> None:
-        """The response is complete, or there will be none: nothing is read any more."""
+    def finish(self) -> bool:
+        """The response is complete: nothing is read any more. Whether a request may follow."""
         self._finished = True
+        broken_off = self.broken_off  # by a task of the application that still reads
         if self._source is not None:
             self._source.close()
         self.wake()
+        return not broken_off
 
     def release(self) -> None:
-        """Drops the source, which refers back to this: no reference cycle stays."""
-        self.finish()
-        self._source = None
+        """The application has returned. Drops the source, which refers back to this: no reference
+        cycle stays.
+        """
+        self._finished = True
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
     # --- `receive` -------------------------------------------------------------------------------
 

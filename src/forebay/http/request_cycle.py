@@ -56,6 +56,19 @@ class RequestCycle:
     `body.source()` and gets the drain, any other calls `receive()`.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_verdict",
+        "body",
+        "complete",
+        "connection",
+        "response",
+        "scope",
+        "started",
+        "status",
+    )
+
     def __init__(
         self,
         connection: Connection,
@@ -211,11 +224,8 @@ class RequestCycle:
 
     def _finish(self) -> None:
         self.complete = True
-        if self.body.broken_off:  # by a task of the application that still reads
+        if not self.body.finish() or self.response.cut_short:  # the client must see an end
             self.response.keep_alive = False
-        if self.response.cut_short:
-            self.response.keep_alive = False  # the client must see an end
-        self.body.finish()
         self.connection.on_response_complete(self)
 
 
