@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,14 +17,6 @@ from e2e.server import ServerProcess
 from library.running import Application
 
 SERVERS = ("serve", "library on our class", "library on uvicorn")
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 COOKIE, TOKEN = "who=ann", "Bearer ann"
 
 Start = Callable[..., ServerProcess]
@@ -37,20 +28,6 @@ def pages() -> Iterator[Pages]:
     served = Pages()
     yield served
     served.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Not for all of a session: while it runs, no other test can use asyncio."""
-    need(no_program("chromium"))
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=ARGUMENTS
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from certificates import self_signed
+from durability.missing import need, no_program
 from e2e.server import ServerProcess
 from e2e.shells import SHELLS
 
@@ -54,6 +56,15 @@ def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """One with its defaults, but relaxed: tests of durability start their own."""
     return start_server("--durability", "relaxed")
 
+
+CHROMIUM = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 MOST_REUSED = 12
 """Servers that wait for their next test. Each costs memory, and wakes up ten times a second."""
@@ -157,3 +168,17 @@ def start_tls(
         return server
 
     return start
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Not for all of a session: while it runs, no other test can use asyncio."""
+    need(no_program("chromium"))
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=CHROMIUM
+        )
+        yield started
+        started.close()

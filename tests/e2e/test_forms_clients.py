@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,18 +35,11 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def page() -> Iterator[Any]:
-    need(no_program("chromium"))
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        try:
-            yield browser.new_page()
-        finally:
-            browser.close()
+def page(browser: Any) -> Iterator[Any]:
+    """In a profile of its own."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
 
 
 def stored(server: ServerProcess, folder: str = "in") -> dict[str, bytes]:
