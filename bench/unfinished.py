@@ -13,10 +13,9 @@ import sys
 import time
 from collections.abc import Iterator
 
-from forebay.backends import make_sessions, make_store
+from forebay.backends import FolderStore, make_sessions, make_store
 from forebay.config import Settings
 from forebay.model import Durability, UploadRecord, UploadState
-from forebay.stores.files.store import FileStore
 
 BATCH = 5000
 LENGTH = 1 << 20
@@ -45,7 +44,7 @@ def batches(count: int) -> Iterator[list[str]]:
         yield [secrets.token_urlsafe(24) for _ in range(min(BATCH, count - start))]
 
 
-def make_data(store: FileStore, ids: list[str]) -> None:
+def make_data(store: FolderStore, ids: list[str]) -> None:
     for upload_id in ids:
         store.begin(record(upload_id), None, sealable=True).close()
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 
 from forebay.errors import SyncFailed, UploadError
-from forebay.model import Commit, Lease
 from forebay.stores.base import AttributedStore, Publication, Published, Staged
 from forebay.stores.compressed.job import LEAST, CompressionJob, Incompressible
 
@@ -46,6 +45,9 @@ class CompressedStaged:
         self.room = staged.room
         self.on_room = staged.on_room
         self.seal = staged.seal
+        self.commit_waits = staged.commit_waits
+        self.commit = staged.commit
+        self.recorded = staged.recorded
 
     @property
     def offset(self) -> int:
@@ -54,16 +56,6 @@ class CompressedStaged:
     @property
     def dead(self) -> bool:
         return self._dead or self._staged.dead
-
-    @property
-    def commit_waits(self) -> bool:
-        return self._staged.commit_waits
-
-    def commit(self, *, flush: bool) -> Commit:
-        return self._staged.commit(flush=flush)
-
-    def recorded(self, commit: Commit, lease: Lease | None) -> None:
-        self._staged.recorded(commit, lease)
 
     @property
     def identity(self) -> str:
