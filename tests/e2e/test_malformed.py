@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -308,17 +307,15 @@ def test_methods_that_are_not_offered_are_405_with_those_that_are(
 def storm(server: ServerProcess, number: int) -> None:
     """A connection that is reset: before, within or after the head, or within the body."""
     message = head("PUT", f"/files/storm-{number}", length=500_000) + bytes(300_000)
-    connection = socket.create_connection((server.host, server.port), 30)
+    client = RawClient(server)
     try:
         sent = (0, 30, message.index(b"\r\n\r\n") + 4, 2000, 300_000)[number % 5]
         if sent:
-            connection.sendall(message[:sent])
-        linger = number % 3 != 0  # the others end with FIN
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
+            client.send(message[:sent])
     except OSError:
         pass
     finally:
-        connection.close()
+        client.reset() if number % 3 else client.close()
 
 
 def test_a_storm_of_resets_leaves_no_descriptor_and_no_file(start_server: Start):

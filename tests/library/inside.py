@@ -27,6 +27,9 @@ class Serving:
         host, _, port = self.url.removeprefix("http://").partition(":")
         return host, int(port)
 
+    def connect(self, timeout: float = 30) -> socket.socket:
+        return socket.create_connection(self.address, timeout)
+
 
 def _listening() -> socket.socket:
     listening = socket.socket()
