@@ -12,6 +12,7 @@ from typing import Any
 os.environ["CHECK_FOREBAY_ANSWERS"] = "1"
 
 import httpx
+import pytest
 from hypothesis import settings
 
 from answer_fields import check_once
@@ -25,6 +26,15 @@ pytest_plugins = ["e2e.fixtures"]
 # How long an example takes is no result: other tests run beside it.
 settings.register_profile("forebay", deadline=None)
 settings.load_profile("forebay")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--store",
+        action="append",
+        choices=["files", "memory", "objects"],
+        help="run suites that have a choice of stores on this kind only (may be repeated)",
+    )
 
 
 class CheckedResponse(http.client.HTTPResponse):

@@ -20,16 +20,29 @@ from forebay.protocol.names import numbered
 from forebay.sessions.memory import MemorySessions
 from forebay.stores.compressed.mark import ATTRIBUTE
 from forebay.stores.files.store import FileStore
+from kinds import StoredFolder, backing_of
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, *, sqlite: bool = True, **settings: Any) -> AsyncIterator[Engine]:
+async def running(
+    folder: Path | StoredFolder, *, sqlite: bool = True, **settings: Any
+) -> AsyncIterator[Engine]:
+    """On files, or what `folder` stands for; once more finds what was there before."""
     made = Settings(dir=str(folder), min_free=0, **settings)
-    packs = (lambda name: True) if PACKED in os.environ else None
-    files = FileStore(made.dir, durability=made.durability, numbered=numbered, attribute=ATTRIBUTE)
-    store = FolderStore(files, packs)
-    engine = Engine(made, store, locks=make_locks(store))
-    await engine.open_uploads(make_sessions(made, store) if sqlite else MemorySessions())
+    store: Any
+    backing = backing_of(folder)
+    if backing is not None:
+        store = backing.store()
+        engine = Engine(made, store)
+        await engine.open_uploads(backing.shared())
+    else:
+        packs = (lambda name: True) if PACKED in os.environ else None
+        files = FileStore(
+            made.dir, durability=made.durability, numbered=numbered, attribute=ATTRIBUTE
+        )
+        store = FolderStore(files, packs)
+        engine = Engine(made, store, locks=make_locks(store))
+        await engine.open_uploads(make_sessions(made, store) if sqlite else MemorySessions())
     try:
         yield engine
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 def staged(folder: Path) -> list[str]:
-    return os.listdir(folder / ".forebay/uploads")
+    return [path.name for path in (folder / ".forebay/uploads").iterdir()]
 
 
 def test_it_costs_one_commit_and_is_there_for_whoever_asks(tmp_path: Path) -> None:

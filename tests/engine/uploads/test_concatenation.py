@@ -14,7 +14,7 @@ from engine.running import at, body, resumables, running, wish
 from forebay.engine.uploads import concatenation
 from forebay.errors import Forbidden, InvalidRequest, NotFound, StorageFailed, UploadBusy
 from forebay.model import UploadRecord, UploadState
-from forebay.stores.files.staged import StagedFile
+from kinds import STAGED
 
 DATA = [bytes([n]) * 50_000 for n in range(4)]
 
@@ -31,17 +31,18 @@ class Gate:
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def gate(monkeypatch: pytest.MonkeyPatch, store_kind: str) -> Iterator[Gate]:
     """A copy stops after three steps of 10 kB; nobody waits for it."""
     made = Gate(3)
-    append_from = StagedFile.append_from
+    kind: Any = STAGED[store_kind]
+    append_from = kind.append_from
 
-    def slow(self: StagedFile, source: int, start: int, size: int) -> int:
+    def slow(self: Any, source: Any, start: int, size: int) -> int:
         made.left.acquire()
         made.reached += 1
         return append_from(self, source, start, min(size, 10_000))
 
-    monkeypatch.setattr(StagedFile, "append_from", slow)
+    monkeypatch.setattr(kind, "append_from", slow)
     monkeypatch.setattr(concatenation, "SOON", 0.01)
     monkeypatch.setattr(concatenation, "STEP", 10_000)
     yield made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from forebay.hooks.base import Access
 from forebay.hooks.python import PythonHooks
 from forebay.model import AppendUpload, Conflict, CreateUpload, UploadRecord, UploadState
 from forebay.record import Outcome, stored_of
+from forebay.stores.base import Publication
 
 
 def wish(length: int | None = None, **more: Any) -> CreateUpload:
@@ -45,7 +45,7 @@ async def begin(engine: Engine, data: bytes, *, knows: bool = True, **more: Any)
 
 
 def leftovers(folder: Path) -> list[str]:
-    return os.listdir(folder / ".forebay/uploads")
+    return [path.name for path in (folder / ".forebay/uploads").iterdir()]
 
 
 def test_it_exists_before_it_is_announced_and_nobody_gets_in_between(tmp_path: Path) -> None:
@@ -156,7 +156,11 @@ def test_a_crash_between_publication_and_record_is_repaired_and_told(tmp_path: P
                 outcome=Outcome().encode(),
                 notify_at=1.0,
             )
-            os.link(tmp_path / ".forebay/uploads" / record.id, tmp_path / "f.bin")
+            claims = uploads.accesses.claims
+            claim = await claims.acquire(record.id)
+            how = Publication("f.bin", Conflict.REFUSE)
+            await engine.workers.run(claim.data.publish, how)
+            await claims.release(claim)
             found = await uploads.offset(record.id)
             assert found.state is UploadState.COMPLETE
             stored = stored_of(found)
