@@ -37,6 +37,11 @@ EXCEPT: dict[str, tuple[set[str], str]] = {
     ),
     "test_one_that_expired_makes_way": ({"objects"}, "without a byte nothing is at the service"),
     "test_of_many_creations_one_wins": ({"objects"}, "without a byte nothing is at the service"),
+    "test_a_part_whose_data_was_lost_fails_the_final": ({"memory", "objects"}, "cuts a file"),
+    "test_a_part_that_a_question_completes_is_not_forgotten": (
+        {"objects"},
+        "holds a part by the lock of its data",
+    ),
     "test_an_application_gets_the_body_decoded": ({"memory", "objects"}, "looks at the folder"),
 }
 """Kinds on which a test does not run, and why."""
