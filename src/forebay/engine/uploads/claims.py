@@ -7,9 +7,10 @@ other writer, in any process or on any machine, changes it at the same time (inv
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
-from forebay.errors import NotFound, StorageFailed
+from forebay.errors import NotFound, StorageError, StorageFailed
 from forebay.model import Commit, Lease, UploadRecord
 from forebay.sessions.base import Leases, Sessions
 from forebay.stores.base import Lockable, Resumable, Staged
@@ -176,10 +177,9 @@ class LeasedClaims:
 
     async def release(self, claim: Claim) -> None:
         staged, lease, claim.lease = claim.staged, claim.lease, None
-        if staged is not None:
-            await self._run(staged.close)
+        next_number = await self._run(_close_counted, staged) if staged is not None else 0
         if lease is not None:
-            await self._leases.release(lease, lease.numbers.start)
+            await self._leases.release(lease, max(next_number, lease.numbers.start))
 
 
 async def recorded(run: Any, claim: Claim, commit: Commit) -> None:
@@ -193,6 +193,18 @@ async def recorded(run: Any, claim: Claim, commit: Commit) -> None:
 
 def _discard(staged: Staged) -> None:
     staged.discard()
+
+
+def _close_counted(staged: Staged) -> int:
+    """Closes it. Part numbers below the result may be used by requests that are not recorded, and
+    must not be given out again.
+    """
+    try:
+        return staged.commit(flush=False).next_number
+    except StorageError:
+        return sys.maxsize  # nobody knows: none is given back
+    finally:
+        staged.close()
 
 
 def _close(staged: Staged) -> None:
