@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -29,6 +26,7 @@ from forebay.errors import (
     WrongState,
 )
 from forebay.model import UploadState
+from kinds import made_folder
 
 pieces = st.binary(max_size=50)
 shifts = st.sampled_from([0, 0, 0, 0, -1, 1, 7])
@@ -37,9 +35,12 @@ shifts = st.sampled_from([0, 0, 0, 0, -1, 1, 7])
 class OneUpload(RuleBasedStateMachine):
     """One upload of known or deferred length; every rule is one request of a client."""
 
+    kind = "files"
+
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="forebay-model-"))
+        self.place = contextlib.ExitStack()
+        self.folder = self.place.enter_context(made_folder(self.kind))
         self.loop = asyncio.new_event_loop()
         self.stack = contextlib.AsyncExitStack()
         self.acknowledged = b""
@@ -159,7 +160,15 @@ class OneUpload(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.run(self.stack.aclose())
         self.loop.close()
-        shutil.rmtree(self.folder)
+        self.place.close()
+
+
+class InMemory(OneUpload):
+    kind = "memory"
+
+
+class AtAService(OneUpload):
+    kind = "objects"
 
 
 OneUpload.TestCase.settings = settings(
@@ -168,4 +177,9 @@ OneUpload.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+InMemory.TestCase.settings = AtAService.TestCase.settings = settings(
+    OneUpload.TestCase.settings, max_examples=20
+)
 test_an_upload_keeps_its_promises_on_any_walk = OneUpload.TestCase
+test_an_upload_in_memory_keeps_its_promises_on_any_walk = InMemory.TestCase
+test_an_upload_at_a_service_keeps_its_promises_on_any_walk = AtAService.TestCase
