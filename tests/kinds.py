@@ -12,6 +12,7 @@ import fnmatch
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,7 @@ class StoredFolder:
     def __init__(self, path: str, kind: str) -> None:
         self.path = path
         self.backing = Backing(kind)
+        _folders[path] = self
 
     def __truediv__(self, name: str) -> StoredPath:
         return StoredPath(self, name)
@@ -233,7 +235,12 @@ class StoredFolder:
         return below("")
 
 
-Folder = Path | StoredFolder
+_folders: weakref.WeakValueDictionary[str, StoredFolder] = weakref.WeakValueDictionary()
+
+
+def folder_of(path: str) -> Any:
+    """The folder that a setting names."""
+    return _folders.get(path) or Path(path)
 
 
 def backing_of(folder: Any) -> Backing | None:

@@ -16,7 +16,7 @@ def test_every_exception_is_one_of_a_test_that_runs_everywhere_else() -> None:
         node.name
         for module in EVERYWHERE
         for node in ast.walk(ast.parse((HERE / module).read_text()))
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert set(EXCEPT) <= found
     for without, why in EXCEPT.values():

@@ -44,6 +44,7 @@ from forebay.protocol.names import numbered
 from forebay.stores.files.layout import OWN_FOLDER
 from forebay.stores.memory import MemoryStore
 from form_limits import form_limits
+from kinds import folder_of
 
 B = b"a-boundary"
 TYPE = b"multipart/form-data; boundary=" + B
@@ -95,7 +96,7 @@ async def leaving_nothing(engine: Engine) -> Any:
     assert descriptors() == before
     assert engine.context.budget.used == 0
     assert engine.context.admission.running == 0
-    folder = Path(engine.settings.dir)
+    folder = folder_of(engine.settings.dir)
     assert list((folder / OWN_FOLDER / "tmp").iterdir()) == []
 
 
