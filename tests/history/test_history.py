@@ -93,13 +93,18 @@ async def follow(history: History) -> None:
         clients = [
             Client(cluster, number, size, conflict) for number, size in enumerate(history.sizes)
         ]
+        going: asyncio.Future[Any] | None = None
         for step in history.steps:
-            if isinstance(step, Trouble):
+            if isinstance(step, Trouble):  # in the middle of the requests before it
+                await asyncio.sleep(0.003)
                 await make_trouble(cluster, step, clients)
                 continue
-            await asyncio.gather(
-                *(client.step(step) for client in clients if not client.final_name)
-            )
+            if going is not None:
+                await going
+            sending = [client for client in clients if client.final_name is None]
+            going = asyncio.gather(*(client.step(step) for client in sending))
+        if going is not None:
+            await going
         cluster.heal()
         for client in clients:
             await client.settle()
