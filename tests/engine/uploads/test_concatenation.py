@@ -247,12 +247,11 @@ def test_a_part_that_ends_while_its_final_upload_is_being_made_is_not_forgotten(
             method = {"looked at": "load", "committed": "advance"}[moment]
             call = getattr(sessions, method)
 
-            async def watched(upload_id: str, *more: Any) -> UploadRecord:
-                found: UploadRecord = await call(upload_id, *more)
-                task = asyncio.current_task()
-                if task in uploads.concatenation._tasks.values() and (
-                    moment == "committed" or upload_id == second.id
-                ):
+            async def watched(key: Any, *more: Any) -> UploadRecord:
+                found: UploadRecord = await call(key, *more)
+                upload_id = getattr(key, "upload_id", key)  # of a lease
+                making = uploads.concatenation._tasks
+                if upload_id in making if moment == "committed" else upload_id == second.id:
                     monkeypatch.undo()
                     await uploads.append(at(second.id, 0), body(b"def"))
                 return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from forebay.engine.lifecycle import Action, Event, after
 from forebay.errors import DiskFull, NotFound, UploadError
-from forebay.model import Commit, UploadRecord
+from forebay.model import Commit, UploadRecord, UploadState
 from forebay.record import Extra, Outcome
 
 if TYPE_CHECKING:
@@ -53,12 +53,21 @@ class UploadAccess:
         await self._claims.change(self._claim, **changes)
         return self.record
 
+    async def reload(self) -> None:
+        """Reads the record again. Raises NotFound."""
+        await self._claims.reload(self._claim)
+
     async def change_extra(self, extra: Extra) -> UploadRecord:
         """Replaces what the record holds beyond its columns. Raises as `change`."""
         return await self.change(extra=extra.encode())
 
     async def fail(self, error: UploadError) -> None:
-        """The upload ends here: its data goes, and whoever comes back gets the reason."""
+        """The upload ends here: its data goes, and whoever comes back gets the reason.
+
+        The first reason stays.
+        """
+        if self.record.state is UploadState.FAILED:
+            return
         reason = Outcome(code=error.code, message=error.message).encode()
         try:
             with contextlib.suppress(NotFound):

@@ -24,7 +24,7 @@ def claims_of(
     """
     leases = leases_of(sessions)
     if leases is not None and isinstance(store, Resumable):
-        return LeasedClaims(store, leases, workers)
+        return LeasedClaims(store, sessions, leases, workers)
     if isinstance(store, Lockable) and isinstance(store, Resumable):
         claims = LocalClaims(cast("LockedStore", store), sessions, workers)
         return LingeringClaims(claims) if lingering else claims

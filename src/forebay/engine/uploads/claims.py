@@ -6,17 +6,25 @@ other writer, in any process or on any machine, changes it at the same time (inv
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
+import logging
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from forebay.errors import NotFound, StorageError, StorageFailed
+from forebay.errors import NotFound, StorageError, StorageFailed, UploadError
 from forebay.model import Commit, Lease, UploadRecord
 from forebay.sessions.base import Leases, Sessions
 from forebay.stores.base import Lockable, Resumable, Staged
 
 if TYPE_CHECKING:
     from forebay.engine.transfer.workers import Workers
+
+T = TypeVar("T")
+
+logger = logging.getLogger("forebay")
 
 
 class LockedStore(Lockable, Resumable, Protocol):
@@ -42,7 +50,11 @@ class Claim:
 
 
 class Claims(Protocol):
-    """Makes and uses claims. Errors of the store and the session store pass through."""
+    """Makes and uses claims. Errors of the store and the session store pass through.
+
+    A change is waited for also when the waiting task is cancelled: afterwards `Claim.record` is the
+    record as it is.
+    """
 
     async def create(self, record: UploadRecord, size: int, *, sealable: bool) -> Claim:
         """A new upload, with room for `size` bytes. Raises UploadExists, DiskFull, TooLarge."""
@@ -61,7 +73,15 @@ class Claims(Protocol):
         ...
 
     async def change(self, claim: Claim, **changes: Any) -> None:
-        """Changes fields of the record. Raises LeaseLost, WrongState, NotFound."""
+        """Changes fields of the record. Raises LeaseLost, WrongState (also when it was changed
+        meanwhile), NotFound.
+        """
+        ...
+
+    async def reload(self, claim: Claim) -> None:
+        """Reads the record again. Of an upload that has ended, others may change the pending
+        callback and which finals use it. Raises NotFound.
+        """
         ...
 
     async def delete(self, claim: Claim) -> None:
@@ -69,7 +89,9 @@ class Claims(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Closes the data and gives the right back. Idempotent."""
+        """Closes the data and gives the right back. Idempotent. A lease that cannot be given back
+        is logged: this process can take it again.
+        """
         ...
 
 
@@ -110,12 +132,21 @@ class LocalClaims:
             return None
 
     async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
+        await ended(self._advance(claim, commit, expires_at))
+
+    async def _advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
         claim.record = await self._sessions.advance(claim.record.id, commit.offset, expires_at)
         await recorded(self._run, claim, commit)
 
     async def change(self, claim: Claim, **changes: Any) -> None:
+        await ended(self._change(claim, **changes))
+
+    async def _change(self, claim: Claim, **changes: Any) -> None:
         record = claim.record
         claim.record = await self._sessions.update(record.id, version=record.version, **changes)
+
+    async def reload(self, claim: Claim) -> None:
+        claim.record = await self._sessions.load(claim.record.id)
 
     async def delete(self, claim: Claim) -> None:
         await self._sessions.delete(claim.record.id)
@@ -128,8 +159,11 @@ class LocalClaims:
 class LeasedClaims:
     """Claims by leases of a session store that several machines share."""
 
-    def __init__(self, store: Resumable, leases: Leases, workers: Workers) -> None:
+    def __init__(
+        self, store: Resumable, sessions: Sessions, leases: Leases, workers: Workers
+    ) -> None:
         self._store = store
+        self._sessions = sessions
         self._leases = leases
         self._run = workers.run
 
@@ -145,12 +179,19 @@ class LeasedClaims:
         except BaseException:
             if claim.staged is not None:
                 await self._run(claim.staged.discard)
-            await self._leases.delete_held(lease)
+            with contextlib.suppress(UploadError):  # then it stays until it expires
+                await self._leases.delete_held(lease)
             raise
         return claim
 
     async def acquire(self, upload_id: str, *, steal: bool = False) -> Claim:
-        record, pieces, lease = await self._leases.acquire(upload_id, steal=steal)
+        acquiring = asyncio.ensure_future(self._leases.acquire(upload_id, steal=steal))
+        try:
+            record, pieces, lease = await ended(acquiring)
+        except asyncio.CancelledError:
+            if not acquiring.cancelled() and acquiring.exception() is None:
+                await self.release(Claim(acquiring.result()[0], None, acquiring.result()[2]))
+            raise
         claim = Claim(record, None, lease)
         try:
             claim.staged = await self._run(self._store.resume, record, pieces, lease, undo=_close)
@@ -162,13 +203,22 @@ class LeasedClaims:
         return claim
 
     async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
+        await ended(self._advance(claim, commit, expires_at))
+
+    async def _advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
         assert claim.lease is not None
         claim.record, claim.lease = await self._leases.advance(claim.lease, commit, expires_at)
         await recorded(self._run, claim, commit)
 
     async def change(self, claim: Claim, **changes: Any) -> None:
+        await ended(self._change(claim, **changes))
+
+    async def _change(self, claim: Claim, **changes: Any) -> None:
         assert claim.lease is not None
         claim.record = await self._leases.change(claim.lease, **changes)
+
+    async def reload(self, claim: Claim) -> None:
+        claim.record = await self._sessions.load(claim.record.id)
 
     async def delete(self, claim: Claim) -> None:
         if claim.lease is not None:
@@ -176,10 +226,29 @@ class LeasedClaims:
             claim.lease = None
 
     async def release(self, claim: Claim) -> None:
+        await ended(self._release(claim))
+
+    async def _release(self, claim: Claim) -> None:
         staged, lease, claim.lease = claim.staged, claim.lease, None
         next_number = await self._run(_close_counted, staged) if staged is not None else 0
-        if lease is not None:
+        if lease is None:
+            return
+        try:
             await self._leases.release(lease, max(next_number, lease.numbers.start))
+        except UploadError as error:
+            logger.warning("the lease of upload %s was not released: %s", lease.upload_id, error)
+
+
+async def ended(call: Coroutine[Any, Any, T] | asyncio.Future[T]) -> T:
+    """What `call` returns. It is waited for also when the waiting task is cancelled."""
+    task = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        raise
 
 
 async def recorded(run: Any, claim: Claim, commit: Commit) -> None:

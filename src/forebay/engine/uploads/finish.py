@@ -27,6 +27,7 @@ from forebay.errors import (
     SyncFailed,
     UploadError,
     VerificationRefused,
+    WrongState,
 )
 from forebay.hooks.base import Candidate
 from forebay.model import Digest, Principal, UploadRecord, UploadState
@@ -78,13 +79,13 @@ class Finisher:
             if isinstance(error, _FINAL):
                 await access.fail(error)
             else:
-                await self._has_all_bytes(access)
+                await self._note_all_bytes(access)
             raise
         except BaseException as error:
             if access.staged.dead:
                 await access.fail(SyncFailed())
             elif isinstance(error, UploadError):
-                await self._has_all_bytes(access)
+                await self._note_all_bytes(access)
             raise
         await access.drop_data()
 
@@ -92,6 +93,11 @@ class Finisher:
         """The next request for it completes it."""
         if access.record.state is not UploadState.COMPLETING:
             await access.change(Event.ALL_BYTES, length=access.record.offset)
+
+    async def _note_all_bytes(self, access: UploadAccess) -> None:
+        """The same after an error, which is the one to tell."""
+        with contextlib.suppress(UploadError):
+            await self._has_all_bytes(access)
 
     async def _publish(
         self, access: UploadAccess, extra: Extra, digests: tuple[Digest, ...]
@@ -161,11 +167,18 @@ class Finisher:
         """Removes a cancelled upload. When a callback is pending about the file that it was, the
         record stays until that returned.
         """
-        if not is_unnotified(access.record):
-            await access.remove()
-            return
-        await access.change(Event.CANCELLED)
-        await access.drop_data()
+        while is_unnotified(access.record):
+            version = access.record.version
+            try:
+                await access.change(Event.CANCELLED)
+            except WrongState:  # a call has ended meanwhile
+                await access.reload()
+                if access.record.version == version:
+                    raise
+            else:
+                await access.drop_data()
+                return
+        await access.remove()
 
     async def remove_file(self, record: UploadRecord, context: Mapping[str, Any] | None) -> None:
         """Removes what a complete upload published, if it is still that. Raises Forbidden."""

@@ -41,6 +41,7 @@ class LingeringClaims:
         self.create = claims.create
         self.advance = claims.advance
         self.change = claims.change
+        self.reload = claims.reload
         self.delete = claims.delete
         self.release = claims.release
 

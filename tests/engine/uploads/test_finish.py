@@ -1,0 +1,83 @@
+"""The end of an upload when something else goes wrong at the same time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.completion import on_a_loop
+from engine.notifications import wait_for_calls
+from engine.running import at, body, resumables, running, wish
+from forebay.engine.engine import Engine
+from forebay.errors import NameTaken, NotFound, SessionsUnavailable
+from forebay.hooks.base import Completion
+from forebay.model import Conflict, CreateUpload, UploadRecord, UploadState
+
+
+@pytest.mark.parametrize("ended", ["failed again", "returned"])
+@on_a_loop
+async def test_a_callback_that_ends_meanwhile_does_not_refuse_a_removal(
+    tmp_path: Path, ended: str
+) -> None:
+    """Bug: the file was removed, and yet the client was told that its upload had changed."""
+    async with running(tmp_path, allow_delete=True) as engine:
+        calls = _failing(engine)
+        uploads, sessions = resumables(engine), engine.sessions
+        assert sessions is not None
+        made = await uploads.create(wish(3))
+        await uploads.append(at(made.id, 0), body(b"abc"))
+        await wait_for_calls(uploads.notifier)
+        assert calls == [made.id]
+        remove = uploads._finisher.remove_file
+
+        async def removed(record: UploadRecord, context: Any) -> None:
+            await remove(record, context)
+            changes = {"notify_at": 1.0 if ended == "failed again" else None}
+            await sessions.update(record.id, **changes)  # as the notifier does, without the lock
+
+        uploads._finisher.remove_file = removed  # type: ignore[method-assign]
+        await uploads.cancel(made.id)
+        assert not (tmp_path / "f.bin").exists()
+        if ended == "returned":
+            with pytest.raises(NotFound):
+                await uploads.peek(made.id)
+        else:
+            assert (await uploads.peek(made.id)).state is UploadState.CANCELLED
+
+
+def _failing(engine: Engine) -> list[str]:
+    calls: list[str] = []
+
+    def complete(completion: Completion) -> None:
+        calls.append(completion.id)
+        raise ValueError("not now")
+
+    engine.hooks.completers.append(complete)  # type: ignore[attr-defined]
+    return calls
+
+
+@on_a_loop
+async def test_a_refused_name_is_told_although_that_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: the client was told of the state store, and sent its request again in vain."""
+    async with running(tmp_path) as engine:
+        uploads, sessions = resumables(engine), engine.sessions
+        assert sessions is not None
+        made = await uploads.create(CreateUpload("tus", "f.bin", Conflict.REFUSE, 3))
+        (tmp_path / "f.bin").write_bytes(b"other")
+
+        async def unavailable(*_: Any, **changes: Any) -> UploadRecord:
+            raise SessionsUnavailable(retry_after=1)
+
+        monkeypatch.setattr(sessions, "update", unavailable)
+        with pytest.raises(NameTaken) as caught:
+            await uploads.append(at(made.id, 0), body(b"abc"))
+        assert caught.value.detail["ended"] is True
+        monkeypatch.undo()
+        with pytest.raises(NameTaken):
+            await uploads.offset(made.id)
+        (tmp_path / "f.bin").unlink()
+        assert (await uploads.offset(made.id)).state is UploadState.COMPLETE
