@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from forebay.conditions import NO_PRECONDITIONS, EntityTag, Preconditions
+from forebay.errors import StorageFailed
 from forebay.model import Digest, FileInfo, Stored, UploadRecord, UploadState
 
 WHOLE = "raw"
@@ -21,6 +22,20 @@ WHOLE = "raw"
 
 _NO_VALUES: Mapping[str, Any] = MappingProxyType({})
 _Pairs = list[tuple[str, str]]
+T = TypeVar("T")
+
+
+def _cached(decode: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """Remembers the last results, which nobody changes. Raises StorageFailed for damaged JSON."""
+
+    @functools.lru_cache(maxsize=64)
+    def read(raw: bytes) -> T:
+        try:
+            return decode(raw)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise StorageFailed("The record of this upload is damaged.") from error
+
+    return read
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +64,7 @@ class Extra:
 
     @staticmethod
     def of(record: UploadRecord) -> Extra:
+        """Raises StorageFailed when it is damaged."""
         return _decode_extra(record.extra)
 
     def encode(self) -> bytes:
@@ -70,7 +86,7 @@ class Extra:
         return _dump({key: value for key, value in known.items() if value is not None})
 
 
-@functools.lru_cache(maxsize=64)
+@_cached
 def _decode_extra(raw: bytes) -> Extra:
     known: dict[str, Any] = json.loads(raw) if raw else {}
     take = known.pop
@@ -126,6 +142,7 @@ class Outcome:
 
     @staticmethod
     def of(record: UploadRecord) -> Outcome:
+        """Raises StorageFailed when it is damaged."""
         return _decode_outcome(record.outcome)
 
     def published(self, file: FileInfo, *, replaced: bool, duration: float) -> Outcome:
@@ -164,7 +181,7 @@ class Outcome:
         return _dump({key: value for key, value in known.items() if value is not None})
 
 
-@functools.lru_cache(maxsize=64)
+@_cached
 def _decode_outcome(raw: bytes) -> Outcome:
     known: dict[str, Any] = json.loads(raw) if raw else {}
     get = known.get

@@ -165,16 +165,15 @@ class Sweeper:
     async def _end(self, accesses: Accesses, upload_id: str, now: float, swept: Swept) -> bool:
         try:
             record = await end_expired(accesses, upload_id, now)
+            if record is not None:
+                self._notify(record)
         except _IN_USE:
             swept.busy += 1
             return False
         except StorageError as error:
             logger.warning("the expired upload %s cannot be removed: %s", upload_id, error)
             return False
-        if record is None:
-            return False
-        self._notify(record)
-        if is_unnotified(record):
+        if record is None or is_unnotified(record):
             return False
         swept.expired += 1
         return True
@@ -243,5 +242,8 @@ def _may_have_ended(record: UploadRecord) -> bool:
 
 def _needs_data(record: UploadRecord) -> bool:
     if record.state is UploadState.COMPLETE:
-        return Extra.of(record).partial  # final uploads may be made of it until it expires
+        try:
+            return Extra.of(record).partial  # final uploads may be made of it until it expires
+        except StorageError:  # the record is damaged
+            return True
     return record.is_unfinished
