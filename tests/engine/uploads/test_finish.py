@@ -14,6 +14,8 @@ from forebay.engine.engine import Engine
 from forebay.errors import NameTaken, NotFound, SessionsUnavailable
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, CreateUpload, UploadRecord, UploadState
+from forebay.stores.base import Publication, Published
+from forebay.stores.files.staged import StagedFile
 
 
 @pytest.mark.parametrize("ended", ["failed again", "returned"])
@@ -81,3 +83,26 @@ async def test_a_refused_name_is_told_although_that_cannot_be_recorded(
             await uploads.offset(made.id)
         (tmp_path / "f.bin").unlink()
         assert (await uploads.offset(made.id)).state is UploadState.COMPLETE
+
+
+@on_a_loop
+async def test_a_store_that_refuses_every_name_ends_in_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: where a free name could never be taken, names were tried for ever."""
+    tried: list[str] = []
+
+    def refuse(self: StagedFile, how: Publication) -> Published:
+        tried.append(how.name)
+        raise NameTaken
+
+    async with running(tmp_path) as engine:
+        uploads = resumables(engine)
+        made = await uploads.create(wish(3))
+        with monkeypatch.context() as patch:
+            patch.setattr(StagedFile, "publish", refuse)
+            with pytest.raises(NameTaken):
+                await uploads.append(at(made.id, 0), body(b"abc"))
+        assert 1 < len(tried) <= 1000
+        assert (await uploads.offset(made.id)).state is UploadState.COMPLETE  # nothing was lost
+        assert (tmp_path / "f.bin").read_bytes() == b"abc"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OTHERS_WAIT = 5.0
 """Seconds for which other processes leave the first call of a callback to the publishing one."""
+_ATTEMPTS = 100
+"""Names that are tried: others may be quicker, but a store that always refuses must not hang us."""
 Note = Callable[[str, str], Awaitable[object]]
 
 
@@ -41,7 +43,7 @@ async def publish_noted(
     # A name is chosen here, and recorded; the store must not choose another.
     renames = wanted.conflict is Conflict.RENAME
     conflict = Conflict.REFUSE if renames else wanted.conflict
-    while True:
+    for _ in range(_ATTEMPTS):
         name = await run(engine.store.free_name, wanted)
         await prepare(engine.workers, staged, name)
         await note(name, await run(_identity, staged))
@@ -50,6 +52,7 @@ async def publish_noted(
         except NameTaken:
             if not renames:
                 raise
+    raise NameTaken
 
 
 def _identity(staged: Staged) -> str:
