@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import random
 import threading
 from pathlib import Path
+
+import pytest
 
 from adversarial.conftest import Run
 from adversarial.inside import Served, eventually, serving
@@ -89,7 +92,10 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_every_kind_of_end_leaves_nothing(run: Run, tmp_path: Path):
+def test_every_kind_of_end_leaves_nothing(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)  # nor does a record of it that somebody stores
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     choose = random.Random(seed)

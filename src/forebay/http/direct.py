@@ -304,7 +304,8 @@ class DirectProtocol(asyncio.Protocol):
         try:
             await sender.send(start, *file, runner or ThreadRunner())
         except (OSError, EOFError) as error:
-            logger.info("a download broke off: %s", error)
+            # As text: a log record that is stored must not hold the connection by the traceback.
+            logger.info("a download broke off: %s", str(error))
             self.transport.abort()
             return False
         finally:
