@@ -25,7 +25,6 @@ class State:
         self._engine = engine
         self._removal = removal
         self._offered = offered_by(engine.store)
-        self._accesses: Accesses | None = None
         self._uploads: UploadService | None = None
         self.sessions: Sessions | None = None
         """The open session store; None while there is none."""
@@ -37,16 +36,16 @@ class State:
         await sessions.open()
         engine = self._engine
         self.sessions = sessions
-        self._accesses = Accesses(
+        accesses = Accesses(
             engine.store, sessions, engine.workers, engine.authorise, lingering=True
         )
-        self._uploads = UploadService(engine, self._accesses, self._removal)
+        self._uploads = UploadService(engine, accesses, self._removal)
         self.error = None
 
     @property
     def accesses(self) -> Accesses | None:
         """Access to the uploads; None while there is no open state."""
-        return self._accesses
+        return None if self._uploads is None else self._uploads.accesses
 
     @property
     def is_offered(self) -> bool:
@@ -87,7 +86,6 @@ class State:
         uploads, self._uploads = self._uploads, None
         if uploads is not None:
             await uploads.close()
-        self._accesses = None
         sessions, self.sessions = self.sessions, None
         if sessions is not None:
             await sessions.close()
@@ -97,7 +95,6 @@ class State:
         uploads, self._uploads = self._uploads, None
         if uploads is not None:
             uploads.accesses.locks.close_now()
-        self._accesses = None
         sessions, self.sessions = self.sessions, None
         if sessions is not None:
             sessions.close_now()

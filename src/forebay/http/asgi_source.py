@@ -38,6 +38,9 @@ TURN_WORK = 16 << 10
 PATIENCE = 0.1
 """Seconds that a piece may wait for others."""
 
+Piece = bytes | memoryview
+"""A part of the body as it came, or the rest of one."""
+
 
 class ReceiveSource:
     """A `forebay.engine.transfer.pump.Source` over ASGI."""
@@ -49,7 +52,7 @@ class ReceiveSource:
         self.length = length
         self.waiting_since: float | None = None
         self.late: Late | None = None
-        self._pieces: list[bytes] = []
+        self._pieces: list[Piece] = []
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._ended = False
@@ -173,7 +176,7 @@ class ReceiveSource:
                 self._scope.reschedule(asyncio.get_running_loop().time())
 
 
-def _feed_some(writer: BodyWriter, pieces: list[bytes]) -> list[bytes]:
+def _feed_some(writer: BodyWriter, pieces: list[Piece]) -> list[Piece]:
     """In a thread: one turn of work; returns the pieces that are left. Large pieces are written one
     by one: joining them costs more than a call.
     """
@@ -189,7 +192,7 @@ def _feed_some(writer: BodyWriter, pieces: list[bytes]) -> list[bytes]:
             writer.feed(view[:size])
             view = view[size:]
         if view:
-            return [bytes(view), *pieces[number + 1 :]]
+            return [view, *pieces[number + 1 :]]  # a copy each turn would be quadratic
     return []
 
 

@@ -26,3 +26,9 @@ class Locks(Protocol):
         Raises StorageError.
         """
         ...
+
+
+def release_lock(lock: Lock | None) -> None:
+    """Undoes `Locks.try_acquire`, whatever that returned."""
+    if lock is not None:
+        lock.release()

@@ -24,9 +24,8 @@ from forebay.errors import (
     UploadBusy,
     from_os_error,
 )
-from forebay.model import Commit, Conflict, Durability, FileInfo, Lease, MiB, Piece, UploadRecord
+from forebay.model import Commit, Conflict, Durability, FileInfo, Lease, Piece, UploadRecord
 from forebay.stores.base import (
-    ALWAYS_ROOM,
     Publication,
     Published,
     Reader,
@@ -34,7 +33,8 @@ from forebay.stores.base import (
     Staged,
 )
 from forebay.stores.naming import Numbers, check_path, judge, replaces, split
-from forebay.stores.reading import DescriptorReader, read_bytes
+from forebay.stores.reading import DescriptorReader
+from forebay.stores.staged import AlwaysRoom, append_read
 
 _UNLIMITED = 2**63 - 1
 
@@ -53,7 +53,7 @@ class _Data:
         """A `Staged` has it; for resumable data that is its lock."""
 
 
-class StagedMemory:
+class StagedMemory(AlwaysRoom):
     """See `forebay.stores.base.Staged`. `upload_id` is None for what is not resumable."""
 
     dead = False
@@ -73,12 +73,6 @@ class StagedMemory:
         self._open = True
         self.offset = len(data.content)
 
-    def room(self) -> int:
-        return ALWAYS_ROOM
-
-    def on_room(self, callback: Callable[[], None]) -> None:
-        callback()
-
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
             raise OffsetMismatch(expected=self.offset, provided=offset)
@@ -89,11 +83,7 @@ class StagedMemory:
         self.offset = end
 
     def append_from(self, source: Reader, start: int, size: int) -> int:
-        data = read_bytes(source, start, min(size, MiB))
-        if not data:
-            raise StorageFailed("A part of the upload ended too soon.")
-        self.write(memoryview(data), self.offset)
-        return len(data)
+        return append_read(self, source, start, size)
 
     def _check_writable(self) -> None:
         if self._sealed or not self._open:

@@ -10,7 +10,8 @@ import pytest
 from engine.completion import on_a_loop
 from engine.running import at, body, resumables, running, wish
 from forebay.engine.maintenance.sweep import Sweeper
-from forebay.errors import NotFound, StorageFailed
+from forebay.engine.uploads import unfinished
+from forebay.errors import NotFound, StorageFailed, TooManyUnfinished
 from forebay.model import UploadState
 
 DAMAGED = (b"{", b"[]", b'"text"')
@@ -43,3 +44,24 @@ async def test_a_damaged_record_is_a_storage_error_and_stops_no_sweep(
         with pytest.raises(NotFound):
             await sessions.load(other.id)
         assert done.id in set(engine.store.remains())
+
+
+@on_a_loop
+async def test_a_damaged_record_is_no_error_of_whoever_creates_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: with too many unfinished uploads, one that could not be read refused all creations."""
+    monkeypatch.setattr(unfinished, "_EMPTY_FOR", 0.0)
+    async with running(tmp_path, max_unfinished=2) as engine:
+        uploads, sessions = resumables(engine), engine.sessions
+        assert sessions is not None
+        damaged = await uploads.create(wish(3))
+        await sessions.update(damaged.id, extra=b"{", expires_at=time.time() + 1000)
+        empty = await uploads.create(wish(3))
+        await uploads.create(wish(3))  # the empty one that can be read gives way
+        with pytest.raises(NotFound):
+            await sessions.load(empty.id)
+        assert (await sessions.load(damaged.id)).extra == b"{"
+        await uploads.append(at((await uploads.create(wish(3))).id, 0), body(b"a"))
+        with pytest.raises(TooManyUnfinished):
+            await uploads.create(wish(3))

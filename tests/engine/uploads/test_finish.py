@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from engine.completion import on_a_loop
 from engine.notifications import wait_for_calls
 from engine.running import at, body, resumables, running, wish
 from forebay.engine.engine import Engine
-from forebay.errors import NameTaken, NotFound, SessionsUnavailable
+from forebay.errors import NameTaken, NotFound, SessionsUnavailable, UploadBusy
 from forebay.hooks.base import Completion
 from forebay.model import Conflict, CreateUpload, UploadRecord, UploadState
+from forebay.record import WHOLE, Outcome
 from forebay.stores.base import Publication, Published
 from forebay.stores.files.staged import StagedFile
 
@@ -106,3 +108,31 @@ async def test_a_store_that_refuses_every_name_ends_in_a_refusal(
         assert 1 < len(tried) <= 1000
         assert (await uploads.offset(made.id)).state is UploadState.COMPLETE  # nothing was lost
         assert (tmp_path / "f.bin").read_bytes() == b"abc"
+
+
+@on_a_loop
+async def test_a_whole_upload_that_is_being_published_is_left_to_its_outbox(
+    tmp_path: Path,
+) -> None:
+    """Bug: a request for its id recorded the end of it, without the lock that its outbox holds."""
+    async with running(tmp_path) as engine:
+        assert engine.sessions is not None
+        (tmp_path / "f.bin").write_bytes(b"abc")
+        whole = UploadRecord(
+            id="w" * 32,
+            principal="",
+            dialect=WHOLE,
+            state=UploadState.COMPLETING,
+            offset=3,
+            length=3,
+            name="f.bin",
+            created_at=time.time(),
+            expires_at=None,
+            final_name="f.bin",
+            outcome=Outcome(identity=engine.store.identity("f.bin")).encode(),
+            notify_at=time.time(),
+        )
+        await engine.sessions.create(whole)
+        with pytest.raises(UploadBusy):
+            await resumables(engine).offset(whole.id)
+        assert await engine.sessions.load(whole.id) == whole

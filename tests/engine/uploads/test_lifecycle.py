@@ -52,16 +52,23 @@ def test_what_has_ended_never_takes_bytes_again():
     assert reached <= ended
 
 
-def written_states() -> Iterator[str]:
-    """Where a state is given to a change of a record by its name, and not by an event."""
-    for path in SOURCES.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or _called(node) in ("UploadRecord", "page"):
-                continue
-            for keyword in node.keywords:
-                named = isinstance(keyword.value, ast.Attribute)
-                if keyword.arg == "state" and named and _called(node) in ("change", "update"):
-                    yield f"{path.relative_to(SOURCES)}:{node.lineno}"
+def written_states(source: str) -> Iterator[int]:
+    """Lines at which a change of a record names a state, and not the event that led to it: by an
+    argument of `change` or `update`, or by a dict of changes.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and _called(node) in ("change", "update"):
+            given = [(keyword.arg, keyword.value) for keyword in node.keywords]
+        elif isinstance(node, ast.Dict):
+            given = [
+                (key.value if isinstance(key, ast.Constant) else None, value)
+                for key, value in zip(node.keys, node.values, strict=True)
+            ]
+        else:
+            continue
+        for name, value in given:
+            if name == "state" and "UploadState." in ast.unparse(value):
+                yield node.lineno
 
 
 def _called(node: ast.Call) -> str:
@@ -69,8 +76,24 @@ def _called(node: ast.Call) -> str:
     return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "sessions.update(id, state=UploadState.COMPLETE)",
+        "changes |= {'state': UploadState.COMPLETE, 'final_size': 3}",
+    ],
+)
+def test_a_state_that_is_written_by_its_name_is_found(source: str):
+    assert list(written_states(source)) == [1]
+
+
 def test_states_are_changed_by_events_alone():
-    assert list(written_states()) == []
+    found = {
+        str(path.relative_to(SOURCES)): lines
+        for path in SOURCES.rglob("*.py")
+        if (lines := list(written_states(path.read_text())))
+    }
+    assert found == {}
 
 
 @pytest.mark.parametrize("made", [diagram, table])

@@ -83,20 +83,26 @@ def test_a_commit_that_fails_fails_its_whole_batch_and_nothing_else(
     asyncio.run(main())
 
 
-def test_a_read_does_not_wait_for_a_slow_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def hold_commits(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """From now on commits wait for the second event; the first says that one has begun."""
     commit, started, go_on = database.Writer._commit, threading.Event(), threading.Event()
 
-    def slow(self: database.Writer, connection: sqlite3.Connection) -> None:
+    def held(self: database.Writer, connection: sqlite3.Connection) -> None:
         started.set()
         assert go_on.wait(60)
         commit(self, connection)
 
+    monkeypatch.setattr(database.Writer, "_commit", held)
+    return started, go_on
+
+
+def test_a_read_does_not_wait_for_a_slow_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def main() -> None:
         async with opened(make(tmp_path)) as sessions:
             await sessions.create(record())
-            monkeypatch.setattr(database.Writer, "_commit", slow)
+            started, go_on = hold_commits(monkeypatch)
             advance = asyncio.ensure_future(sessions.advance("a", 5, None))
             try:
                 while not started.is_set():
@@ -232,19 +238,12 @@ def test_two_backends_of_one_process_see_each_other_at_once(tmp_path: Path) -> N
 def test_an_awaiter_may_go_while_its_write_is_being_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit, started, go_on = database.Writer._commit, threading.Event(), threading.Event()
-
-    def slow(self: database.Writer, connection: sqlite3.Connection) -> None:
-        started.set()
-        assert go_on.wait(60)
-        commit(self, connection)
-
     async def main() -> None:
         faults: list[Any] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
         async with opened(make(tmp_path)) as sessions:
             await sessions.create(record())
-            monkeypatch.setattr(database.Writer, "_commit", slow)
+            started, go_on = hold_commits(monkeypatch)
             call = asyncio.ensure_future(sessions.advance("a", 5, None))
             while not started.is_set():
                 await asyncio.sleep(0.001)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import NameTaken
-from forebay.model import Conflict
-from forebay.stores.base import Publication, Published, Staged
+from forebay.model import Conflict, FileInfo, UploadRecord
+from forebay.record import Outcome
+from forebay.stores.base import Publication, Published, Resumable, Staged, Store
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -53,6 +54,17 @@ async def publish_noted(
             if not renames:
                 raise
     raise NameTaken
+
+
+async def published_file(store: Store, workers: Workers, record: UploadRecord) -> FileInfo | None:
+    """The file that a COMPLETING upload was published as, by the name and the identity that were
+    recorded; None when it was not. Raises StorageError.
+    """
+    if record.final_name is None:
+        return None
+    assert isinstance(store, Resumable)
+    identity = Outcome.of(record).identity
+    return await workers.run(store.published_from, record.id, record.final_name, identity)
 
 
 def _identity(staged: Staged) -> str:

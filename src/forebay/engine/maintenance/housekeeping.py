@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from forebay.engine.clock import CLOCK
 from forebay.engine.maintenance.sweep import Sweeper, Swept
 from forebay.errors import StorageError, UploadError
+from forebay.locks.base import release_lock
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
-    from forebay.locks.base import Lock
 
 logger = logging.getLogger("forebay")
 
@@ -55,7 +55,7 @@ class Housekeeping:
         """One clean-up, unless another process is at it. Raises UploadError, OSError."""
         engine = self._engine
         swept = Swept()
-        lock = await engine.workers.run(engine.locks.try_acquire, "sweep", undo=_release)
+        lock = await engine.workers.run(engine.locks.try_acquire, "sweep", undo=release_lock)
         if lock is None:
             return swept
         try:
@@ -76,11 +76,6 @@ class Housekeeping:
             retention = self._engine.settings.retention
             pause = max(_SHORTEST, retention / 10) if retention else _LONGEST
             await asyncio.sleep(min(pause, _LONGEST))
-
-
-def _release(lock: Lock | None) -> None:
-    if lock is not None:
-        lock.release()
 
 
 def _log(swept: Swept) -> None:

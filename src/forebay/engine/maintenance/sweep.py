@@ -17,8 +17,8 @@ from forebay.engine.outbox.gone import drop_gone
 from forebay.engine.transfer.workers import Workers
 from forebay.engine.uploads.access import UploadAccess
 from forebay.engine.uploads.accesses import Accesses
-from forebay.engine.uploads.expire import end_expired
-from forebay.errors import LeaseLost, NotFound, StorageError, UploadBusy, WrongState
+from forebay.engine.uploads.expire import IN_USE, end_expired
+from forebay.errors import NotFound, StorageError
 from forebay.locks.base import Locks
 from forebay.model import UploadRecord, UploadState
 from forebay.record import Extra, is_whole
@@ -30,8 +30,6 @@ logger = logging.getLogger("forebay")
 
 _STEP = 500
 """Uploads looked at in one step."""
-_IN_USE = (UploadBusy, LeaseLost, WrongState)
-"""A request works on the upload, another node took it over, or a final upload is made of it."""
 
 Notify = Callable[[UploadRecord], object]
 
@@ -146,7 +144,7 @@ class Sweeper:
                 return
             async with self._idle(accesses, record.id) as access:
                 swept.repaired += access.record.state is UploadState.COMPLETE
-        except (*_IN_USE, NotFound):
+        except (*IN_USE, NotFound):
             pass
         except StorageError as error:  # others are recovered all the same
             logger.warning("upload %s cannot be looked at: %s", record.id, error)
@@ -167,7 +165,7 @@ class Sweeper:
             record = await end_expired(accesses, upload_id, now)
             if record is not None:
                 self._notify(record)
-        except _IN_USE:
+        except IN_USE:
             swept.busy += 1
             return False
         except StorageError as error:
@@ -196,7 +194,7 @@ class Sweeper:
                 removed = await self._remove_unneeded(accesses, upload_id)
             except NotFound:
                 removed = await self._remove_unrecorded(store, accesses.sessions, upload_id)
-        except _IN_USE:
+        except IN_USE:
             swept.busy += 1
         except StorageError as error:  # other data is removed all the same
             logger.warning("%s in uploads/ cannot be looked at: %s", upload_id, error)

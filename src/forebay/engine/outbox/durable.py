@@ -14,18 +14,17 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from forebay.engine.files.publish import OTHERS_WAIT, publish_noted
+from forebay.engine.files.publish import OTHERS_WAIT, publish_noted, published_file
 from forebay.engine.files.withdraw import withdraw
 from forebay.engine.lifecycle import completed
-from forebay.engine.outbox.notifier import release_lock
 from forebay.engine.outbox.pending import WholeUpload
 from forebay.engine.transfer.workers import Workers
 from forebay.errors import NotFound, StorageError, UploadBusy, UploadError
-from forebay.locks.base import Lock, Locks
+from forebay.locks.base import Lock, Locks, release_lock
 from forebay.model import Stored, UploadRecord, UploadState
 from forebay.record import Outcome, stored_of
 from forebay.sessions.base import Sessions
-from forebay.stores.base import Resumable, Staged, Store
+from forebay.stores.base import Staged, Store
 
 if TYPE_CHECKING:
     from forebay.engine.context import EngineContext
@@ -169,11 +168,7 @@ async def _judge(
     """The caller holds the lock."""
     if record.state is not UploadState.COMPLETING:
         return None
-    assert record.final_name is not None
-    assert isinstance(store, Resumable)
-    file = await workers.run(
-        store.published_from, record.id, record.final_name, Outcome.of(record).identity
-    )
+    file = await published_file(store, workers, record)
     if file is None:
         await sessions.delete(record.id)
         return None

@@ -6,9 +6,8 @@ import logging
 import math
 from typing import TYPE_CHECKING
 
-from forebay.engine.outbox.notifier import release_lock
 from forebay.errors import NotFound, UploadError
-from forebay.locks.base import Locks
+from forebay.locks.base import Locks, release_lock
 from forebay.model import UploadRecord
 from forebay.record import stored_of
 from forebay.sessions.base import Sessions

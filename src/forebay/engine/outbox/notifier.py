@@ -21,9 +21,10 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.about import about_of
+from forebay.engine.lifecycle import Event, after
 from forebay.errors import NotFound, UploadBusy, UploadError
 from forebay.hooks.base import Completion
-from forebay.locks.base import Lock
+from forebay.locks.base import Lock, release_lock
 from forebay.model import Principal, UploadRecord, UploadState
 from forebay.record import NO_FAILURES, Failures, Outcome, is_whole, stored_of
 from forebay.sessions.base import Sessions
@@ -299,7 +300,10 @@ class Notifier:
             "notify_at": time.time() + pause_after(failures.count),
         }
         if state is UploadState.COMPLETING:  # a whole upload, which nobody has ended yet
-            changes |= {"state": UploadState.COMPLETE, "final_size": record.final_size}
+            changes |= {
+                "state": after(state, Event.PUBLISHED),
+                "final_size": record.final_size,
+            }
         await self._sessions.update(record.id, **changes)
         self._go_on()
 
@@ -343,9 +347,3 @@ def _is_cancelled() -> bool:
 
 def _close(staged: Staged) -> None:
     staged.close()
-
-
-def release_lock(lock: Lock | None) -> None:
-    """The `undo` of `Locks.try_acquire` for `Workers.run`."""
-    if lock is not None:
-        lock.release()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable
 
 from forebay.errors import DiskFull, NameTaken, OffsetMismatch, StorageFailed, from_os_error
 from forebay.model import Commit, Conflict, FileInfo, Lease, MiB
@@ -20,7 +19,8 @@ from forebay.stores.base import (
     Staged,
     Store,
 )
-from forebay.stores.reading import DescriptorReader, read_bytes
+from forebay.stores.reading import DescriptorReader
+from forebay.stores.staged import AlwaysRoom, append_read
 
 _TURN = 16 * MiB
 """Bytes that a turn of `LocalStaged.prepare` copies."""
@@ -41,7 +41,7 @@ def stage(store: Store, how: Publication | None = None, size: int | None = None)
     return staged
 
 
-class LocalStaged:
+class LocalStaged(AlwaysRoom):
     """A `forebay.stores.base.Staged`, which is used as those are. Raises StorageError."""
 
     dead = False
@@ -63,12 +63,6 @@ class LocalStaged:
     def identity(self) -> str:
         return "" if self._target is None else self._target.identity
 
-    def room(self) -> int:
-        return ALWAYS_ROOM
-
-    def on_room(self, callback: Callable[[], None]) -> None:
-        callback()
-
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
             raise OffsetMismatch(expected=self.offset, provided=offset)
@@ -82,11 +76,7 @@ class LocalStaged:
         self.offset = offset + len(data)
 
     def append_from(self, source: Reader, start: int, size: int) -> int:
-        data = read_bytes(source, start, min(size, MiB))
-        if not data:
-            raise StorageFailed("A part of the upload ended too soon.")
-        self.write(memoryview(data), self.offset)
-        return len(data)
+        return append_read(self, source, start, size)
 
     def _check_writable(self) -> None:
         if not self._writable or self._file.closed:

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from forebay.engine.lifecycle import Action, Event, after
+from forebay.engine.uploads.claims import ended
 from forebay.errors import DiskFull, NotFound, UploadError
 from forebay.model import Commit, UploadRecord, UploadState
 from forebay.record import Extra, Outcome
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class UploadAccess:
-    """Exclusive access to one upload: all changes of its record and its data go through here."""
+    """Exclusive access to one upload: all changes of its record and its data go through here.
+
+    A change is waited for also when the waiting task is cancelled: `record` is right afterwards.
+    """
 
     def __init__(self, workers: Workers, claims: Claims, lock: HeldLock) -> None:
         self._run = workers.run
@@ -44,13 +48,13 @@ class UploadAccess:
 
     async def advance(self, commit: Commit, expires_at: float | None) -> None:
         """Records a commit. Raises LeaseLost, OffsetMismatch, WrongState."""
-        await self._claims.advance(self._claim, commit, expires_at)
+        await ended(self._claims.advance(self._claim, commit, expires_at))
 
     async def change(self, event: Event | None = None, **changes: Any) -> UploadRecord:
         """Changes fields of the record, and its state by `event`. Raises LeaseLost, WrongState."""
         if event is not None:
             changes["state"] = after(self.record.state, event)
-        await self._claims.change(self._claim, **changes)
+        await ended(self._claims.change(self._claim, **changes))
         return self.record
 
     async def reload(self) -> None:

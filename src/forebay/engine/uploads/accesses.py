@@ -101,15 +101,15 @@ class Accesses:
             yield access
 
     async def _check(self, access: UploadAccess, command: Command) -> None:
-        check_alive(access.record)
-        if access.record.state is not UploadState.OPEN:
-            await self.recovery.recover(access)
+        record = access.record
+        check_alive(record)
+        if is_whole(record) and record.state is UploadState.COMPLETING:
+            raise UploadBusy(retry_after=1)  # the outbox has it: it is being published
+        await self.recovery.recover(access)
         record = access.record
         access.action = action(record.state, command)
         if access.action is Action.GONE:
             raise _gone(record)
-        if is_whole(record) and record.state is UploadState.COMPLETING:
-            raise UploadBusy(retry_after=1)  # it is being published, and has no data of its own
         if record.is_unfinished:
             await self._check_data(access)
 

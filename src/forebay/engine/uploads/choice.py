@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from forebay.engine.uploads.claims import Claims, LeasedClaims, LocalClaims, LockedStore
+from forebay.engine.uploads.claims import Claims, LeasedClaims, LocalClaims
 from forebay.engine.uploads.lingering import LingeringClaims
 from forebay.errors import ConfigError
 from forebay.sessions.base import leases_of
@@ -25,7 +25,7 @@ def claims_of(
     leases = leases_of(sessions)
     if leases is not None and isinstance(store, Resumable):
         return LeasedClaims(store, sessions, leases, workers)
-    if isinstance(store, Lockable) and isinstance(store, Resumable):
-        claims = LocalClaims(cast("LockedStore", store), sessions, workers)
+    if isinstance(store, Lockable):
+        claims = LocalClaims(store, sessions, workers)
         return LingeringClaims(claims) if lingering else claims
     raise ConfigError("This store needs a session store with leases for resumable uploads.")

@@ -27,10 +27,6 @@ T = TypeVar("T")
 logger = logging.getLogger("forebay")
 
 
-class LockedStore(Lockable, Resumable, Protocol):
-    """A store whose data is locked by its own descriptor, and outlives its request."""
-
-
 @dataclasses.dataclass(slots=True)
 class Claim:
     """One upload that is held: its record as it is now, and its data.
@@ -50,11 +46,7 @@ class Claim:
 
 
 class Claims(Protocol):
-    """Makes and uses claims. Errors of the store and the session store pass through.
-
-    A change is waited for also when the waiting task is cancelled: afterwards `Claim.record` is the
-    record as it is.
-    """
+    """Makes and uses claims. Errors of the store and the session store pass through."""
 
     async def create(self, record: UploadRecord, size: int, *, sealable: bool) -> Claim:
         """A new upload, with room for `size` bytes. Raises UploadExists, DiskFull, TooLarge."""
@@ -98,7 +90,7 @@ class Claims(Protocol):
 class LocalClaims:
     """Claims by the lock of the data's own descriptor: it ends when its process dies."""
 
-    def __init__(self, store: LockedStore, sessions: Sessions, workers: Workers) -> None:
+    def __init__(self, store: Lockable, sessions: Sessions, workers: Workers) -> None:
         self._store = store
         self._sessions = sessions
         self._run = workers.run
@@ -132,16 +124,10 @@ class LocalClaims:
             return None
 
     async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
-        await ended(self._advance(claim, commit, expires_at))
-
-    async def _advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
         claim.record = await self._sessions.advance(claim.record.id, commit.offset, expires_at)
         await recorded(self._run, claim, commit)
 
     async def change(self, claim: Claim, **changes: Any) -> None:
-        await ended(self._change(claim, **changes))
-
-    async def _change(self, claim: Claim, **changes: Any) -> None:
         record = claim.record
         claim.record = await self._sessions.update(record.id, version=record.version, **changes)
 
@@ -203,17 +189,11 @@ class LeasedClaims:
         return claim
 
     async def advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
-        await ended(self._advance(claim, commit, expires_at))
-
-    async def _advance(self, claim: Claim, commit: Commit, expires_at: float | None) -> None:
         assert claim.lease is not None
         claim.record, claim.lease = await self._leases.advance(claim.lease, commit, expires_at)
         await recorded(self._run, claim, commit)
 
     async def change(self, claim: Claim, **changes: Any) -> None:
-        await ended(self._change(claim, **changes))
-
-    async def _change(self, claim: Claim, **changes: Any) -> None:
         assert claim.lease is not None
         claim.record = await self._leases.change(claim.lease, **changes)
 

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from forebay.engine.uploads.parts import release_part
-from forebay.errors import NotFound, StorageError, UploadBusy
+from forebay.errors import LeaseLost, NotFound, StorageError, UploadBusy, WrongState
 from forebay.model import UploadRecord, UploadState
 from forebay.record import Extra, is_whole
 from forebay.sessions.records import is_unnotified
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from forebay.engine.uploads.accesses import Accesses
 
 _STEP = 500
+IN_USE = (UploadBusy, LeaseLost, WrongState)
+"""A request works on the upload, another node took it over, or a final upload is made of it."""
 
 
 async def end_expired(accesses: Accesses, upload_id: str, now: float) -> UploadRecord | None:
     """Removes an upload that has expired at the time `now`, in seconds since the epoch; its last
     record, None when there is nothing to do. One whose callback is pending stays.
 
-    Raises UploadBusy while somebody holds it, StorageError.
+    Raises one of `IN_USE`, StorageError.
     """
     with contextlib.suppress(NotFound):
         async with accesses.open_idle(upload_id) as access:
@@ -45,9 +47,11 @@ async def end_empty(accesses: Accesses, before: float) -> int:
     ended = 0
     for record in await accesses.sessions.expired(math.inf, _STEP):
         unused = record.state is UploadState.OPEN and not record.offset
-        if unused and record.created_at < before and not Extra.of(record).parts:
-            # Under its lock it has to expire as it did: with a byte it would later.
-            assert record.expires_at is not None
-            with contextlib.suppress(UploadBusy, StorageError):
+        if not unused or record.created_at >= before:
+            continue
+        with contextlib.suppress(*IN_USE, StorageError):  # then others may give way
+            if not Extra.of(record).parts:
+                # Under its lock it has to expire as it did: with a byte it would later.
+                assert record.expires_at is not None
                 ended += await end_expired(accesses, record.id, record.expires_at) is not None
     return ended

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from forebay.engine.files.publish import published_file
 from forebay.engine.lifecycle import completed
-from forebay.model import FileInfo, UploadRecord, UploadState
-from forebay.record import Outcome, is_published
-from forebay.stores.base import Resumable
+from forebay.model import UploadState
+from forebay.record import is_published
 
 if TYPE_CHECKING:
     from forebay.engine.transfer.workers import Workers
@@ -28,29 +28,16 @@ class Recovery:
 
     def __init__(self, store: Store, workers: Workers) -> None:
         self._store = store
-        self._run = workers.run
+        self._workers = workers
 
-    async def recover(self, access: UploadAccess) -> bool:
-        """Ends what was interrupted; whether the file turned out to be published.
-
-        The data of an upload that is published, or has failed, goes.
-        """
+    async def recover(self, access: UploadAccess) -> None:
+        """Ends what was interrupted. The data of an upload that is published or has failed goes."""
         record = access.record
         if record.state is UploadState.OPEN:
-            return False
-        found = None
+            return
         if record.state is UploadState.COMPLETING:
-            found = await self.published_file(record)
+            found = await published_file(self._store, self._workers, record)
             if found is not None:
                 await access.change(**completed(record, found, time.time()))
         if is_published(access.record) or access.record.state in _WITHOUT_DATA:
             await access.drop_data()
-        return found is not None
-
-    async def published_file(self, record: UploadRecord) -> FileInfo | None:
-        """The file that a COMPLETING upload was published as; None when it was not."""
-        if record.final_name is None:
-            return None
-        identity = Outcome.of(record).identity
-        assert isinstance(self._store, Resumable)
-        return await self._run(self._store.published_from, record.id, record.final_name, identity)

@@ -8,7 +8,6 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Callable
 
 from forebay.errors import (
     OffsetMismatch,
@@ -18,7 +17,7 @@ from forebay.errors import (
     from_os_error,
 )
 from forebay.model import Commit, FileInfo, Lease, MiB
-from forebay.stores.base import ALWAYS_ROOM, Publication, Published, Reader
+from forebay.stores.base import Publication, Published, Reader
 from forebay.stores.files.flock import try_lock
 from forebay.stores.files.folders import close_quietly, sync
 from forebay.stores.files.place import Place
@@ -26,11 +25,12 @@ from forebay.stores.files.publish import identity_of
 from forebay.stores.files.room import Room
 from forebay.stores.files.syscalls import copy_range, start_writeback
 from forebay.stores.reading import DescriptorReader, read_bytes
+from forebay.stores.staged import AlwaysRoom
 
 _WRITEBACK = 8 * MiB
 
 
-class StagedFile:
+class StagedFile(AlwaysRoom):
     """See `forebay.stores.base.Staged`.
 
     Args:
@@ -80,12 +80,6 @@ class StagedFile:
         self._room = Room(place, fd, offset, allocated)
         self.dead = False
         """A sync has failed."""
-
-    def room(self) -> int:
-        return ALWAYS_ROOM
-
-    def on_room(self, callback: Callable[[], None]) -> None:
-        callback()
 
     def write(self, data: memoryview, offset: int) -> None:
         if offset != self.offset:
